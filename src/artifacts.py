@@ -1,0 +1,105 @@
+"""The paths that stages read and write, atomic writes, and hashes."""
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
+CHECKED = Path("data/checked")
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+LR = Path("models/lr.json")
+WEIGHTS = Path("models/model.safetensors")
+MODEL = Path("models/model.json")
+REPORT = Path("reports/run.html")
+FIGURES = Path("figures")
+METRICS = Path("metrics")
+
+
+def root() -> Path:
+    """The main repository, also inside queued and `--temp` experiments: DVC sets DVC_ROOT for every stage."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.
+
+    So nobody ever sees half a file, not even after a crash of the machine.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` atomically as UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` atomically as indented JSON; NaN and infinities are refused (they are not JSON)."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} does not hold a JSON object")
+    return content
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows (same keys, at least one row) atomically, with a header."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read rows as strings by column name."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(content: object) -> str:
+    """SHA-256 of a value's canonical JSON (sorted keys), in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_sources(paths: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of Python files and of those in folders, in sorted order."""
+    digest = hashlib.sha256()
+    files = {f for path in paths for f in ([path] if path.is_file() else path.rglob("*.py"))}
+    for file in sorted(files):
+        digest.update(f"{file.as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,333 @@
+"""Typed, validated parameters: the schema of `params.yaml`.
+
+No key has a default and none is unknown: `params.yaml` is the only source of truth, so that every `-S key=value`
+is a plain override and every run's record is complete.
+"""
+
+import difflib
+import math
+import re
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from src.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def _number(value: object) -> object:
+    """Turn `1e-05` into a float: PyYAML reads it as a string, and that is how DVC writes it."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _finite(value: object) -> object:
+    value = _number(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite", "Input should be a finite number")
+    return value
+
+
+Float = Annotated[float, BeforeValidator(_finite)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+Norm = Literal["batch", "layer", "layer2d", "group", "instance", "none"]
+Suggestion = Literal["valley", "steepest", "slide", "minimum"]
+CamMethod = Literal[
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "HiResCAM",
+    "LayerCAM",
+    "XGradCAM",
+    "EigenCAM",
+    "EigenGradCAM",
+    "GradCAMElementWise",
+    "ScoreCAM",
+    "AblationCAM",
+]
+
+
+class Section(BaseModel):
+    """A mapping of `params.yaml`: unknown keys refused, types strict, frozen once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Shapes(Section):
+    seed: Seed
+    train: Annotated[int, Field(ge=40, le=1_000_000)]
+    test: Annotated[int, Field(ge=10, le=1_000_000)]
+
+
+class Data(Section):
+    source: Literal["cifar10", "folder", "shapes"]
+    path: Annotated[str, Field(min_length=1)]
+    url: str
+    sha256: str
+    mirrors: list[str]
+    size: Annotated[int, Field(ge=16, le=512, multiple_of=8)]
+    val_share: Share
+    test_share: Annotated[Float, Field(gt=0, lt=1)]
+    split_seed: Seed
+    max_unreadable: Share
+    shapes: Shapes
+
+
+class Model(Section):
+    width: Annotated[int, Field(ge=4, le=1024)]
+    strides: Annotated[list[Annotated[int, Field(ge=1, le=4)]], Field(min_length=4, max_length=4)]
+
+
+class LrRange(Section):
+    start: Annotated[Float, Field(gt=0)]
+    end: Annotated[Float, Field(gt=0)]
+    iterations: Annotated[int, Field(ge=10, le=100_000)]
+    mode: Literal["exp", "linear"]
+    smoothing: Share
+    diverge: Annotated[Float, Field(gt=1)]
+    suggestion: Suggestion
+
+
+class Train(Section):
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam", "adamw"]
+    schedule: Literal["onecycle", "plateau", "cosine", "constant"]
+    weight_decay: Annotated[Float, Field(ge=0)]
+    label_smoothing: Share
+    grad_clip: Annotated[Float, Field(ge=0)]
+    early_stopping: Annotated[int, Field(ge=0)]
+    keep: Literal["last", "best"]
+    compile: bool
+    workers: Annotated[int, Field(ge=0, le=256)]
+
+
+class Sgd(Section):
+    momentum: Share
+    nesterov: bool
+
+
+class Adam(Section):
+    beta1: Share
+    beta2: Share
+    eps: Annotated[Float, Field(gt=0)]
+
+
+class Optimizers(Section):
+    sgd: Sgd
+    adam: Adam
+    adamw: Adam
+
+
+class OneCycle(Section):
+    pct_start: Annotated[Float, Field(gt=0, lt=1)]
+    div: Annotated[Float, Field(ge=1)]
+    final_div: Annotated[Float, Field(ge=1)]
+    anneal: Literal["linear", "cos"]
+    cycle_momentum: bool
+    base_momentum: Share
+    max_momentum: Share
+
+
+class Plateau(Section):
+    monitor: Literal["loss", "accuracy"]
+    factor: Annotated[Float, Field(gt=0, lt=1)]
+    patience: Annotated[int, Field(ge=0)]
+    threshold: Annotated[Float, Field(ge=0)]
+    threshold_mode: Literal["rel", "abs"]
+
+
+class Cosine(Section):
+    warmup: Share
+
+
+class Constant(Section):
+    warmup: Share
+
+
+class Schedules(Section):
+    onecycle: OneCycle
+    plateau: Plateau
+    cosine: Cosine
+    constant: Constant
+
+
+class Evaluate(Section):
+    batch_size: Count
+    bins: Annotated[int, Field(ge=2, le=1000)]
+
+
+class GradCam(Section):
+    method: CamMethod
+    layers: Annotated[list[str], Field(min_length=1)]
+    count: Count
+    choose: Literal["first", "confident", "random"]
+    columns: Annotated[int, Field(ge=1, le=20)]
+    image_weight: Annotated[Float, Field(ge=0, le=1)]
+    aug_smooth: bool
+    eigen_smooth: bool
+    batch_size: Count
+
+
+class Params(Section):
+    norm: Norm
+    seed: Seed
+    lr: Annotated[Float, Field(gt=0)] | Literal["auto"]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
+    precision: Literal["auto", "bf16", "fp32"]
+    data: Data
+    augment: list[dict[str, Any]]
+    model: Model
+    lr_range: LrRange
+    train: Train
+    optimizer: Optimizers
+    schedule: Schedules
+    evaluate: Evaluate
+    gradcam: GradCam
+
+    @model_validator(mode="after")
+    def _across_keys(self) -> "Params":
+        """Refuse values that are each allowed but do not go together."""
+        if self.lr_range.end <= self.lr_range.start:
+            raise _conflict("lr_range.end", f"must be above lr_range.start ({self.lr_range.start:g})")
+        if self.data.val_share == 0:
+            needs = {
+                "train.schedule": self.train.schedule == "plateau",
+                "train.keep": self.train.keep == "best",
+                "train.early_stopping": self.train.early_stopping > 0,
+            }
+            for key, wanted in needs.items():
+                if wanted:
+                    raise _conflict(key, "needs validation images, but data.val_share is 0: raise data.val_share")
+        if self.optimizer.sgd.nesterov and self.optimizer.sgd.momentum == 0:
+            raise _conflict("optimizer.sgd.nesterov", "needs optimizer.sgd.momentum above 0")
+        if self.data.url and not re.match(r"https?://", self.data.url):
+            raise _conflict("data.url", "must begin with http:// or https://; for a local file set data.path")
+        if re.match(r"[a-z]+://", self.data.path):
+            raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
+        if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
+            raise _conflict("data.sha256", "must be 64 hexadecimal digits in lower case, or '' for none")
+        return self
+
+
+def _conflict(key: str, problem: str) -> PydanticCustomError:
+    return PydanticCustomError("conflict", "{problem}", {"problem": problem, "key": key})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with the safe loader; UserError names the file and the place of a syntax error."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Take it back with: git restore {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}\nTake it back with: git restore {path}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold `key: value` lines. Take it back with: git restore {path}")
+    return content
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate `path`; UserError lists every wrong key with what is allowed and how to take it back."""
+    return parse_params(read_yaml(path), path)
+
+
+def parse_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
+    """Validate the content of `path` (the name is for the messages)."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        committed = committed_params(path)
+        raise UserError("\n".join(_explain(e, content, committed, path) for e in error.errors())) from None
+
+
+def committed_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """The content of `path` in the last commit, or {} where there is none."""
+    show = subprocess.run(
+        ["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True, check=False
+    )
+    content = yaml.safe_load(show.stdout) if show.returncode == 0 else None
+    return content if isinstance(content, dict) else {}
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; lists are leaves. {'a': {'b': 1}} -> {'a.b': 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def wrong_value(key: str, problem: str, path: Path = PARAMS_FILE) -> UserError:
+    """The error of `check` for a value that the schema allows and the rest of the program does not."""
+    return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """'; did you mean X?' for the closest of `names`, or ''."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _explain(error: ErrorDetails, content: dict[str, Any], committed: dict[str, Any], path: Path) -> str:
+    """One sentence for one wrong key: which, what is wrong, what is allowed, how to take it back."""
+    context = error.get("ctx", {})
+    loc = [str(part) for part in error["loc"] if part not in ("constrained-float", "float", "literal['auto']")]
+    key = str(context["key"]) if error["type"] == "conflict" else ".".join(loc)
+    if key == "lr":
+        problem = f"is {content['lr']!r}; allowed: auto, or a number above 0"
+    elif error["type"] == "extra_forbidden":
+        parent = ".".join(loc[:-1])
+        names = [k for k in flatten(_schema_tree()) if k.rpartition(".")[0] == parent]
+        return (
+            f"{path}: {key} is not a parameter{nearest(key, names)} "
+            f"Remove it: git restore {path}, or -S ~{key}"
+        )
+    elif error["type"] == "missing":
+        was = flatten(committed).get(key)
+        add = f", or -S +{key}={_plain(was)}" if was is not None and not isinstance(was, list) else ""
+        return f"{path}: {key} is missing. Put it back with: git restore {path}{add}"
+    elif error["type"] == "literal_error":
+        names = re.findall(r"'([^']*)'", str(context["expected"]))
+        problem = f"is {error['input']!r}{nearest(str(error['input']), names)} Allowed: {', '.join(names)}".replace(
+            "? Allowed", "? Allowed"
+        )
+    elif error["type"] == "conflict":
+        problem = str(context["problem"])
+    else:
+        problem = f"is {error['input']!r}: {error['msg'].replace('Input s', 's').replace('List s', 's')}"
+    return f"{path}: {key} {problem}{_take_back(key, committed, path)}"
+
+
+def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
+    was = flatten(committed).get(key)
+    override = f", or -S {key}={_plain(was)}" if was is not None and not isinstance(was, (list, dict)) else ""
+    return f"\n  Take it back with: git restore {path}{override}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "''" if value == "" else str(value)
+
+
+def _schema_tree(section: type[BaseModel] = Params) -> dict[str, Any]:
+    """Every allowed key as a nested mapping."""
+    return {
+        name: _schema_tree(field.annotation)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        else None
+        for name, field in section.model_fields.items()
+    }
