@@ -1,0 +1,75 @@
+"""The look of every figure: size, fonts, colours; and how a figure becomes a PNG.
+
+Figures are made with `matplotlib.figure.Figure` itself, never pyplot: no global state, no display, nothing to close.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from src.artifacts import atomic
+
+# Okabe & Ito (2008), "Color Universal Design": told apart by colour-blind readers too.
+BLUE: Final = "#0072B2"
+ORANGE: Final = "#E69F00"
+GREEN: Final = "#009E73"
+RED: Final = "#D55E00"
+PURPLE: Final = "#CC79A7"
+SKY: Final = "#56B4E9"
+YELLOW: Final = "#F0E442"
+PALETTE: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, YELLOW)
+
+INK: Final = "#1F2933"
+MUTED: Final = "#5F6C7B"
+GRID: Final = "#E3E7EC"
+DPI: Final = 150
+
+STYLE: Final[dict[str, Any]] = {
+    "figure.dpi": DPI,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$x$"
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#9AA5B1",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure of the given size in inches, 150 dots an inch, with constrained layout.
+
+    Axes take their look when they are added, so the style is set for the process and not only around this call.
+    """
+    mpl.rcParams.update(STYLE)
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path` as a PNG, atomically, and the same bytes for the same figure."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
