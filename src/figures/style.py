@@ -6,8 +6,8 @@ Figures are made with `matplotlib.figure.Figure` itself, never pyplot: no global
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 from cycler import cycler
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from src.artifacts import atomic
@@ -33,7 +33,6 @@ STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 9.5,
     "text.color": INK,
-    "text.parse_math": False,  # a class may be called "$x$"
     "axes.prop_cycle": cycler(color=PALETTE),
     "axes.facecolor": "white",
     "axes.edgecolor": "#9AA5B1",
@@ -65,8 +64,13 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
     Axes take their look when they are added, so the style is set for the process and not only around this call.
     """
-    mpl.rcParams.update(STYLE)
+    style.use(STYLE)
     return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plain(name: str, length: int = 40) -> str:
+    """`name` as text for a figure: cut to `length` characters, and a `$` is a `$` and not the start of a formula."""
+    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:
