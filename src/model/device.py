@@ -1,0 +1,67 @@
+"""Where and in which precision the model runs."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from src.errors import UserError
+
+Precision = Literal["bf16", "fp32"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`; UserError where it is absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"device is {name}, but PyTorch finds no CUDA device here; allowed: auto or cpu")
+        count = torch.cuda.device_count()
+        if device.index is not None and device.index >= count:
+            there = ", ".join(f"cuda:{i}" for i in range(count))
+            raise UserError(f"device is {name}, but this machine has {there}")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """`bf16` and `fp32` as they are; `auto` is bf16 where the hardware multiplies bf16 itself, else fp32."""
+    if name == "bf16" or (name == "auto" and _has_bf16(device)):
+        return "bf16"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which the model computes in `precision`; its weights stay fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def prefers_channels_last(norm: str, device: torch.device) -> bool:
+    """Whether convolutions are faster with the channels innermost in memory.
+
+    On CUDA they are, but GroupNorm and InstanceNorm go back to the other layout there, and each change costs a copy.
+    """
+    return device.type == "cuda" and norm in ("batch", "layer2d", "none")
+
+
+def hardware_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor with its number of usable cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{name} ({cores} {'core' if cores == 1 else 'cores'})"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere; older ones only emulate it
+    # Private, and not in every version of PyTorch; there is no public question for it.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, question, bool)() for question in questions)

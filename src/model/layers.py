@@ -1,0 +1,46 @@
+"""A layer of a model by its dotted name, as a person writes it in params.yaml."""
+
+import re
+
+from torch import nn
+
+from src.errors import UserError
+
+_PART = re.compile(r"(?P<name>\w+)(?P<indices>(\[-?\d+\])*)")
+
+
+def find_layer(model: nn.Module, dotted: str) -> nn.Module:
+    """The module that `layer4`, `layer4[-1]`, `layer2[-2]` or `layer1[0].conv1` names; UserError says what exists."""
+    layer = model
+    seen = ""
+    for part in dotted.split("."):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise UserError(
+                f"{dotted!r} is not the name of a layer: write it like layer4, layer4[-1] or layer1[0].conv1"
+            )
+        layer = _child(layer, match["name"], seen, dotted)
+        seen = f"{seen}.{match['name']}" if seen else match["name"]
+        for index in re.findall(r"-?\d+", match["indices"]):
+            layer = _item(layer, int(index), seen, dotted)
+            seen = f"{seen}[{index}]"
+    return layer
+
+
+def _child(layer: nn.Module, name: str, seen: str, dotted: str) -> nn.Module:
+    children = dict(layer.named_children())
+    if name not in children:
+        there = ", ".join(children) or "no layers"
+        raise UserError(f"the model has no layer {dotted!r}: {seen or 'the model'} has {there}")
+    return children[name]
+
+
+def _item(layer: nn.Module, index: int, seen: str, dotted: str) -> nn.Module:
+    if not isinstance(layer, nn.Sequential):
+        raise UserError(
+            f"the model has no layer {dotted!r}: {seen} is one {type(layer).__name__}, not a list of layers"
+        )
+    if not -len(layer) <= index < len(layer):
+        there = f"has indices {-len(layer)} to {len(layer) - 1}" if len(layer) else "is empty"
+        raise UserError(f"the model has no layer {dotted!r}: {seen} {there}")
+    return layer[index]

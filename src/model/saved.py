@@ -1,0 +1,98 @@
+"""A trained model on disk: weights as safetensors, and a JSON description that suffices to rebuild it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from src import artifacts
+from src.errors import UserError
+from src.model.inputs import Rgb
+from src.model.resnet import build
+
+AGAIN = "Make it again with: dvc repro train (or dvc checkout, where it was made before)"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the weights belong to. `save_model` fills in the last two fields."""
+
+    norm: str
+    width: int
+    strides: list[int]
+    classes: list[str]
+    size: int  # pixels a side of the training images
+    mean: Rgb  # of the training split, per channel RGB, in units of 0..1
+    std: Rgb
+    model_key: str
+    seed: int
+    lr: float
+    epochs: int  # epochs trained
+    epoch: int  # epoch of these weights, from 1
+    device: str
+    precision: str
+    hardware: str
+    source: str
+    data_digest: str
+    parameters: int = 0
+    weights_sha256: str = ""
+
+
+def save_model(
+    model: nn.Module,
+    description: Description,
+    weights_path: Path = artifacts.WEIGHTS,
+    json_path: Path = artifacts.MODEL,
+) -> Description:
+    """Write both files atomically and return the description with the number of parameters and the weights' hash."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = safetensors.torch.save(state)
+    description = replace(
+        description,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    artifacts.write_bytes(weights_path, content)
+    artifacts.write_json(json_path, asdict(description))
+    return description
+
+
+def load_model(
+    weights_path: Path = artifacts.WEIGHTS, json_path: Path = artifacts.MODEL
+) -> tuple[nn.Module, Description]:
+    """The model in evaluation mode, fp32 on the CPU, and its description; UserError where the files do not fit."""
+    description = load_description(json_path)
+    try:
+        content = weights_path.read_bytes()
+    except OSError:
+        raise UserError(f"{weights_path} is missing. {AGAIN}") from None
+    if hashlib.sha256(content).hexdigest() != description.weights_sha256:
+        raise UserError(f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. {AGAIN}")
+    model = build(description.norm, description.width, description.strides, len(description.classes))
+    try:
+        model.load_state_dict(safetensors.torch.load(content))
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"{weights_path} does not fit the model that {json_path} describes: {error}\n{AGAIN}") from None
+    return model.eval(), description
+
+
+def load_description(json_path: Path = artifacts.MODEL) -> Description:
+    """The description alone; UserError where it is missing or damaged."""
+    try:
+        content: dict[str, Any] = artifacts.read_json(json_path)
+    except OSError:
+        raise UserError(f"{json_path} is missing. {AGAIN}") from None
+    except (ValueError, json.JSONDecodeError):
+        raise UserError(f"{json_path} is not a JSON object. {AGAIN}") from None
+    names = {field.name for field in fields(Description)}
+    if content.keys() != names:
+        odd = ", ".join(sorted(content.keys() ^ names))
+        raise UserError(f"{json_path} is damaged or of another version (keys: {odd}). {AGAIN}")
+    red, green, blue = content.pop("mean")
+    std_red, std_green, std_blue = content.pop("std")
+    return Description(**content, mean=(red, green, blue), std=(std_red, std_green, std_blue))
