@@ -1,0 +1,1 @@
+"""Named sets of parameters, each a partial `params.yaml`; the first line of a file says what it is for."""

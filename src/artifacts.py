@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
+PARAMS = Path("params.yaml")
 CHECKED = Path("data/checked")
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")

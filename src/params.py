@@ -15,9 +15,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from src.artifacts import PARAMS
 from src.errors import UserError
-
-PARAMS_FILE = Path("params.yaml")
 
 
 def _number(value: object) -> object:
@@ -37,7 +36,16 @@ def _finite(value: object) -> object:
     return value
 
 
+def _rate(value: object) -> object:
+    """A learning rate: a finite number above 0, or `auto`."""
+    value = _number(value)
+    if value == "auto" or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
+        return value if isinstance(value, str) else float(value)
+    raise PydanticCustomError("rate", "allowed: auto, or a number above 0")
+
+
 Float = Annotated[float, BeforeValidator(_finite)]
+Rate = Annotated[float | Literal["auto"], BeforeValidator(_rate)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -183,7 +191,7 @@ class GradCam(Section):
 class Params(Section):
     norm: Norm
     seed: Seed
-    lr: Annotated[Float, Field(gt=0)] | Literal["auto"]
+    lr: Rate
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
     precision: Literal["auto", "bf16", "fp32"]
     data: Data
@@ -238,12 +246,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_params(path: Path = PARAMS_FILE) -> Params:
+def load_params(path: Path = PARAMS) -> Params:
     """Read and validate `path`; UserError lists every wrong key with what is allowed and how to take it back."""
     return parse_params(read_yaml(path), path)
 
 
-def parse_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
+def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
     """Validate the content of `path` (the name is for the messages)."""
     try:
         return Params.model_validate(content)
@@ -252,11 +260,9 @@ def parse_params(content: dict[str, Any], path: Path = PARAMS_FILE) -> Params:
         raise UserError("\n".join(_explain(e, content, committed, path) for e in error.errors())) from None
 
 
-def committed_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     """The content of `path` in the last commit, or {} where there is none."""
-    show = subprocess.run(
-        ["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True, check=False
-    )
+    show = subprocess.run(["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True, check=False)
     content = yaml.safe_load(show.stdout) if show.returncode == 0 else None
     return content if isinstance(content, dict) else {}
 
@@ -270,44 +276,37 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def wrong_value(key: str, problem: str, path: Path = PARAMS_FILE) -> UserError:
+def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
     """The error of `check` for a value that the schema allows and the rest of the program does not."""
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """'; did you mean X?' for the closest of `names`, or ''."""
+    """' (did you mean X?)' for the closest of `names`, or ''."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _explain(error: ErrorDetails, content: dict[str, Any], committed: dict[str, Any], path: Path) -> str:
     """One sentence for one wrong key: which, what is wrong, what is allowed, how to take it back."""
     context = error.get("ctx", {})
-    loc = [str(part) for part in error["loc"] if part not in ("constrained-float", "float", "literal['auto']")]
-    key = str(context["key"]) if error["type"] == "conflict" else ".".join(loc)
-    if key == "lr":
-        problem = f"is {content['lr']!r}; allowed: auto, or a number above 0"
-    elif error["type"] == "extra_forbidden":
-        parent = ".".join(loc[:-1])
-        names = [k for k in flatten(_schema_tree()) if k.rpartition(".")[0] == parent]
-        return (
-            f"{path}: {key} is not a parameter{nearest(key, names)} "
-            f"Remove it: git restore {path}, or -S ~{key}"
-        )
-    elif error["type"] == "missing":
-        was = flatten(committed).get(key)
-        add = f", or -S +{key}={_plain(was)}" if was is not None and not isinstance(was, list) else ""
-        return f"{path}: {key} is missing. Put it back with: git restore {path}{add}"
-    elif error["type"] == "literal_error":
-        names = re.findall(r"'([^']*)'", str(context["expected"]))
-        problem = f"is {error['input']!r}{nearest(str(error['input']), names)} Allowed: {', '.join(names)}".replace(
-            "? Allowed", "? Allowed"
-        )
-    elif error["type"] == "conflict":
-        problem = str(context["problem"])
-    else:
-        problem = f"is {error['input']!r}: {error['msg'].replace('Input s', 's').replace('List s', 's')}"
+    key = str(context.get("key") or ".".join(str(part) for part in error["loc"]))
+    value = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            guess = nearest(key, list(flatten(_allowed_keys())))
+            return f"{path}: {key} is not a parameter{guess}\n  Remove it with: git restore {path}, or -S ~{key}"
+        case "missing":
+            return f"{path}: {key} is missing\n  Put it back with: git restore {path}"
+        case "conflict":
+            problem = str(context["problem"])
+        case "literal_error":
+            names = re.findall(r"'([^']*)'", str(context["expected"]))
+            problem = f"is {value!r}{nearest(str(value), names)}; allowed: {', '.join(names)}"
+        case "string_pattern_mismatch":
+            problem = f"is {value!r}; allowed: auto, cpu, cuda or cuda:N"
+        case _:
+            problem = f"is {value!r}; {error['msg'].removeprefix('Input ').removeprefix('List ')}"
     return f"{path}: {key} {problem}{_take_back(key, committed, path)}"
 
 
@@ -323,10 +322,10 @@ def _plain(value: object) -> str:
     return "''" if value == "" else str(value)
 
 
-def _schema_tree(section: type[BaseModel] = Params) -> dict[str, Any]:
+def _allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:
     """Every allowed key as a nested mapping."""
     return {
-        name: _schema_tree(field.annotation)
+        name: _allowed_keys(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         else None
         for name, field in section.model_fields.items()

@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PORT ?= 5000
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help install quickstart test lint ui clean
+
+help:  ## list these commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## .venv with the pinned requirements
+
+.venv/installed: requirements.lock
+	@echo "Installing into .venv (PyTorch with CUDA: about 6 GB on disk)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
+	@touch $@
+
+quickstart: install  ## the whole pipeline on generated images, on the CPU, without a download
+	@python -m recipes quick
+	@python -m commands.summary
+
+test: install lint  ## format, lint, types and tests
+	@python -m pytest -n 2 --dist worksteal
+
+lint: install
+	@ruff format --check .
+	@ruff check .
+	@mypy
+
+ui: install  ## MLflow UI on 127.0.0.1 (PORT=5000)
+	@python -m commands.ui --port $(PORT)
+
+clean:  ## delete data, models, figures and reports of this workspace; DVC's cache and MLflow stay
+	rm -rf data models figures reports

@@ -1,0 +1,39 @@
+"""Say in a few lines how the experiment of this workspace ended, where to look and what to type next."""
+
+import argparse
+
+from commands import run_command
+from src import artifacts, record
+from src.errors import UserError
+from src.params import committed_params, flatten, load_params, read_yaml
+
+
+def main() -> None:
+    """Print the summary; an experiment that has not ended is a UserError."""
+    argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
+    if not artifacts.REPORT.exists():
+        raise UserError("no finished experiment here. Run: make quickstart, or dvc repro")
+    params = load_params()
+    data = artifacts.read_json(artifacts.METRICS / "data.json")
+    test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    print(
+        f"""
+test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%} to {test["accuracy_high"]:.2%})
+               ResNet-18 with norm {params.norm} on {record.SOURCES[data["source"]]}, \
+{test["wrong"]} of {test["images"]} test images wrong
+report         {artifacts.REPORT}  (open it in a browser)
+figures        {artifacts.FIGURES}/
+MLflow run     make ui, then http://127.0.0.1:5000, experiment normlens
+
+Next, after `source .venv/bin/activate`:
+  dvc exp run -S norm=layer           the same experiment with layer norm; only what depends on it runs again
+  dvc exp show --only-changed         the experiments side by side
+  python -m commands.predict IMAGE    your own picture, with a Grad-CAM overlay
+  python -m recipes standard          CIFAR-10 with the committed params.yaml"""
+    )
+    if flatten(read_yaml(artifacts.PARAMS)) != flatten(committed_params()):
+        print("params.yaml now holds this experiment's values; come back with: git restore params.yaml")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,137 @@
+"""Run a named set of parameters as a DVC experiment.
+
+    python -m recipes                                    list the recipes
+    python -m recipes NAME [dvc exp run arguments]       run one, e.g. python -m recipes quick -S norm=layer
+
+A recipe is relative to the committed params.yaml: `dvc exp run -S` leaves its values in the workspace's file, and
+none of them leaks into the next recipe. A `-S` of yours wins over the recipe's value.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from commands import run_command
+from src.artifacts import PARAMS
+from src.errors import UserError
+from src.params import committed_params, flatten, nearest, parse_params, read_yaml
+
+FOLDER = Path("recipes")
+
+
+def main() -> None:
+    """List the recipes, or turn one into `dvc exp run -S ...`, print that line and run it."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print((__doc__ or "").strip() + "\n\nRecipes:")
+        for file in sorted(FOLDER.glob("*.yaml")):
+            print(f"  {file.stem:<16} {_first_line(file)}")
+        return
+    recipe = read_recipe(name)
+    committed = committed_params()
+    if not committed:
+        raise UserError(
+            "there is no committed params.yaml here; DVC experiments need a git repository with a commit.\n"
+            "  Make one with: git init && git add -A && git commit -m start"
+        )
+    workspace = read_yaml(PARAMS)
+    yours = given_keys(arguments)
+    settings, replaced = overrides(workspace, committed, recipe, yours)
+    for key, was, now in replaced:
+        print(f"params.yaml: {key} was {was!r} (not committed); this experiment uses {now!r}")
+    flags = [part for setting in settings for part in ("-S", setting)]
+    command = ["dvc", "exp", "run", *flags, *arguments]
+    print("$ " + shlex.join(command), flush=True)
+    sys.exit(subprocess.run([sys.executable, "-m", *command], env=experiment_environment(), check=False).returncode)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The flat keys of recipe `name`, each a key of the committed file with an allowed value, else a UserError."""
+    file = FOLDER / f"{name}.yaml"
+    names = sorted(f.stem for f in FOLDER.glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"there is no recipe {name!r}{nearest(name, names)}. Recipes: {', '.join(names)}")
+    recipe = flatten(read_yaml(file))
+    parse_params(nest(flatten(committed_params()) | recipe), file)
+    return recipe
+
+
+def overrides(
+    workspace: dict[str, Any], committed: dict[str, Any], recipe: dict[str, Any], yours: set[str]
+) -> tuple[list[str], list[tuple[str, Any, Any]]]:
+    """What `-S` must say so that the workspace's file becomes committed + recipe, but for the keys in `yours`.
+
+    Returns the settings, and (key, workspace's value, new value) for each value that was not committed and goes.
+    """
+    have, base = flatten(workspace), flatten(committed)
+    want = base | recipe
+    settings: list[str] = []
+    replaced: list[tuple[str, Any, Any]] = []
+    for key in sorted(have.keys() | want.keys()):
+        if key in yours or (key in have and key in want and have[key] == want[key]):
+            continue
+        if key in have and have[key] != base.get(key):
+            replaced.append((key, have[key], want.get(key)))
+        if key not in want:
+            settings.append(f"~{key}")
+        else:
+            settings.append(f"{'' if key in have else '+'}{key}={hydra_value(want[key])}")
+    return settings, replaced
+
+
+def given_keys(arguments: list[str]) -> set[str]:
+    """The keys that `-S key=value`, `-Skey=value`, `--set-param key=value` or `--set-param=key=value` name."""
+    text = " ".join(arguments)
+    return set(re.findall(r"(?:^|\s)(?:-S\s*|--set-param[\s=])(?:params\.yaml:)?[+~]*([\w.]+)", text))
+
+
+def hydra_value(value: object) -> str:
+    """A value in the grammar of `dvc exp run -S` (Hydra's override grammar)."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(hydra_value(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_/][\w./-]*", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "null" if value is None else str(value)
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def experiment_environment() -> dict[str, str]:
+    """This environment, with this Python first in PATH and a git identity where the machine has none.
+
+    DVC commits experiments with git and fails without an identity; the variables hold for this process alone.
+    """
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    identity = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
+    if identity.returncode != 0:
+        for role in ("AUTHOR", "COMMITTER"):
+            environment.setdefault(f"GIT_{role}_NAME", "NormLens")
+            environment.setdefault(f"GIT_{role}_EMAIL", "normlens@localhost")
+    return environment
+
+
+def _first_line(file: Path) -> str:
+    return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,173 @@
+"""What an MLflow run consists of, read from the files that the stages of this workspace wrote.
+
+The files are the truth and MLflow their mirror: everything in a run can be rebuilt from here.
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from src import artifacts
+from src.params import Params, flatten
+
+STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
+LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
+SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; `step` is the epoch, or the batch of the range test, or 0."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+def flat_params(params: Params) -> dict[str, str]:
+    """Every parameter as text by dotted key; a list is one value, as JSON."""
+    values = flatten(params.model_dump())
+    return {key: v if isinstance(v, str) else json.dumps(v) for key, v in values.items()}
+
+
+def run_key(params: Params, model_key: str) -> str:
+    """Identifies a run: one resolved `params.yaml` on one trained model."""
+    return artifacts.sha256_json([model_key, flat_params(params)])[:32]
+
+
+def run_name(params: Params) -> str:
+    """The DVC experiment that this run belongs to, else norm and seed."""
+    return os.environ.get("DVC_EXP_NAME") or f"{params.norm}-seed{params.seed}"
+
+
+def tags(model_key: str) -> dict[str, str]:
+    """Where a run comes from: revision, commit, library versions, machine."""
+    commit = _git("rev-parse", "HEAD")
+    found = {
+        "model_key": model_key,
+        "baseline": os.environ.get("DVC_EXP_BASELINE_REV") or commit,
+        "experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.source.git.commit": commit,
+        "versions": ", ".join([f"python {platform.python_version()}", *(f"{n} {version(n)}" for n in LIBRARIES)]),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def history(rows: list[dict[str, Any]]) -> list[Point]:
+    """Rows of `metrics/history.csv` as points; `train_loss` becomes `train/loss`, empty cells are left out."""
+    names = {
+        "train_loss": "train/loss",
+        "train_accuracy": "train/accuracy",
+        "val_loss": "val/loss",
+        "val_accuracy": "val/accuracy",
+        "lr": "train/lr",
+        "images_per_second": "train/images_per_second",
+        "seconds": "train/seconds",
+        "cpu_percent": "system/cpu_percent",
+        "memory_gib": "system/memory_gib",
+        "gpu_memory_gib": "system/gpu_memory_gib",
+    }
+    return [
+        Point(name, float(row[column]), int(row["epoch"]))
+        for row in rows
+        for column, name in names.items()
+        if row.get(column) not in ("", None)
+    ]
+
+
+def points(stage: str) -> list[Point]:
+    """The metrics that `stage` wrote."""
+    metrics = artifacts.METRICS
+    match stage:
+        case "lr_range":
+            result = artifacts.read_json(metrics / "lr_range.json")
+            curve = [
+                Point(f"lr_range/{column}", float(row[column]), step)
+                for step, row in enumerate(artifacts.read_csv(metrics / "lr_range.csv"))
+                for column in ("lr", "loss", "smoothed")
+            ]
+            return [*curve, *(Point(f"lr_range/{name}", v) for name, v in result["suggestions"].items())]
+        case "train":
+            return history(artifacts.read_csv(metrics / "history.csv"))
+        case "evaluate":
+            return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
+        case "gradcam":
+            return _scalars("gradcam", artifacts.read_json(metrics / "gradcam.json"))
+    return []
+
+
+def files(stage: str) -> list[Path]:
+    """The figures and tables that `stage` wrote; they keep their path in the run."""
+    more = {
+        "prepare": ["metrics/data.json"],
+        "lr_range": ["metrics/lr_range.csv", "metrics/lr_range.json"],
+        "train": ["metrics/history.csv", "metrics/train.json", "models/model.json"],
+        "evaluate": ["metrics/evaluate.json", "metrics/per_class.csv", "metrics/predictions.csv"],
+        "gradcam": ["metrics/gradcam.json", "metrics/misclassified.csv"],
+        "report": ["reports/run.html", "params.yaml"],
+    }
+    figures = sorted(p for p in (artifacts.FIGURES / stage).rglob("*") if p.is_file())
+    return [*figures, *(Path(name) for name in more[stage])]
+
+
+def description(params: Params, stages: tuple[str, ...]) -> str:
+    """The run in Markdown, for the top of its page in the MLflow UI, from what `stages` wrote."""
+    data = artifacts.read_json(artifacts.METRICS / "data.json")
+    model = artifacts.read_json(artifacts.MODEL) if artifacts.MODEL.exists() else {}
+    lines = [
+        f"**ResNet-18, norm `{params.norm}`, width {params.model.width}**, "
+        f"on {SOURCES[data['source']]}: {data['train']:,} training, {data['val']:,} validation and "
+        f"{data['test']:,} test images of {data['classes']} classes, {data['size']}x{data['size']}.",
+        "",
+        f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, batch {params.train.batch_size}, "
+        f"{params.train.epochs} epochs, seed {params.seed}",
+    ]
+    if "lr_range" in stages:
+        rate = artifacts.read_json(artifacts.LR)["lr"]
+        lines.append(f"- learning rate {rate:g}" + (" (range test)" if params.lr == "auto" else ""))
+    if "train" in stages and model:
+        train = artifacts.read_json(artifacts.METRICS / "train.json")
+        lines.append(
+            f"- {model['parameters']:,} parameters, {train['seconds']:.0f} s of training, "
+            f"{train['images_per_second']:.0f} images/s"
+        )
+    if "evaluate" in stages:
+        test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+        lines += [
+            "",
+            f"**Test accuracy {test['accuracy']:.2%}** (95 % interval {test['accuracy_low']:.2%} to "
+            f"{test['accuracy_high']:.2%}), top-5 {test['top5']:.2%}, loss {test['loss']:.3f}, "
+            f"calibration error {test['ece']:.3f}; {test['wrong']:,} of {test['images']:,} images wrong.",
+        ]
+    if "report" in stages:
+        lines += ["", "The whole story is in the artifact `reports/run.html`."]
+    return "\n".join(lines)
+
+
+def written(stage: str) -> bool:
+    """Whether every file of `stage` is there."""
+    return all(path.exists() for path in files(stage))
+
+
+def _scalars(prefix: str, content: Mapping[str, Any]) -> list[Point]:
+    return [
+        Point(f"{prefix}/{name}", float(value))
+        for name, value in content.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+
+
+def _git(*arguments: str) -> str:
+    """Output of git, '' where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,253 @@
+"""The MLflow mirror of a run; the only module of the pipeline that imports mlflow.
+
+A tracking server that is slow or down delays a stage by seconds, never stops it, and loses nothing: after the
+first call that fails, a stage says so once and stops talking; a later stage or `commands.sync` completes the run.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Self
+
+# Above the import, because mlflow reads them there: no call home; bounded waits (its default retries for 244 s a call).
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+
+import mlflow
+import mlflow.pyfunc
+import psutil
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from numpy import dtype
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from src import artifacts, record
+from src.params import Params
+
+EXPERIMENT = "normlens"
+BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
+LONGEST = 6000  # characters of a parameter's value
+SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
+DOWN = (MlflowException, RequestException, SQLAlchemyError, OSError)
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI where set, else a SQLite file in the main repository, also from inside queued runs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{artifacts.root() / 'mlflow.db'}"
+
+
+def open_store() -> tuple[MlflowClient, str]:
+    """A client of the store and the id of the experiment, both created where they are missing."""
+    root = artifacts.root()
+    uri = tracking_uri()
+    store = root / "mlflow.db"
+    if uri == f"sqlite:///{store}":
+        # Processes that migrate one fresh SQLite file at once corrupt it for good: one at a time, renamed into place.
+        with _lock("mlflow"):
+            if not store.exists():
+                with artifacts.atomic(store) as temporary:
+                    _experiment_id(MlflowClient(f"sqlite:///{temporary}"))
+    client = MlflowClient(uri)
+    return client, _experiment_id(client)
+
+
+def _experiment_id(client: MlflowClient) -> str:
+    """The experiment's id; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        local = client.tracking_uri.startswith("sqlite:")
+        try:
+            place = (artifacts.root() / "mlartifacts").as_uri() if local else None
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+        except MlflowException:  # somebody else was faster
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _lock(name: str) -> FileLock:
+    folder = artifacts.root() / ".locks"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
+
+
+class Mirror:
+    """The MLflow run of one resolved `params.yaml`, open while a `with` block lasts.
+
+    Every method does nothing once a call has failed, so callers need no `if`.
+    """
+
+    def __init__(self, params: Params, model_key: str) -> None:
+        self.params = params
+        self.model_key = model_key
+        self.run_id = ""
+        self._down = False
+        self._known: dict[str, dict[int, float]] = {}  # metric -> step -> value that the run has
+        self._client: MlflowClient
+
+    def __enter__(self) -> Self:
+        self._attempt(self._open)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            status = "FINISHED"
+        elif issubclass(kind, Exception):
+            status = "FAILED"
+            self._attempt(lambda: self._client.set_tag(self.run_id, "failure", f"{kind.__name__}: {error}"[:LONGEST]))
+        else:  # Ctrl-C or SIGTERM
+            status = "KILLED"
+        self._attempt(lambda: self._client.set_terminated(self.run_id, status))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every call so far reached the store."""
+        return not self._down
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Send one row of the history while training goes on."""
+        self._attempt(lambda: self._send(record.history([row])))
+
+    def upload(self, *stages: str) -> None:
+        """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
+        self._attempt(lambda: self._upload(stages))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        if self._down:
+            return
+        try:
+            action()
+        except DOWN as error:
+            self._down = True
+            reason = str(error).strip().partition("\n")[0][:300]
+            print(
+                f"warning: the MLflow run at {tracking_uri()} could not be updated: {reason}\n"
+                "  The stage goes on without it and nothing is lost: the next stage completes the run, "
+                "or `python -m commands.sync`",
+                flush=True,
+            )
+
+    def _open(self) -> None:
+        self._client, experiment = open_store()
+        close_dead_runs(self._client, experiment)
+        key = record.run_key(self.params, self.model_key)
+        with _lock(f"run-{key}"):
+            found = find_run(self._client, experiment, key)
+            if found is None:
+                self._create(experiment, key)
+            else:
+                self.run_id = found.info.run_id
+                self._client.update_run(self.run_id, status="RUNNING")
+        self._client.set_tag(self.run_id, "process", _this_process())
+
+    def _create(self, experiment: str, key: str) -> None:
+        run = self._client.create_run(
+            experiment,
+            tags={"run_key": key, "process": _this_process(), **record.tags(self.model_key)},
+            run_name=record.run_name(self.params),
+        )
+        self.run_id = run.info.run_id
+        values = [Param(k, v[:LONGEST]) for k, v in record.flat_params(self.params).items()]
+        for start in range(0, len(values), BATCH):
+            self._client.log_batch(self.run_id, params=values[start : start + BATCH])
+        data = artifacts.read_json(artifacts.METRICS / "data.json")
+        data_set = Dataset(
+            name=record.SOURCES[data["source"]],
+            digest=data["digest"][:32],  # the server takes at most 36 characters
+            source_type="local",
+            source=json.dumps({"source": data["source"], "path": self.params.data.path}),
+            profile=json.dumps({k: data[k] for k in ("train", "val", "test", "classes", "size")}),
+        )
+        self._client.log_inputs(self.run_id, [DatasetInput(data_set)])
+
+    def _upload(self, stages: tuple[str, ...]) -> None:
+        has = self._client.get_run(self.run_id).data.tags.get("stages", "").split(",")
+        before = record.STAGES[: record.STAGES.index(stages[-1])]
+        for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
+            self._send(record.points(stage))
+            for path in record.files(stage):
+                self._client.log_artifact(self.run_id, str(path), path.parent.as_posix())
+            if stage == "train":
+                self._log_model()
+        done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
+        tags = {"stages": ",".join(done), "mlflow.note.content": record.description(self.params, done)}
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _send(self, points: list[record.Point]) -> None:
+        """Log the points that the run lacks: a repeated step would be drawn as a second point."""
+        now = int(time.time() * 1000)
+        fresh: list[Metric] = []
+        for point in points:
+            if point.name not in self._known:
+                values = self._client.get_metric_history(self.run_id, point.name)
+                self._known[point.name] = {m.step: m.value for m in values}
+            if self._known[point.name].get(point.step) != point.value:
+                self._known[point.name][point.step] = point.value
+                fresh.append(Metric(point.name, point.value, now, point.step))
+        for start in range(0, len(fresh), 1000):  # the server takes 1,000 in one call
+            self._client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
+
+    def _log_model(self) -> None:
+        """Log the weights once, as a pyfunc model from code: no pickle."""
+        outputs = self._client.get_run(self.run_id).outputs
+        if outputs is not None and outputs.model_outputs:
+            return
+        model = artifacts.read_json(artifacts.MODEL)
+        size = model["size"]
+        columns = [ColSpec(DataType.string, "class"), ColSpec(DataType.double, "probability")]
+        columns += [ColSpec(DataType.double, name) for name in model["classes"]]
+        mlflow.set_tracking_uri(tracking_uri())
+        with mlflow.start_run(run_id=self.run_id):
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model="src/served_model.py",
+                code_paths=["src"],
+                artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
+                signature=ModelSignature(
+                    inputs=Schema([TensorSpec(dtype("uint8"), (-1, size, size, 3), "images")]),
+                    outputs=Schema(columns),
+                ),
+                pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
+            )
+        self._client.update_run(self.run_id, status="RUNNING")  # the block above ended the run
+
+
+def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
+    """The run with this `run_key`, the newest where there are several."""
+    runs = client.search_runs([experiment], f"tags.run_key = '{key}'", max_results=1)
+    return runs[0] if runs else None
+
+
+def close_dead_runs(client: MlflowClient, experiment: str) -> None:
+    """End as KILLED the runs of this machine that a dead process left open."""
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        host, pid, started = json.loads(run.data.tags.get("process", '["", 0, 0]'))
+        if host == socket.gethostname() and not _alive(pid, started):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _this_process() -> str:
+    """Host, process id and start time: an id alone is given to another process one day."""
+    me = psutil.Process()
+    return json.dumps([socket.gethostname(), me.pid, me.create_time()])
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
