@@ -1,0 +1,67 @@
+"""Numbers about predictions: pure functions of logits (N, C) and labels (N,)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+
+
+class ClassScores(NamedTuple):
+    """Per class, each (C,): fractions, NaN where undefined (never predicted, or no such image), and image counts."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    images: np.ndarray
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the class probabilities (N, C), in float64, without overflow."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities (N, C), in float64; rows sum to 1."""
+    return np.asarray(np.exp(log_softmax(logits)))
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log-probability of the true class, in nats; no label smoothing."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of images whose true class is among the `k` likeliest (among all classes where there are fewer).
+
+    Equal logits rank in class order, so `k=1` agrees with argmax.
+    """
+    ranked = np.argsort(-logits, axis=1, kind="stable")[:, :k]  # (N, k)
+    return float((ranked == labels[:, None]).any(axis=1).mean())
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % Wilson score interval (Wilson, 1927) of the share `correct / total`.
+
+    Unlike the normal approximation it stays in [0, 1] and does not collapse at 0 or `total` correct.
+    """
+    share = correct / total
+    centre = share + Z_95**2 / (2 * total)
+    spread = Z_95 * np.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
+    scale = 1 + Z_95**2 / total
+    return max(0.0, float((centre - spread) / scale)), min(1.0, float((centre + spread) / scale))
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts (C, C), int64: row = true class, column = predicted class."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def class_scores(confusion: np.ndarray) -> ClassScores:
+    """Precision, recall and F1 of each class from the counts (C, C) of `confusion_matrix`."""
+    hits = np.diag(confusion).astype(np.float64)
+    of_class, as_class = confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that we promise
+        return ClassScores(hits / as_class, hits / of_class, 2 * hits / (of_class + as_class), of_class)

@@ -1,0 +1,12 @@
+"""The layer table of a model."""
+
+from torch import nn
+from torchinfo import summary
+
+COLUMNS = ("kernel_size", "input_size", "output_size", "num_params", "mult_adds")
+
+
+def model_summary(model: nn.Module, size: int) -> str:
+    """Every layer with kernel, input, output, parameters and mult-adds, for one image of `size` x `size`."""
+    device = next(model.parameters()).device
+    return str(summary(model, (1, 3, size, size), col_names=COLUMNS, depth=3, device=device, verbose=0)) + "\n"

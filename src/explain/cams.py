@@ -1,0 +1,87 @@
+"""Class activation maps: where in an image the evidence for a class lies. The only file that uses pytorch-grad-cam.
+
+Selvaraju et al.: Grad-CAM. ICCV 2017, https://arxiv.org/abs/1610.02391; the other methods are cited by the library,
+https://github.com/jacobgil/pytorch-grad-cam (1.5.7).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import nn
+
+# No gradients: one forward pass for every channel of the layer. Ten to a thousand times the work of the others.
+ONE_BY_ONE = ("ScoreCAM", "AblationCAM")
+
+
+def compute_cams(
+    model: nn.Module,
+    layer: nn.Module,
+    inputs: torch.Tensor,
+    targets: Sequence[int],
+    *,
+    method: str,
+    batch_size: int,
+    aug_smooth: bool = False,
+    eigen_smooth: bool = False,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """Maps (N, S, S), float32 in [0, 1], of the evidence for class `targets[i]` in image i, seen at `layer`.
+
+    `inputs` (N, 3, S, S) are normalised, on the device of `model`, which must not be compiled. `method` is a class of
+    pytorch_grad_cam. Each map is scaled by its own maximum; one without any evidence is all zero. A map does not
+    depend on the other images of its batch. `progress` wraps the sequence of batch starts, for a bar.
+    """
+    import pytorch_grad_cam  # here because it takes seconds
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget, ClassifierOutputTarget
+
+    # Ablation-CAM divides by the score, which turns the map around for a negative logit: give it the probability.
+    target_type = ClassifierOutputSoftmaxTarget if method == "AblationCAM" else ClassifierOutputTarget
+    step = 1 if method in ONE_BY_ONE else batch_size
+    maps = np.zeros((len(inputs), *inputs.shape[2:]), dtype=np.float32)
+    with _mended_library(), torch.backends.cudnn.flags(allow_tf32=False):
+        explainer = getattr(pytorch_grad_cam, method)(model=model, target_layers=[layer])
+        if method in ONE_BY_ONE:
+            explainer.batch_size = batch_size  # channels in a forward pass
+        try:  # not `with explainer`: its exit swallows an IndexError
+            for start in progress(range(0, len(inputs), step)):
+                chosen = [target_type(int(c)) for c in targets[start : start + step]]
+                maps[start : start + step] = explainer(
+                    inputs[start : start + step], chosen, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth
+                )
+        finally:
+            explainer.activations_and_grads.release()
+            model.zero_grad(set_to_none=True)
+    return np.asarray(np.clip(np.nan_to_num(maps), 0, 1))
+
+
+@contextmanager
+def _mended_library() -> Iterator[None]:
+    """The library without a progress bar for every image, and with principal components of the right sign.
+
+    An SVD gives a component up to its sign; half of the Eigen-CAMs would be maps of the background. The library
+    has the correction (Chung & Ying 2025, equation 13) but does not use it here.
+    """
+    from pytorch_grad_cam import (
+        ablation_cam,
+        base_cam,
+        eigen_cam,
+        eigen_grad_cam,
+        grad_cam_elementwise,
+        hirescam,
+        layer_cam,
+        score_cam,
+    )
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
+
+    with ExitStack() as patches:
+        for module in (ablation_cam, score_cam):
+            patches.enter_context(mock.patch.object(module, "tqdm", SimpleNamespace(tqdm=iter)))
+        for module in (base_cam, eigen_cam, eigen_grad_cam, grad_cam_elementwise, hirescam, layer_cam):
+            patches.enter_context(
+                mock.patch.object(module, "get_2d_projection", get_2d_projection_with_sign_correction)
+            )
+        yield
