@@ -1,0 +1,125 @@
+"""Parameters: what is refused and how the person hears of it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.errors import UserError
+from src.params import flatten, load_params, parse_params, read_yaml
+from tests.conftest import REPOSITORY
+
+CONTENT: dict[str, Any] = read_yaml(REPOSITORY / "params.yaml")
+
+
+def changed(key: str, value: object) -> dict[str, Any]:
+    content = copy.deepcopy(CONTENT)
+    *parents, leaf = key.split(".")
+    node = content
+    for parent in parents:
+        node = node[parent]
+    node[leaf] = value
+    return content
+
+
+def test_the_committed_file_is_valid_and_is_the_documented_experiment() -> None:
+    params = parse_params(CONTENT)
+    assert (params.norm, params.data.source, params.train.epochs, params.model.width) == ("batch", "cifar10", 20, 64)
+    assert params.model.strides == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("norm", "bacth", "did you mean batch?); allowed: batch, layer, layer2d, group, instance, none"),
+        ("lr", 0, "lr is 0; allowed: auto, or a number above 0"),
+        ("lr", "fast", "lr is 'fast'"),
+        ("lr", True, "lr is True"),
+        ("lr", float("nan"), "lr is nan"),
+        ("device", "gpu", "allowed: auto, cpu, cuda or cuda:N"),
+        ("data.size", 33, "multiple of 8"),
+        ("data.path", "https://example.org/a.zip", "put an address in data.url"),
+        ("data.url", "ftp://example.org/a.zip", "data.url must begin with http"),
+        ("data.sha256", "abc", "64 hexadecimal digits"),
+        ("train.epochs", 0, "train.epochs is 0; should be greater than or equal to 1"),
+        ("train.epochs", 2.5, "train.epochs is 2.5"),
+        ("train.epoch", 2, "train.epoch is not a parameter (did you mean train.epochs?)"),
+        ("train.weight_decay", -1.0, "train.weight_decay is -1.0"),
+        ("train.weight_decay", "1e-", "train.weight_decay is '1e-'"),
+        ("train.compile", "yes", "train.compile is 'yes'"),
+        ("model.strides", [1, 2, 2], "model.strides"),
+        ("model.strides", [1, 2, 2, "2"], "model.strides.3"),
+        ("lr_range.end", 1e-6, "lr_range.end must be above lr_range.start"),
+        ("gradcam.method", "GradCam", "did you mean GradCAM?"),
+        ("gradcam", None, "gradcam"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed_and_the_way_back(key: str, value: object, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_params(changed(key, value))
+    assert said in str(error.value)
+    assert key in str(error.value)
+    assert "git restore params.yaml" in str(error.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    content = copy.deepcopy(CONTENT)
+    del content["train"]["epochs"]
+    with pytest.raises(UserError, match=r"train\.epochs is missing"):
+        parse_params(content)
+
+
+def test_every_wrong_key_is_told_at_once() -> None:
+    with pytest.raises(UserError) as error:
+        parse_params(changed("norm", "x") | {"seed": -1})
+    assert "norm is 'x'" in str(error.value)
+    assert "seed is -1" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train.schedule", "plateau"), ("train.keep", "best"), ("train.early_stopping", 3)]
+)
+def test_what_needs_validation_images_is_refused_without_them(key: str, value: object) -> None:
+    content = changed(key, value)
+    parse_params(content)
+    content["data"]["val_share"] = 0
+    with pytest.raises(UserError, match="needs validation images"):
+        parse_params(content)
+
+
+@given(st.floats(min_value=1e-12, max_value=1e6))
+def test_a_number_may_be_written_in_any_way(value: float) -> None:
+    """PyYAML reads `1e-05` as text, and that is what DVC writes."""
+    text = yaml.safe_load(f"value: {value!r}")["value"]
+    assert parse_params(changed("lr", text)).lr == value
+    assert parse_params(changed("train.weight_decay", str(value))).train.weight_decay == value
+
+
+@pytest.mark.parametrize("content", ["", "- 1\n", "norm: [\n", "norm: !!python/object/apply:os.system ['true']\n"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match="git restore"):
+        load_params(path)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_flatten_keeps_lists_whole() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": [1, {"e": 2}]}}, "f": {}}) == {"a.b": 1, "a.c.d": [1, {"e": 2}], "f": {}}
+
+
+def test_the_names_in_the_schema_are_those_of_the_code() -> None:
+    from typing import get_args
+
+    from src import params
+    from src.model.norms import NORMS
+
+    assert get_args(params.Norm) == tuple(NORMS)
