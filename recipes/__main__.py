@@ -97,7 +97,7 @@ def hydra_value(value: object) -> str:
         return "[" + ",".join(hydra_value(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_/][\w./-]*", value):
+    if isinstance(value, str) and not re.fullmatch(r"(?i)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
         # A backslash is doubled only where it stands before a quote.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
     return "null" if value is None else str(value)
