@@ -13,7 +13,7 @@ Precision = Literal["bf16", "fp32"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device for `auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:N`; UserError where it is absent."""
+    """The device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`; UserError where it is absent."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -42,9 +42,9 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 def prefers_channels_last(norm: str, device: torch.device) -> bool:
     """Whether convolutions are faster with the channels innermost in memory.
 
-    On CUDA they are, but GroupNorm and InstanceNorm go back to the other layout there, and each change costs a copy.
+    They are, but on CUDA GroupNorm and InstanceNorm go back to the other layout, and each change costs a copy.
     """
-    return device.type == "cuda" and norm in ("batch", "layer2d", "none")
+    return device.type == "cpu" or norm in ("batch", "layer2d", "none")
 
 
 def hardware_name(device: torch.device) -> str:

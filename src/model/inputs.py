@@ -17,7 +17,8 @@ def to_input(
     `mean` and `std` are those of the training split, in units of 0..1. The images travel as uint8, a quarter of the
     bytes, and become floats where the model is.
     """
-    tensor = torch.as_tensor(images).to(device, non_blocking=True)
+    tensor = images if isinstance(images, torch.Tensor) else torch.tensor(images)  # a copy: arrays may be read-only
+    tensor = tensor.to(device, non_blocking=True)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = tensor.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)  # (N, S, S, 3) -> (N, 3, S, S)
     offset, scale = _statistics(mean, std, device)

@@ -1,0 +1,33 @@
+"""The key of a trained model: the same key, the same weights."""
+
+from pathlib import Path
+
+from src.artifacts import sha256_json, sha256_sources
+from src.model.device import Precision
+from src.params import Params
+
+SOURCES = (Path("src/data"), Path("src/model"), Path("src/training"))
+
+
+def model_key(params: Params, lr: float, data_digest: str, device_type: str, precision: Precision) -> str:
+    """20 hexadecimal digits over all that shapes the weights: parameters, rate, data, code, kind of device.
+
+    Left out is what does not shape them: the number of workers, and the settings of optimisers and schedules that are
+    not in use. The code is read from the working directory, which is the root of the workspace.
+    """
+    train = params.train.model_dump(exclude={"workers"})
+    shaping = {
+        "norm": params.norm,
+        "seed": params.seed,
+        "lr": lr,
+        "device": device_type,
+        "precision": precision,
+        "augment": params.augment,
+        "model": params.model.model_dump(),
+        "train": train,
+        "optimizer": params.optimizer.model_dump()[params.train.optimizer],
+        "schedule": params.schedule.model_dump()[params.train.schedule],
+        "data": data_digest,
+        "code": sha256_sources(SOURCES),
+    }
+    return sha256_json(shaping)[:20]

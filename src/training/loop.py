@@ -1,0 +1,252 @@
+"""Training from the first weights to the last epoch.
+
+The same parameters give the same bits on the CPU, whatever the number of loader workers and however often the run was
+interrupted. The GPU is never asked for a number within a step: losses, hits and the first bad step are kept there and
+read every CHECK_EVERY steps.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from src.data.augment import Augmenter
+from src.data.loader import Batch, set_epoch, train_loader
+from src.data.prepared import Prepared, Split
+from src.errors import UserError
+from src.model.device import Precision, hardware_name, prefers_channels_last
+from src.model.resnet import build
+from src.params import Params
+from src.training.checkpoint import load_latest, save_checkpoint
+from src.training.forward import FromPixels
+from src.training.history import History, Row, best_epoch, should_stop
+from src.training.optimisers import make_optimizer
+from src.training.progress import progress
+from src.training.randomness import capture, restore, seed_everything
+from src.training.schedules import Schedule, make_schedule
+from src.training.system import SystemMeter
+
+CHECK_EVERY = 50  # steps between two looks at the numbers on a GPU; on the CPU every step is looked at
+ESTIMATE_AFTER = 5  # steps measured for the estimate of the time; the first one is left out
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model on the CPU with the weights to keep, the epoch they are of, and one row an epoch."""
+
+    model: nn.Module
+    epoch: int
+    history: History
+
+
+def train(
+    prepared: Prepared,
+    params: Params,
+    lr: float,
+    device: torch.device,
+    precision: Precision,
+    checkpoints: Path,
+    on_epoch: Callable[[Row], None],
+    say: Callable[[str], None],
+) -> Trained:
+    """Train the model of `params` on `prepared.train`, or go on from the newest checkpoint in the folder `checkpoints`.
+
+    `lr` is the rate, for onecycle and cosine the peak. `on_epoch` is called with the row of each epoch trained by this
+    call, `say` with sentences for the person. UserError when a loss or gradient is not finite.
+    """
+    settings = params.train
+    seed_everything(params.seed)
+    channels_last = prefers_channels_last(params.norm, device)
+    model = build(params.norm, params.model.width, params.model.strides, len(prepared.classes))
+    model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
+    fast = torch.compile(model, dynamic=False) if settings.compile else model
+    forward = FromPixels(fast, prepared, device, precision, channels_last)  # type: ignore[arg-type]
+    plain = FromPixels(model, prepared, device, precision, channels_last)
+
+    augmenter = Augmenter(params.augment, prepared.size, params.seed)
+    loader = train_loader(
+        prepared.train, augmenter, batch_size=settings.batch_size, seed=params.seed, workers=settings.workers
+    )
+    optimizer = make_optimizer(model.parameters(), lr, params)
+    schedule = make_schedule(optimizer, lr, len(loader) * settings.epochs, params)
+
+    history: History = []
+    best: Weights = {}
+    state = load_latest(checkpoints, say)
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        restore(state["random"])
+        history, best = state["history"], state["best"]
+        say(f"resuming after epoch {len(history)} of {settings.epochs}")
+
+    meter = SystemMeter(device)
+    estimate = params.device == "auto" and device.type == "cpu"
+    while len(history) < settings.epochs and not should_stop(history, settings.early_stopping):
+        epoch = len(history) + 1
+        start = time.perf_counter()
+        set_epoch(loader, epoch)
+        row: Row = {"epoch": epoch}
+        row |= train_epoch(forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None)
+        estimate = False
+        train_seconds = time.perf_counter() - start
+        row |= validate(plain, prepared.val, settings.batch_size, epoch)
+        row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
+        row["images_per_second"] = len(prepared.train) / train_seconds
+        row["seconds"] = time.perf_counter() - start
+        row |= meter.read()
+        schedule.after_epoch(row)
+        history.append(row)
+        if settings.keep == "best" and best_epoch(history) == epoch:
+            best = copy.deepcopy(model.state_dict())
+        save_checkpoint(checkpoints, epoch, _state(model, optimizer, schedule, history, best))
+        on_epoch(row)
+
+    if settings.keep == "best":
+        model.load_state_dict(best)
+    kept = best_epoch(history) if settings.keep == "best" else len(history)
+    return Trained(model.cpu().to(memory_format=torch.contiguous_format), kept, history)
+
+
+def train_epoch(
+    forward: nn.Module,
+    loader: DataLoader[Batch],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    params: Params,
+    device: torch.device,
+    epoch: int,
+    say_estimate: Callable[[str], None] | None,
+) -> Row:
+    """One pass over the training images: train_loss, train_accuracy, and lr, the rate of the last step.
+
+    The loss is the one that is minimised (with label smoothing) and like the accuracy a mean over the images as they
+    were augmented, each seen by the weights of its step.
+
+    Where a loss or gradient is not finite, the optimiser's step does not happen: the fused optimisers skip it on the
+    device while `found_inf` is 1, which it stays; a UserError follows at the next look.
+    """
+    forward.train()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    check_every = CHECK_EVERY if device.type == "cuda" else 1
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    bad_steps = torch.zeros((), device=device)
+    bad = torch.zeros((), device=device)
+    images_seen = 0
+    rates: list[float] = []
+    started = shown = time.perf_counter()
+    bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader))
+    for step, (images, labels) in enumerate(bar, start=1):
+        labels = labels.to(device, non_blocking=True)
+        logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
+        loss = F.cross_entropy(logits, labels, label_smoothing=params.train.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = _clip(parameters, params.train.grad_clip)
+        bad = torch.maximum(bad, (~(loss.detach() + norm).isfinite()).float())
+        bad_steps += bad
+        optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that torch.amp.GradScaler uses
+        rates.append(optimizer.param_groups[0]["lr"])  # before the schedule steps
+        optimizer.step()
+        schedule.after_batch()
+
+        loss_sum += loss.detach() * len(labels)
+        correct += (logits.detach().argmax(dim=1) == labels).sum()
+        images_seen += len(labels)
+        if step % check_every == 0 or step == len(loader):
+            if bad_steps > 0:
+                first = step - int(bad_steps)  # counted from 0
+                bar.close()
+                raise _not_finite(f"epoch {epoch}, step {first + 1} of {len(loader)}", rates[first])
+            if time.perf_counter() - shown > bar.mininterval:
+                shown = time.perf_counter()
+                bar.set_postfix(
+                    loss=f"{float(loss_sum) / images_seen:.3f}",
+                    accuracy=f"{float(correct) / images_seen:.3f}",
+                    refresh=False,
+                )
+        if say_estimate is not None and step == 1:
+            started = time.perf_counter()
+        if say_estimate is not None and step == 1 + ESTIMATE_AFTER:
+            seconds = (time.perf_counter() - started) / ESTIMATE_AFTER * len(loader) * (params.train.epochs - epoch + 1)
+            bar.clear()
+            say_estimate(
+                f"warning: no CUDA device here, training on the CPU, {hardware_name(device)}: "
+                f"about {_duration(seconds)} for {params.train.epochs - epoch + 1} epochs, validation not counted. "
+                "Less: train.epochs, model.width, or the recipe quick"
+            )
+    return {
+        "train_loss": float(loss_sum) / images_seen,
+        "train_accuracy": float(correct) / images_seen,
+        "lr": rates[-1],
+    }
+
+
+@torch.inference_mode()
+def validate(forward: nn.Module, split: Split, batch_size: int, epoch: int) -> Row:
+    """Plain cross-entropy (no label smoothing) and accuracy over the images as they are; None for an empty split."""
+    if len(split) == 0:
+        return {"val_loss": None, "val_accuracy": None}
+    forward.eval()
+    loss_sum = torch.zeros((), dtype=torch.float64)
+    correct = torch.zeros((), dtype=torch.int64)
+    starts = range(0, len(split), batch_size)
+    for start in progress(starts, f"epoch {epoch}, validation", len(starts)):
+        logits = forward(torch.tensor(split.images[start : start + batch_size]))
+        labels = torch.tensor(split.labels[start : start + batch_size], device=logits.device)
+        loss_sum = loss_sum.to(logits.device) + F.cross_entropy(logits, labels, reduction="sum")
+        correct = correct.to(logits.device) + (logits.argmax(dim=1) == labels).sum()
+    loss = float(loss_sum) / len(split)
+    if not math.isfinite(loss):
+        raise _not_finite(f"the validation after epoch {epoch}", None)
+    return {"val_loss": loss, "val_accuracy": float(correct) / len(split)}
+
+
+def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
+    """The norm of all gradients; they are scaled down to `largest` where it is above 0 and the norm is larger."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if largest > 0:
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm
+
+
+def _state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule, history: History, best: Weights
+) -> dict[str, Any]:
+    """All that the next epoch depends on."""
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "random": capture(),
+        "history": history,
+        "best": best,
+    }
+
+
+def _not_finite(where: str, rate: float | None) -> UserError:
+    at_rate = f" at learning rate {rate:.3g}" if rate is not None else ""
+    return UserError(
+        f"the loss or its gradient is not finite in {where}{at_rate}: training stopped before it reached the weights. "
+        "Try a lower rate (lr), a limit on the gradient (train.grad_clip: 1), or precision: fp32; "
+        "norm: none needs all three sooner than the others"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
