@@ -1,0 +1,60 @@
+"""Learning curves: what happened in each epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from src.figures.style import BLUE, GREEN, MUTED, RED, new_figure
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One value an epoch, from epoch 1 on; `val_*` are empty where there is no validation split."""
+
+    train_loss: Sequence[float]
+    train_accuracy: Sequence[float]
+    val_loss: Sequence[float]
+    val_accuracy: Sequence[float]
+    lr: Sequence[float]
+
+
+def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
+    """Loss and accuracy of training and validation; the epoch whose weights were `kept`; the test accuracy."""
+    figure = new_figure(9.6, 3.8)
+    loss, accuracy = figure.subplots(1, 2)
+    for axes, train, val in (
+        (loss, curves.train_loss, curves.val_loss),
+        (accuracy, curves.train_accuracy, curves.val_accuracy),
+    ):
+        _line(axes, train, BLUE, "train (augmented)")
+        if val:
+            _line(axes, val, RED, "validation")
+        axes.axvline(kept, color=MUTED, linestyle=":", linewidth=1.2, label=f"weights kept: epoch {kept}")
+    accuracy.axhline(test_accuracy, color=GREEN, linestyle="--", linewidth=1.2, label=f"test: {test_accuracy:.2%}")
+    loss.set(title="Loss", ylabel="loss")
+    accuracy.set(title="Accuracy", ylabel="accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
+    loss.legend()
+    accuracy.legend(loc="lower right")
+    return figure
+
+
+def learning_rate(curves: Curves) -> Figure:
+    """Learning rate of each epoch, as the history has it."""
+    figure = new_figure(9.6, 2.6)
+    axes = figure.subplots()
+    _line(axes, curves.lr, BLUE, "learning rate")
+    axes.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    return figure
+
+
+def _line(axes: Axes, values: Sequence[float], colour: str, label: str) -> None:
+    """One curve over the epochs; with markers, so that a single epoch can be seen."""
+    marker = "o" if len(values) <= 60 else ""
+    axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, label=label)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(0.5, len(values) + 0.5)

@@ -1,0 +1,75 @@
+"""Confusion matrix and reliability diagram."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from src.evaluation.calibration import Reliability
+from src.figures.style import BLUE, INK, MUTED, RED, new_figure, plain
+
+WRITTEN_UP_TO = 20  # classes; the cells of a larger matrix are too small for their counts
+NAMED_UP_TO = 60
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Counts (C, C), row = true and column = predicted class, coloured by share of the row.
+
+    A class without an image has an empty row.
+    """
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    side = float(np.clip(2.6 + 0.45 * len(classes), 4.6, 14))
+    figure = new_figure(side + 0.8, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    axes.grid(visible=False)
+    if len(classes) <= NAMED_UP_TO:
+        names = [plain(name, 20) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(classes)), names)
+    if len(classes) <= WRITTEN_UP_TO:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else INK
+                size = 8 if counts.max() < 10_000 else 6.5
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=size)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label="share of the true class")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def reliability_diagram(binned: Reliability, error: float) -> Figure:
+    """Accuracy against confidence in each bin, above the number of predictions in it; `error` is the ECE."""
+    figure = new_figure(5.2, 5.4)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    width = np.diff(binned.edges)
+    centre = binned.edges[:-1] + width / 2
+    filled = binned.counts > 0
+
+    top.bar(centre[filled], binned.accuracy[filled], width[filled] * 0.92, color=BLUE, label="accuracy")
+    top.bar(
+        centre[filled],
+        (binned.confidence - binned.accuracy)[filled],
+        width[filled] * 0.92,
+        bottom=binned.accuracy[filled],
+        facecolor=(*_rgb(RED), 0.18),
+        edgecolor=RED,
+        hatch="////",
+        linewidth=0.6,
+        label="gap to the confidence",
+    )
+    top.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfect calibration")
+    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Reliability, expected calibration error {error:.3f}")
+    top.legend(loc="upper left")
+
+    bottom.bar(centre, binned.counts, width * 0.92, color=MUTED)
+    bottom.set(xlabel="confidence", ylabel="images")
+    figure.align_ylabels([top, bottom])
+    return figure
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue
