@@ -10,8 +10,18 @@ T = TypeVar("T")
 
 
 def progress(iterable: Iterable[T], description: str, total: int) -> "tqdm[T]":
-    """A bar over batches on stderr: twice a second on a terminal, every ten seconds in a log, gone when it is done."""
+    """A bar over batches on stderr: twice a second on a terminal, every ten seconds in a log, gone when it is done.
+
+    Nothing is shown of what is done within a second.
+    """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(
-        iterable, desc=description, total=total, unit="batch", leave=False, mininterval=interval, dynamic_ncols=True
+        iterable,
+        desc=description,
+        total=total,
+        unit="batch",
+        leave=False,
+        mininterval=interval,
+        dynamic_ncols=True,
+        delay=1,
     )

@@ -1,0 +1,46 @@
+"""The curve of the learning-rate range test, with what it suggests."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, new_figure
+
+COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED}
+LABELS = {"valley": "valley", "steepest": "steepest", "slide": "slide", "minimum": "minimum / 10"}
+
+
+def lr_range_figure(
+    lrs: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestions: Mapping[str, float],
+    used: float,
+) -> Figure:
+    """Loss over the rate (logarithmic): each batch and the running mean (K,), the four suggestions, the rate in use."""
+    figure = new_figure(7.2, 4.2)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss of the batch")
+    axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="running mean")
+    top = max(smoothed)
+    low = min(min(losses), min(smoothed))
+    axes.set_ylim(low - 0.08 * (top - low), top + 0.12 * (top - low))
+    axes.axvline(used, color=INK, linewidth=1.2, linestyle="--", label=f"rate in use: {used:.2g}")
+    for name, lr in suggestions.items():
+        axes.plot(
+            [lr],
+            [np.interp(np.log(lr), np.log(lrs), smoothed)],
+            "o",
+            markersize=8,
+            markeredgecolor="white",
+            zorder=3,
+            color=COLORS[name],
+            label=f"{LABELS[name]}: {lr:.2g}",
+        )
+    axes.set_title("Learning-rate range test")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure

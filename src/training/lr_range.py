@@ -1,0 +1,182 @@
+"""Learning-rate range test: a short training in which the rate grows, and what its curve suggests.
+
+Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, https://arxiv.org/abs/1506.01186
+The rules `valley`, `slide` and `minimum` are those of fastai (fastai/callback/schedule.py,
+https://docs.fast.ai/callback.schedule.html); `slide` and `steepest` are stated here per natural logarithm of the rate
+instead of per iteration, so that they do not depend on how many iterations the sweep has.
+"""
+
+import contextlib
+import copy
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from src.data.loader import Batch, set_epoch
+from src.data.prepared import Prepared
+from src.errors import UserError
+from src.model.device import Precision, prefers_channels_last
+from src.params import Params
+from src.training.forward import FromPixels
+from src.training.optimisers import make_optimizer
+from src.training.randomness import preserved
+
+FEWEST = 5  # points that a suggestion may rest on
+# fastai's slide compares gradients 15 iterations apart, and stops below 0.005 per iteration, in a sweep over 8 decades
+# in 100 iterations: that is this step in the logarithm of the rate, and these numbers per unit of it.
+FASTAI_STEP = math.log(10.0**8) / 100
+SLIDE_STEPS = 15
+SLIDE_GRADIENT = 0.005 / FASTAI_STEP
+
+Curve = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rates and losses of the steps up to the last finite loss, each (K,): as they were and as a running mean."""
+
+    lrs: Curve
+    losses: Curve
+    smoothed: Curve
+
+
+class _NotFinite(Exception):
+    """Ends the sweep: a loss of NaN exceeds no threshold."""
+
+
+def range_test(
+    model: nn.Module,
+    prepared: Prepared,
+    loader: DataLoader[Batch],
+    params: Params,
+    device: torch.device,
+    precision: Precision,
+) -> Sweep:
+    """Sweep the rate over `params.lr_range` on a copy of `model`, with the loss and the optimiser of training.
+
+    `model` and all random states stay as they were. Ends early where the smoothed loss exceeds `diverge` times its
+    least value, or is not finite. UserError when fewer than FEWEST losses are finite.
+    """
+    from torch_lr_finder import LRFinder, TrainDataLoaderIter  # here: it imports pyplot
+
+    settings = params.lr_range
+    channels_last = prefers_channels_last(params.norm, device)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    losses: list[float] = []
+
+    def criterion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(logits, labels, label_smoothing=params.train.label_smoothing)
+        if not math.isfinite(value := loss.item()):
+            raise _NotFinite
+        losses.append(value)
+        return loss
+
+    with preserved():
+        own = copy.deepcopy(model).to(device).to(memory_format=layout)
+        forward = FromPixels(own, prepared, device, precision, channels_last)
+        optimizer = make_optimizer(forward.parameters(), settings.start, params)
+        finder = LRFinder(forward, optimizer, criterion, device=device)
+        # The finder prints when it stops, and how to plot: neither is for the person here.
+        with contextlib.suppress(_NotFinite), contextlib.redirect_stdout(io.StringIO()):
+            finder.range_test(
+                TrainDataLoaderIter(_Epochs(loader)),
+                start_lr=settings.start,
+                end_lr=settings.end,
+                num_iter=settings.iterations,
+                step_mode=settings.mode,
+                smooth_f=settings.smoothing,
+                diverge_th=settings.diverge,
+            )
+    smoothed = finder.history["loss"]
+    if len(smoothed) < FEWEST:
+        raise UserError(
+            f"the range test from rate {settings.start:g} on has {len(smoothed)} finite losses and needs {FEWEST}: "
+            "lower lr_range.start, or raise lr_range.iterations"
+        )
+    return Sweep(np.array(finder.history["lr"]), np.array(losses), np.array(smoothed))
+
+
+class _Epochs:
+    """A loader whose every pass is another epoch: else a sweep longer than one would see the same images again."""
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self.loader = loader
+        self.dataset = loader.dataset
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.epoch += 1
+        set_epoch(self.loader, self.epoch)
+        return iter(self.loader)
+
+
+def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
+    """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2."""
+    return {name: rule(lrs, losses) for name, rule in RULES.items()}
+
+
+def fell(losses: Curve) -> bool:
+    """Whether the smoothed loss was ever below its first value: where it was not, no rule means anything."""
+    return bool(np.argmin(losses) > 0)
+
+
+def valley(lrs: Curve, losses: Curve) -> float:
+    """The middle of the longest stretch in which the loss falls.
+
+    The stretch ends where the longest strictly decreasing subsequence of the losses ends, and is as long as it.
+    """
+    lengths: list[int] = []  # of the longest decreasing subsequence that ends at each point
+    for i, loss in enumerate(losses):
+        lengths.append(1 + max((lengths[j] for j in range(i) if losses[j] > loss), default=0))
+    end = int(np.argmax(lengths))
+    third = lengths[end] / 3
+    start = end - lengths[end]  # as in fastai: one before the stretch
+    return float(lrs[max(0, start + int(third) + int(third / 2))])
+
+
+def steepest(lrs: Curve, losses: Curve) -> float:
+    """Where the loss falls fastest per logarithm of the rate, among the points up to the least loss."""
+    upto = max(int(np.argmin(losses)) + 1, 2)
+    gradient = np.gradient(losses[:upto], np.log(lrs[:upto]))
+    return float(lrs[np.argmin(gradient)])
+
+
+def slide(lrs: Curve, losses: Curve) -> float:
+    """The left end of an interval that slides down from the highest rate while its two ends differ in gradient.
+
+    So it stops where the curve left of the interval continues as it does at its right end: before the rise.
+    """
+    grid = np.arange(np.log(lrs[0]), np.log(lrs[-1]) + FASTAI_STEP / 2, FASTAI_STEP)
+    if len(grid) <= SLIDE_STEPS:
+        return float(lrs[0])
+    gradient = np.gradient(np.interp(grid, np.log(lrs), losses), FASTAI_STEP)
+    left = len(grid) - 1 - SLIDE_STEPS
+    while left > 0 and abs(gradient[left + SLIDE_STEPS] - gradient[left]) > SLIDE_GRADIENT:
+        left -= 1
+    return float(np.exp(grid[left]))
+
+
+def minimum(lrs: Curve, losses: Curve) -> float:
+    """A tenth of the rate of least loss."""
+    return float(lrs[np.argmin(losses)]) / 10
+
+
+RULES: dict[str, Callable[[Curve, Curve], float]] = {
+    "valley": valley,
+    "steepest": steepest,
+    "slide": slide,
+    "minimum": minimum,
+}
+
+
+def round2(lr: float) -> float:
+    """Two significant digits: 0.012345 -> 0.012. A new sweep then mostly gives the same rate, and retrains nothing."""
+    return float(f"{lr:.1e}")

@@ -1,0 +1,64 @@
+"""Learning-rate range test on a copy of the model: `dvc repro lr_range`."""
+
+from src import artifacts
+from src.data.augment import Augmenter
+from src.data.loader import train_loader
+from src.data.prepared import load
+from src.errors import UserError
+from src.figures.lr_range import lr_range_figure
+from src.figures.style import save
+from src.model.device import resolve_device, resolve_precision
+from src.model.resnet import build
+from src.params import Params
+from src.training.lr_range import fell, range_test, round2, suggestions
+from src.training.randomness import seed_everything
+from stages import run_stage
+
+
+def main(params: Params) -> None:
+    """data/prepared -> models/lr.json, metrics/lr_range.*, figures/lr_range"""
+    prepared = load()
+    device = resolve_device(params.device)
+    seed_everything(params.seed)
+    model = build(params.norm, params.model.width, params.model.strides, len(prepared.classes))
+    augmenter = Augmenter(params.augment, prepared.size, params.seed)
+    loader = train_loader(
+        prepared.train,
+        augmenter,
+        batch_size=params.train.batch_size,
+        seed=params.seed,
+        workers=params.train.workers,
+    )
+    sweep = range_test(model, prepared, loader, params, device, resolve_precision(params.precision, device))
+
+    found = suggestions(sweep.lrs, sweep.smoothed)
+    if params.lr == "auto":
+        if not fell(sweep.smoothed):
+            raise UserError(
+                f"the loss never fell in the range test from {params.lr_range.start:g}: it suggests no rate. "
+                "Lower lr_range.start, raise lr_range.iterations, or set lr to a number"
+            )
+        lr = round2(found[params.lr_range.suggestion])
+    else:
+        lr = params.lr
+    rows = [
+        {"lr": rate, "loss": loss, "smoothed": mean}
+        for rate, loss, mean in zip(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), strict=True)
+    ]
+    artifacts.write_csv(artifacts.METRICS / "lr_range.csv", rows)
+    result = {
+        "suggestions": found,
+        "suggestion": params.lr_range.suggestion,
+        "lr": lr,
+        "last_lr": rows[-1]["lr"],
+        "iterations": len(rows),
+    }
+    artifacts.write_json(artifacts.METRICS / "lr_range.json", result)
+    figure = lr_range_figure(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), found, lr)
+    save(figure, artifacts.FIGURES / "lr_range" / "lr_range.png")
+    artifacts.write_json(artifacts.LR, {"lr": lr})
+    print(f"rates: {', '.join(f'{name} {rate:.2g}' for name, rate in found.items())}; used: {lr:g}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
