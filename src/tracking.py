@@ -18,9 +18,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
-import mlflow.pyfunc
 import psutil
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -126,7 +126,7 @@ class Mirror:
         """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
         self._attempt(lambda: self._upload(stages))
 
-    def _attempt(self, action: Callable[[], None]) -> None:
+    def _attempt(self, action: Callable[[], object]) -> None:
         if self._down:
             return
         try:
@@ -180,7 +180,8 @@ class Mirror:
         for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
             self._send(record.points(stage))
             for path in record.files(stage):
-                self._client.log_artifact(self.run_id, str(path), path.parent.as_posix())
+                folder = path.parent.as_posix()
+                self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
             if stage == "train":
                 self._log_model()
         done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
@@ -203,23 +204,25 @@ class Mirror:
 
     def _log_model(self) -> None:
         """Log the weights once, as a pyfunc model from code: no pickle."""
+        from mlflow import pyfunc  # slow to import, and only `train` logs a model
+
         outputs = self._client.get_run(self.run_id).outputs
         if outputs is not None and outputs.model_outputs:
             return
         model = artifacts.read_json(artifacts.MODEL)
         size = model["size"]
-        columns = [ColSpec(DataType.string, "class"), ColSpec(DataType.double, "probability")]
-        columns += [ColSpec(DataType.double, name) for name in model["classes"]]
+        columns = {"class": DataType.string, "probability": DataType.double}
+        columns |= dict.fromkeys(model["classes"], DataType.double)
         mlflow.set_tracking_uri(tracking_uri())
         with mlflow.start_run(run_id=self.run_id):
-            mlflow.pyfunc.log_model(
+            pyfunc.log_model(
                 name="model",
                 python_model="src/served_model.py",
                 code_paths=["src"],
                 artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
                 signature=ModelSignature(
-                    inputs=Schema([TensorSpec(dtype("uint8"), (-1, size, size, 3), "images")]),
-                    outputs=Schema(columns),
+                    inputs=Schema([TensorSpec(dtype("uint8"), (-1, size, size, 3))]),
+                    outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
                 ),
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
             )

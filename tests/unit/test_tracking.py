@@ -1,0 +1,241 @@
+"""The MLflow mirror: complete, nothing twice, and never in the way."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from src import artifacts, record, tracking
+from src.model.resnet import build
+from src.model.saved import Description, save_model
+from src.params import Params, parse_params, read_yaml
+from tests.conftest import REPOSITORY
+
+ROWS = [
+    {
+        "epoch": epoch, "train_loss": 2.0 / epoch, "train_accuracy": 0.1 * epoch, "val_loss": 2.1 / epoch,
+        "val_accuracy": 0.09 * epoch, "lr": 0.1, "images_per_second": 100.0, "seconds": 3.0, "cpu_percent": 150.0,
+        "memory_gib": 1.0, "gpu_memory_gib": "",
+    }
+    for epoch in (1, 2, 3)
+]  # fmt: skip
+
+
+@pytest.fixture
+def params() -> Params:
+    return parse_params(read_yaml(REPOSITORY / "params.yaml"))
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated store without an experiment; migrating takes seconds, so it is done once."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    tracking.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
+    """A folder with what the stages of a finished run leave, and a real small model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_EXP_NAME", "tiny-test")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    (tmp_path / "src").symlink_to(REPOSITORY / "src")
+    metrics = artifacts.METRICS
+    artifacts.write_text(artifacts.PARAMS, (REPOSITORY / "params.yaml").read_text())
+    data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
+    artifacts.write_json(metrics / "data.json", data | {"unreadable": 0})
+    artifacts.write_csv(metrics / "lr_range.csv", [{"lr": 0.1 * i, "loss": 2.0, "smoothed": 2.0} for i in (1, 2)])
+    suggestions = {"valley": 0.1, "steepest": 0.1, "slide": 0.2, "minimum": 0.02}
+    artifacts.write_json(metrics / "lr_range.json", {"suggestions": suggestions, "lr": 0.1})
+    artifacts.write_json(artifacts.LR, {"lr": 0.1})
+    artifacts.write_csv(metrics / "history.csv", ROWS)
+    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0})
+    test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
+    artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
+    artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
+    for name in ("per_class", "predictions", "misclassified"):
+        artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
+    for stage in record.STAGES:
+        (artifacts.FIGURES / stage).mkdir(parents=True)
+        matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")
+    artifacts.write_text(artifacts.REPORT, "<html></html>")
+    about = Description(
+        norm="layer", width=4, strides=[2, 2, 2, 2], classes=["a", "b", "c"], size=16, mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3, device="cpu", precision="fp32",
+        hardware="test", source="shapes", data_digest="d" * 64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_model(build("layer", 4, [2, 2, 2, 2], 3), about)
+    return tmp_path
+
+
+def runs() -> list[tracking.Run]:
+    client, experiment = tracking.open_store()
+    return list(client.search_runs([experiment]))
+
+
+def points(run: tracking.Run, name: str) -> list[tuple[int, float]]:
+    history = tracking.open_store()[0].get_metric_history(run.info.run_id, name)
+    return [(m.step, m.value) for m in history]
+
+
+def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        for row in ROWS:
+            mirror.epoch(row)
+        mirror.upload("train")
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload(*record.STAGES)
+    assert mirror.complete
+
+    (run,) = runs()
+    client = tracking.open_store()[0]
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "tiny-test"
+    assert run.data.params == record.flat_params(params)
+    assert run.data.params["lr"] == "auto"
+    assert json.loads(run.data.params["augment"])[0]["name"] == "Pad"
+    assert points(run, "train/loss") == [(1, 2.0), (2, 1.0), (3, 2.0 / 3)]
+    assert points(run, "lr_range/lr") == [(0, 0.1), (1, 0.2)]
+    assert run.data.metrics["lr_range/valley"] == 0.1
+    assert run.data.metrics["test/accuracy"] == 0.5
+    assert "system/gpu_memory_gib" not in run.data.metrics
+    assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 32
+    assert "**Test accuracy 50.00%** (95 % interval 20.00% to 80.00%)" in run.data.tags["mlflow.note.content"]
+    assert "torch " in run.data.tags["versions"]
+    for stage in record.STAGES:
+        assert f"figures/{stage}/figure.png" in {
+            a.path for a in client.list_artifacts(run.info.run_id, f"figures/{stage}")
+        }
+    assert "reports/run.html" in {a.path for a in client.list_artifacts(run.info.run_id, "reports")}
+    assert len(run.outputs.model_outputs) == 1
+    assert (workspace / "mlartifacts").is_dir()
+
+
+def test_the_logged_model_takes_raw_images(workspace: Path, params: Params) -> None:
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("train")
+    (run,) = runs()
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    np.save("images.npy", images)
+    # In a process and a folder of its own, as a server would: nothing of this checkout is importable there.
+    code = (
+        "import sys, numpy as np, mlflow; mlflow.set_tracking_uri(sys.argv[1]);"
+        "m = mlflow.pyfunc.load_model(sys.argv[2]); t = m.predict(np.load('images.npy'));"
+        "t.to_json('out.json', orient='split', double_precision=15)"
+    )
+    model = f"models:/{run.outputs.model_outputs[0].model_id}"
+    elsewhere = workspace / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "images.npy").write_bytes((workspace / "images.npy").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", code, tracking.tracking_uri(), model],
+        cwd=elsewhere, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = json.loads((elsewhere / "out.json").read_text())
+    assert table["columns"] == ["class", "probability", "a", "b", "c"]
+    from src.model.inputs import to_input
+    from src.model.saved import load_model
+
+    network, about = load_model()
+    with torch.inference_mode():
+        expected = network(to_input(images, about.mean, about.std, torch.device("cpu"))).softmax(1).numpy()
+    np.testing.assert_allclose([row[2:] for row in table["data"]], expected, atol=1e-6)
+    assert [row[0] for row in table["data"]] == ["abc"[i] for i in expected.argmax(1)]
+
+
+def test_a_resumed_run_has_no_point_twice(workspace: Path, params: Params) -> None:
+    for rows in (ROWS[:2], ROWS):  # killed after epoch 2, resumed, its epochs sent again
+        with tracking.Mirror(params, "k") as mirror:
+            for row in rows:
+                mirror.epoch(row)
+    (run,) = runs()
+    assert points(run, "val/loss") == [(1, 2.1), (2, 2.1 / 2), (3, 2.1 / 3)]
+
+
+def test_a_later_stage_builds_a_missing_run_from_files(workspace: Path, params: Params) -> None:
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("gradcam")
+    (run,) = runs()
+    assert run.data.tags["stages"] == "prepare,lr_range,train,evaluate,gradcam"
+    assert len(points(run, "train/loss")) == 3
+    assert "test/accuracy" in run.data.metrics
+
+
+def test_other_parameters_are_another_run(workspace: Path, params: Params) -> None:
+    other = params.model_copy(update={"seed": 7})
+    keys = {record.run_key(p, k) for p, k in ((params, "k"), (other, "k"), (params, "l"))}
+    assert len(keys) == 3
+    assert record.run_key(params, "k") == record.run_key(parse_params(params.model_dump()), "k")
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("loss is nan"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_a_run_that_did_not_end_well_says_so(
+    workspace: Path, params: Params, error: BaseException, status: str
+) -> None:
+    def stage() -> None:
+        with tracking.Mirror(params, "k"):
+            raise error
+
+    with pytest.raises(type(error)):
+        stage()
+    (run,) = runs()
+    assert run.info.status == status
+    assert ("loss is nan" in run.data.tags.get("failure", "")) == (status == "FAILED")
+
+
+def test_runs_of_dead_processes_are_closed(workspace: Path, params: Params) -> None:
+    client, experiment = tracking.open_store()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host, me = socket.gethostname(), psutil.Process()
+    processes: dict[str, list[Any]] = {
+        "dead": [host, gone.pid, 1.0],
+        "reused id": [host, me.pid, 1.0],
+        "alive": [host, me.pid, me.create_time()],
+        "other machine": ["elsewhere", gone.pid, 1.0],
+    }
+    ids = {n: client.create_run(experiment, tags={"process": json.dumps(p)}).info.run_id for n, p in processes.items()}
+    tracking.close_dead_runs(client, experiment)
+    found = {name: client.get_run(run_id).info.status for name, run_id in ids.items()}
+    assert found == {"dead": "KILLED", "reused id": "KILLED", "alive": "RUNNING", "other machine": "RUNNING"}
+
+
+def test_a_server_that_is_down_stops_nothing(
+    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:  # a port that nobody listens on
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+        with tracking.Mirror(params, "k") as mirror:
+            mirror.upload("train")
+            mirror.epoch(ROWS[0])
+    assert not mirror.complete
+    assert capsys.readouterr().out.count("warning: the MLflow run at http://127.0.0.1") == 1
+
+
+def test_processes_that_start_at_once_share_one_new_store(workspace: Path) -> None:
+    (workspace / "mlflow.db").unlink()
+    code = "from src.tracking import open_store; print(open_store()[1])"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=workspace, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    ids = {process.communicate()[0].strip() for process in started}
+    assert [process.returncode for process in started] == [0] * 4
+    assert len(ids) == 1
+    assert not [p.name for p in workspace.iterdir() if p.name.startswith(".mlflow.db")]
