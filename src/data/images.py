@@ -42,12 +42,17 @@ def _decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
             raise UserError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are decoded")
         image.draft(None, (4 * size, 4 * size))  # a large JPEG is decoded at a fraction of its size; no-op otherwise
         rgb = _to_rgb(ImageOps.exif_transpose(image))
-    if rgb.size != (size, size):
-        width, height = rgb.size
+    return fit(rgb, size)
+
+
+def fit(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The central square of an RGB image, resized with antialiasing to (size, size, 3) uint8."""
+    if image.size != (size, size):
+        width, height = image.size
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
-        rgb = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return np.array(rgb, dtype=np.uint8)  # (S, S, 3)
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return np.array(image, dtype=np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

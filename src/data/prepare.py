@@ -1,0 +1,64 @@
+"""Raw data of any source -> the one canonical form: split, statistics, digest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from src.data import cifar_batches, image_folder, shapes
+from src.data.prepared import Prepared, Split, digest_of
+from src.data.raw import RawData
+from src.data.split import stratified
+from src.params import Data
+
+CHUNK = 4096  # images whose statistics are taken at once
+MIN_STD = 1 / 255  # a channel without any variation must not divide by zero
+
+# (data/raw, parameters) -> images and labels
+READERS: dict[str, Callable[[Path, Data], RawData]] = {
+    "cifar10": cifar_batches.read,
+    "folder": image_folder.read,
+    "shapes": shapes.read,
+}
+
+
+def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
+    """Read `raw` (what `download` wrote) as `data.source`; the canonical form, and what was read.
+
+    UserError: too few classes or images, more unreadable files than `data.max_unreadable`.
+    """
+    read = READERS[data.source](raw, data)
+    train, test = read.train, read.test
+    if test is None:
+        train, test = _cut(train, data.test_share, data.split_seed, read.classes)
+    val = _rows(train, np.empty(0, np.int64))
+    if data.val_share > 0:
+        train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes)
+    mean, std = channel_statistics(train.images)
+    digest = digest_of([train, val, test], read.masks, read.classes)
+    return Prepared(train, val, test, read.classes, mean, std, data.source, digest, read.masks), read
+
+
+def channel_statistics(
+    images: npt.NDArray[np.uint8],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and (population) standard deviation per RGB channel of (N, S, S, 3), in units of 0..1; exact."""
+    counts = np.zeros((3, 256), np.int64)  # how often a channel has a value
+    for start in range(0, len(images), CHUNK):
+        for channel in range(3):
+            counts[channel] += np.bincount(images[start : start + CHUNK, ..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = (counts @ values) / counts.sum(axis=1)
+    variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1)
+    std = np.maximum(np.sqrt(variance), MIN_STD)
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
+
+
+def _cut(split: Split, share: float, seed: int, classes: list[str]) -> tuple[Split, Split]:
+    kept, cut = stratified(split.labels, share, seed, classes)
+    return _rows(split, kept), _rows(split, cut)
+
+
+def _rows(split: Split, indices: npt.NDArray[np.int64]) -> Split:
+    return Split(split.images[indices], split.labels[indices])

@@ -1,0 +1,14 @@
+"""Where raw data comes from. `FETCHERS` maps `data.source` to the function that fills data/raw."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from src.data.sources import cifar10, folder, shapes
+from src.params import Data
+
+# (parameters, folder to fill) -> one line on what was got and from where
+FETCHERS: dict[str, Callable[[Data, Path], str]] = {
+    "cifar10": cifar10.fetch,
+    "folder": folder.fetch,
+    "shapes": shapes.fetch,
+}

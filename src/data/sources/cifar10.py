@@ -1,0 +1,41 @@
+"""CIFAR-10 (Krizhevsky, 2009): the official Python archive, verified before anybody opens it."""
+
+import shutil
+from pathlib import Path
+
+from src import artifacts
+from src.data.sources.digests import mismatch
+from src.data.sources.download import DownloadError, download
+from src.errors import UserError
+from src.params import Data
+
+ARCHIVE = "cifar-10-python.tar.gz"
+ADDRESS = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
+DIGESTS = {
+    "md5": "c58f30108f718f92721af3b95e74349a",
+    "sha256": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+}
+
+
+def fetch(data: Data, destination: Path) -> str:
+    """Put the verified archive into `destination`: from `data.path` where it is, else from the network."""
+    path = Path(data.path)
+    local = path / ARCHIVE if path.is_dir() else path
+    if local.is_file():
+        if problem := mismatch(local, DIGESTS):
+            raise UserError(
+                f"data.path: {local} is not the official {ARCHIVE}: {problem}.\n"
+                f"Get it from {ADDRESS}; for images of your own use: dvc exp run -S data.source=folder"
+            )
+        with artifacts.atomic(destination / ARCHIVE) as temporary:
+            shutil.copyfile(local, temporary)
+        return f"CIFAR-10 from {local}"
+    try:
+        address = download([ADDRESS, *data.mirrors], destination / ARCHIVE, DIGESTS)
+    except DownloadError as error:
+        raise UserError(
+            f"CIFAR-10 could not be downloaded:\n{error}\nTwo ways on without it:\n"
+            f"  dvc exp run -S data.path=/path/to/{ARCHIVE}   (an archive that you already have)\n"
+            "  python -m recipes quick   (generated images, no download)"
+        ) from None
+    return f"CIFAR-10 from {address}"

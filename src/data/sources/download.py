@@ -1,0 +1,135 @@
+"""Resumable HTTP downloads that only ever leave whole, verified files at their destination."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+from tqdm import tqdm
+
+from src import artifacts
+from src.data.sources.digests import mismatch
+
+TIMEOUT = (5.0, 10.0)  # seconds to connect (per address of the host), and between two packets
+PATIENCE = 10.0  # seconds after which, with nothing received, no further address is tried
+RESUMES = 5  # times a broken transfer is taken up again, as long as each brings something
+CHUNK = 1 << 20  # bytes
+
+
+class DownloadError(Exception):
+    """No address gave the file; the message has a line for each."""
+
+
+def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, str]) -> str:
+    """Download the first of `addresses` that works to `destination` and return it; DownloadError when none does.
+
+    Unfinished files stay in `.downloads` of the main repository and are taken up again by the next call (HTTP Range
+    with If-Range, so that a file which has changed meanwhile starts anew). A file with another digest than `digests`
+    (hashlib name -> hexadecimal; may be empty) is set aside there as `*.refused`. Only then is it moved, atomically.
+    """
+    folder = artifacts.root() / ".downloads"
+    folder.mkdir(exist_ok=True)
+    failures: list[str] = []
+    silent_since = time.monotonic()
+    for address in addresses:
+        if failures and time.monotonic() - silent_since > PATIENCE:
+            failures.append(f"  {address}: not tried, nothing came from those before it")
+            continue
+        partial = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{destination.name}.part"
+        with FileLock(partial.with_suffix(".lock")):  # two experiments may want the same file
+            before = _size(partial)
+            try:
+                _fetch(address, partial)
+            except (requests.RequestException, _BrokenError) as error:
+                failures.append(f"  {address}: {_short(error)}")
+                if _size(partial) != before:
+                    silent_since = time.monotonic()
+                continue
+            if problem := mismatch(partial, digests):
+                refused = partial.with_suffix(".refused")
+                partial.replace(refused)
+                failures.append(f"  {address}: not the right file: {problem}; set aside as {refused}")
+                continue
+            with artifacts.atomic(destination) as temporary:
+                shutil.copyfile(partial, temporary)
+            partial.unlink()
+            _validator_file(partial).unlink(missing_ok=True)
+            return address
+    raise DownloadError("\n".join(failures))
+
+
+class _BrokenError(Exception):
+    """The server answered, but not with the whole file."""
+
+
+def _fetch(address: str, partial: Path) -> None:
+    """Fill `partial`, taking a broken transfer up again while it makes progress."""
+    for _ in range(RESUMES):
+        before = _size(partial)
+        try:
+            return _transfer(address, partial)
+        except (requests.RequestException, _BrokenError):
+            if _size(partial) <= before:
+                raise
+    return _transfer(address, partial)
+
+
+def _transfer(address: str, partial: Path) -> None:
+    """One request, from where `partial` ends to the end of the file."""
+    validator = _validator_file(partial)
+    offset = _size(partial) if validator.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": validator.read_text(encoding="utf-8")}
+    with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            partial.unlink()
+            raise _BrokenError("the server no longer has the file that was begun; start again")
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            offset = 0
+            _remember(validator, response.headers)
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            raise _BrokenError(f"the server sent another part than asked for (from byte {offset})")
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length else None
+        bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=address.rpartition("/")[2], leave=False)
+        with bar, partial.open("ab" if offset else "wb") as file:
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and _size(partial) != total:
+        raise _BrokenError(f"the connection ended after {_size(partial):,} of {total:,} bytes")
+
+
+def _remember(validator: Path, headers: Mapping[str, str]) -> None:
+    """Keep what tells this version of the file from another; without it (or with a weak tag) nothing can be resumed."""
+    tag = headers.get("ETag", "")
+    value = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+    if value:
+        artifacts.write_text(validator, value)
+    else:
+        validator.unlink(missing_ok=True)
+
+
+def _validator_file(partial: Path) -> Path:
+    return partial.with_suffix(".version")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _short(error: Exception) -> str:
+    """One line for one of the chains of exceptions that `requests` raises."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        unknown = "resolve" in str(error) or "resolution" in str(error)
+        return "no connection (the name of the host is not found)" if unknown else "no connection"
+    return str(error)

@@ -1,0 +1,62 @@
+"""A person's own images: a folder or an archive, local or at an address."""
+
+import shutil
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from src import artifacts
+from src.data.sources import archive
+from src.data.sources.digests import mismatch
+from src.data.sources.download import DownloadError, download
+from src.errors import UserError
+from src.params import Data
+
+NAME = "images"  # data/raw/images.tar, images.zip, ...
+
+
+def fetch(data: Data, destination: Path) -> str:
+    """Put one archive `images.*` into `destination`, verified against `data.sha256` where that is given."""
+    digests = {"sha256": data.sha256} if data.sha256 else {}
+    if data.url:
+        return _from_address(data.url, digests, destination)
+    path = Path(data.path)
+    if path.is_file():
+        if problem := mismatch(path, digests):
+            raise UserError(f"data.path: {path} is not the archive that data.sha256 asks for: {problem}")
+        with artifacts.atomic(destination / f"{NAME}{archive.suffix(path)}") as temporary:
+            shutil.copyfile(path, temporary)
+        return f"images from {path}"
+    if not path.is_dir():
+        raise UserError(f"data.path: {path} does not exist{_where_it_may_be(path)}")
+    if digests:
+        raise UserError(f"data.sha256 is the digest of an archive, but data.path is the folder {path}; set it to ''")
+    with artifacts.atomic(destination / f"{NAME}.tar") as temporary:
+        count = archive.pack(path, temporary)
+        if not count:
+            raise UserError(
+                f"data.path: {path} holds no images in class folders; put them there as {path}/CLASS/*.jpg, "
+                f"or set data.path to the folder or archive that has them{_where_it_may_be(path)}"
+            )
+    return f"{count} files from {path}"
+
+
+def _from_address(address: str, digests: dict[str, str], destination: Path) -> str:
+    name = PurePosixPath(urlsplit(address).path).name or NAME
+    whole = destination / name
+    try:
+        download([address], whole, digests)
+    except DownloadError as error:
+        raise UserError(f"data.url: the archive could not be downloaded:\n{error}") from None
+    digest = artifacts.sha256_file(whole)
+    whole.replace(destination / f"{NAME}{archive.suffix(whole)}")
+    return f"images from {address}, data.sha256 {digest}"
+
+
+def _where_it_may_be(path: Path) -> str:
+    """What may be the matter in the temporary copy of a queued experiment: DVC copies only what git or DVC tracks."""
+    if path.is_absolute() or Path.cwd().resolve() == artifacts.root():
+        return ""
+    return (
+        f".\nThis experiment runs in a temporary copy of {artifacts.root()}, and files that git ignores do not get "
+        f"there: use an absolute path (-S data.path={artifacts.root() / path}), or track them with: dvc add {path}"
+    )

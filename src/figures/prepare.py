@@ -1,0 +1,61 @@
+"""A look at the data: augmented training images, and how many images each class has."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from src.figures.style import BLUE, GREEN, ORANGE, new_figure, plain
+
+SHOWN_CLASSES = 40  # bars beyond that are too thin to read
+
+
+def augmented_grid(
+    images: npt.NDArray[np.uint8], variants: npt.NDArray[np.uint8], names: Sequence[str], epochs: Sequence[int]
+) -> Figure:
+    """Originals and what the augmentation makes of them: a column an image, a row an epoch.
+
+    `images` (N, S, S, 3) with class `names`; `variants` (V, N, S, S, 3), one row for each of `epochs`.
+    """
+    rows = [images, *variants]
+    labels = ["original", *(f"epoch {epoch}" for epoch in epochs)]
+    figure = new_figure(1.0 * len(images) + 0.7, 1.0 * len(rows) + 0.6)
+    axes = figure.subplots(len(rows), len(images), squeeze=False)
+    for row, (label, line) in enumerate(zip(labels, rows, strict=True)):
+        for column, image in enumerate(line):
+            ax = axes[row, column]
+            ax.imshow(image, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.grid(visible=False)
+            ax.spines[:].set_visible(False)
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for column, name in enumerate(names):
+        axes[0, column].set_title(plain(name, 12), loc="center", fontsize=8.5, fontweight="normal", pad=4)
+    figure.suptitle("Training images and their augmentation", fontweight="bold", fontsize=11)
+    return figure
+
+
+def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Figure:
+    """Stacked bars of the images of each class; `counts` maps a split's name to (C,). The largest classes first if many."""
+    totals = np.sum(list(counts.values()), axis=0)
+    order = np.arange(len(classes))
+    if len(classes) > SHOWN_CLASSES:
+        order = np.argsort(-totals, kind="stable")[:SHOWN_CLASSES]
+    figure = new_figure(7.5, 1.3 + 0.27 * len(order))
+    ax = figure.subplots()
+    left = np.zeros(len(order))
+    for (split, numbers), colour in zip(counts.items(), (BLUE, ORANGE, GREEN), strict=True):
+        ax.barh(
+            np.arange(len(order)), numbers[order], left=left, color=colour, label=f"{split} ({int(numbers.sum()):,})"
+        )
+        left += numbers[order]
+    ax.set_yticks(np.arange(len(order)), [plain(classes[label], 24) for label in order])
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set_xlabel("images")
+    shown = f", the {SHOWN_CLASSES} largest of {len(classes):,} classes" if len(classes) > SHOWN_CLASSES else ""
+    ax.set_title(f"Images per class{shown}", loc="left")
+    figure.legend(loc="outside lower center", ncols=len(counts))
+    return figure
