@@ -43,11 +43,11 @@ def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
 
 
 def learning_rate(curves: Curves) -> Figure:
-    """Learning rate of each epoch, as the history has it."""
+    """Learning rate of the last step of each epoch."""
     figure = new_figure(9.6, 2.6)
     axes = figure.subplots()
     _line(axes, curves.lr, BLUE, "learning rate")
-    axes.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    axes.set(title="Learning rate at the last step of each epoch", ylabel="learning rate", ylim=(0, None))
     return figure
 
 

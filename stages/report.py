@@ -1,0 +1,79 @@
+"""One self-contained page about the run, from the files that the other stages wrote: reports/run.html."""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+from recipes.__main__ import hydra_value
+from src import artifacts, record
+from src.figures import curves as figures
+from src.figures.style import save
+from src.params import Params, committed_params, flatten
+from src.report.report import Run, render
+from stages import run_stage
+
+
+def main(params: Params) -> None:
+    """Write figures/report and reports/run.html."""
+    metrics = artifacts.METRICS
+    model, test = artifacts.read_json(artifacts.MODEL), artifacts.read_json(metrics / "evaluate.json")
+    data, history = artifacts.read_json(metrics / "data.json"), artifacts.read_csv(metrics / "history.csv")
+    curves = figures.Curves(
+        **{
+            name: [float(row[name]) for row in history if row[name] != ""]
+            for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+        }
+    )
+    folder = artifacts.FIGURES / "report"
+    save(figures.learning_curves(curves, model["epoch"], test["accuracy"]), folder / "curves.png")
+    save(figures.learning_rate(curves), folder / "learning_rate.png")
+
+    values, committed = flatten(params.model_dump()), flatten(committed_params())
+    changed = {key: committed.get(key, "") for key in values if committed and committed.get(key) != values[key]}
+    tags = record.tags(model["model_key"])
+    page = render(
+        Run(
+            data=data,
+            model=model,
+            lr_range=artifacts.read_json(metrics / "lr_range.json"),
+            train=artifacts.read_json(metrics / "train.json"),
+            test=test,
+            gradcam=artifacts.read_json(metrics / "gradcam.json"),
+            history=history,
+            per_class=artifacts.read_csv(metrics / "per_class.csv"),
+            misclassified=artifacts.read_csv(metrics / "misclassified.csv"),
+            model_summary=(artifacts.FIGURES / "evaluate/model_summary.txt").read_text(encoding="utf-8"),
+            figures=read_figures(artifacts.FIGURES),
+            params=values,
+            changed=changed,
+            data_name=data_name(params, data["source"]),
+            name=record.run_name(params),
+            command=command({key: values[key] for key in changed}),
+            commit=tags.get("mlflow.source.git.commit", ""),
+            versions=tags["versions"],
+            date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+    )
+    artifacts.write_text(artifacts.REPORT, page)
+    print(f"{artifacts.REPORT}: {len(page) / 2**20:.1f} MiB, open it in a browser")
+
+
+def read_figures(folder: Path) -> dict[str, bytes]:
+    """Every PNG under `folder` by its path without the suffix, e.g. `evaluate/reliability`."""
+    return {p.relative_to(folder).with_suffix("").as_posix(): p.read_bytes() for p in sorted(folder.glob("*/*.png"))}
+
+
+def data_name(params: Params, source: str) -> str:
+    """The data set as a person calls it; with the name of the archive or folder where it is one's own."""
+    own = Path(params.data.url or params.data.path).name
+    return f"{record.SOURCES[source]} {own}" if source == "folder" else record.SOURCES[source]
+
+
+def command(changed: dict[str, object]) -> str:
+    """What to type for the same run, given the values that are not the committed ones."""
+    settings = [part for key, value in changed.items() for part in ("-S", f"{key}={hydra_value(value)}")]
+    return shlex.join(["dvc", "exp", "run", *settings]) if settings else "dvc repro"
+
+
+if __name__ == "__main__":
+    run_stage(main)
