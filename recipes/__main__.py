@@ -18,7 +18,7 @@ from typing import Any
 from commands import run_command
 from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import committed_params, flatten, nearest, parse_params, read_yaml
+from src.params import committed_params, flatten, hydra_value, nearest, parse_params, read_yaml
 
 FOLDER = Path("recipes")
 
@@ -87,20 +87,6 @@ def given_keys(arguments: list[str]) -> set[str]:
     """The keys that `-S key=value`, `-Skey=value`, `--set-param key=value` or `--set-param=key=value` name."""
     text = " ".join(arguments)
     return set(re.findall(r"(?:^|\s)(?:-S\s*|--set-param[\s=])(?:params\.yaml:)?[+~]*([\w.]+)", text))
-
-
-def hydra_value(value: object) -> str:
-    """A value in the grammar of `dvc exp run -S` (Hydra's override grammar)."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(hydra_value(v) for v in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"(?i)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
-        # A backslash is doubled only where it stands before a quote.
-        return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
-    return "null" if value is None else str(value)
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:

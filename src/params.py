@@ -276,6 +276,20 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def hydra_value(value: object) -> str:
+    """A value in the grammar of `dvc exp run -S` (Hydra's override grammar)."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(hydra_value(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, str) and not re.fullmatch(r"(?i)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
+        # A backslash is doubled only where it stands before a quote.
+        return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
+    return "null" if value is None else str(value)
+
+
 def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
     """The error of `check` for a value that the schema allows and the rest of the program does not."""
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
@@ -312,14 +326,8 @@ def _explain(error: ErrorDetails, content: dict[str, Any], committed: dict[str, 
 
 def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
     was = flatten(committed).get(key)
-    override = f", or -S {key}={_plain(was)}" if was is not None and not isinstance(was, (list, dict)) else ""
+    override = f", or -S {key}={hydra_value(was)}" if was is not None and not isinstance(was, (list, dict)) else ""
     return f"\n  Take it back with: git restore {path}{override}"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "''" if value == "" else str(value)
 
 
 def _allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:

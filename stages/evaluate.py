@@ -15,6 +15,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.saved import load_model
 from src.params import Params
+from src.tracking import Mirror
 from stages import run_stage
 
 
@@ -72,6 +73,8 @@ def main(params: Params) -> None:
     save(figures.confusion_matrix(confusion, classes), folder / "confusion_matrix.png")
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
     artifacts.write_text(folder / "model_summary.txt", model_summary(model, data.size))
+    with Mirror(params, description.model_key) as mirror:
+        mirror.upload("evaluate")
     print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")
 
 

@@ -17,6 +17,7 @@ from src.model.inputs import to_input
 from src.model.layers import find_layer
 from src.model.saved import load_model
 from src.params import Params
+from src.tracking import Mirror
 from stages import run_stage
 
 COLUMNS = ("index", "true", "predicted", "confidence")
@@ -101,6 +102,8 @@ def main(params: Params) -> None:
         ),
         folder / "layers.png",
     )
+    with Mirror(params, description.model_key) as mirror:
+        mirror.upload("gradcam")
     print(f"{settings.method} of {len(mistakes)} of {wrong.sum():,} misclassified test images")
 
 

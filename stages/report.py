@@ -4,17 +4,17 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recipes.__main__ import hydra_value
 from src import artifacts, record
 from src.figures import curves as figures
 from src.figures.style import save
-from src.params import Params, committed_params, flatten
+from src.params import Params, committed_params, flatten, hydra_value
 from src.report.report import Run, render
+from src.tracking import Mirror
 from stages import run_stage
 
 
 def main(params: Params) -> None:
-    """Write figures/report and reports/run.html."""
+    """Write figures/report and reports/run.html, and complete the MLflow run."""
     metrics = artifacts.METRICS
     model, test = artifacts.read_json(artifacts.MODEL), artifacts.read_json(metrics / "evaluate.json")
     data, history = artifacts.read_json(metrics / "data.json"), artifacts.read_csv(metrics / "history.csv")
@@ -55,6 +55,8 @@ def main(params: Params) -> None:
         )
     )
     artifacts.write_text(artifacts.REPORT, page)
+    with Mirror(params, model["model_key"]) as mirror:
+        mirror.upload(*record.STAGES)  # the whole: whatever the server missed before
     print(f"{artifacts.REPORT}: {len(page) / 2**20:.1f} MiB, open it in a browser")
 
 

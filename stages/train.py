@@ -8,10 +8,11 @@ from src.errors import UserError
 from src.model.device import hardware_name, resolve_device, resolve_precision
 from src.model.saved import Description, save_model
 from src.params import Params
+from src.tracking import Mirror
 from src.training.checkpoint import model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
 from src.training.key import model_key
-from src.training.loop import train
+from src.training.loop import Trained, train
 from stages import run_stage
 
 
@@ -24,48 +25,56 @@ def main(params: Params) -> None:
     key = model_key(params, lr, prepared.digest, device.type, precision)
     checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
 
-    def on_epoch(row: Row) -> None:
-        tqdm.write(table_line(row))
+    with model_lock(locks, key, tqdm.write), Mirror(params, key) as mirror:
+        mirror.upload("lr_range")
 
-    with model_lock(locks, key, tqdm.write):
+        def on_epoch(row: Row) -> None:
+            tqdm.write(table_line(row))
+            mirror.epoch(row)
+
         tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware_name(device)}, model {key}")
         tqdm.write(table_head())
         trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write)
         prune(checkpoints, locks)
 
-    description = Description(
-        norm=params.norm,
-        width=params.model.width,
-        strides=params.model.strides,
-        classes=prepared.classes,
-        size=prepared.size,
-        mean=prepared.mean,
-        std=prepared.std,
-        model_key=key,
-        seed=params.seed,
-        lr=lr,
-        epochs=len(trained.history),
-        epoch=trained.epoch,
-        device=device.type,
-        precision=precision,
-        hardware=hardware_name(device),
-        source=prepared.source,
-        data_digest=prepared.digest,
-    )
-    description = save_model(trained.model, description)
-    artifacts.write_csv(artifacts.METRICS / "history.csv", trained.history)
-    kept = trained.history[trained.epoch - 1]
+        description = Description(
+            norm=params.norm,
+            width=params.model.width,
+            strides=params.model.strides,
+            classes=prepared.classes,
+            size=prepared.size,
+            mean=prepared.mean,
+            std=prepared.std,
+            model_key=key,
+            seed=params.seed,
+            lr=lr,
+            epochs=len(trained.history),
+            epoch=trained.epoch,
+            device=device.type,
+            precision=precision,
+            hardware=hardware_name(device),
+            source=prepared.source,
+            data_digest=prepared.digest,
+        )
+        description = save_model(trained.model, description)
+        artifacts.write_csv(artifacts.METRICS / "history.csv", trained.history)
+        artifacts.write_json(artifacts.METRICS / "train.json", results(trained, description))
+        mirror.upload("train")
+
+
+def results(trained: Trained, description: Description) -> Row:
+    """What `dvc metrics show` says of the training: the epoch whose weights are kept, and the speed."""
+    rows = trained.history
+    kept = rows[trained.epoch - 1]
     measured = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    seconds = sum(row["seconds"] or 0 for row in trained.history)
-    results = {name: kept[name] for name in measured if kept[name] is not None} | {
-        "epochs": len(trained.history),
-        "best_epoch": best_epoch(trained.history),
-        "seconds": seconds,
-        "images_per_second": sum(row["images_per_second"] or 0 for row in trained.history) / len(trained.history),
+    return {name: kept[name] for name in measured if kept[name] is not None} | {
+        "epochs": len(rows),
+        "best_epoch": best_epoch(rows),
+        "seconds": sum(row["seconds"] or 0 for row in rows),
+        "images_per_second": sum(row["images_per_second"] or 0 for row in rows) / len(rows),
         "parameters": description.parameters,
-        "lr": lr,
+        "lr": description.lr,
     }
-    artifacts.write_json(artifacts.METRICS / "train.json", results)
 
 
 def read_lr() -> float:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.__main__ import given_keys, hydra_value, nest, overrides, read_recipe
+from recipes.__main__ import given_keys, nest, overrides, read_recipe
 from src.errors import UserError
-from src.params import flatten
+from src.params import flatten, hydra_value
 from tests.conftest import REPOSITORY
 
 COMMITTED = {"norm": "batch", "train": {"epochs": 20, "lr": 0.1}}
