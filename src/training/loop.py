@@ -241,8 +241,7 @@ def _not_finite(where: str, rate: float | None) -> UserError:
     at_rate = f" at learning rate {rate:.3g}" if rate is not None else ""
     return UserError(
         f"the loss or its gradient is not finite in {where}{at_rate}: training stopped before it reached the weights. "
-        "Try a lower rate (lr), a limit on the gradient (train.grad_clip: 1), or precision: fp32; "
-        "norm: none needs all three sooner than the others"
+        "Try a lower rate (lr), a limit on the gradient (train.grad_clip: 1), or precision: fp32"
     )
 
 
