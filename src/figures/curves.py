@@ -38,7 +38,7 @@ def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
     accuracy.set(title="Accuracy", ylabel="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     loss.legend()
-    accuracy.legend(loc="lower right")
+    accuracy.legend()
     return figure
 
 

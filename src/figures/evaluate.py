@@ -61,7 +61,7 @@ def reliability_diagram(binned: Reliability, error: float) -> Figure:
         label="gap to the confidence",
     )
     top.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfect calibration")
-    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Reliability, expected calibration error {error:.3f}")
+    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Reliability, expected calibration error {error:.2%}")
     top.legend(loc="upper left")
 
     bottom.bar(centre, binned.counts, width * 0.92, color=MUTED)

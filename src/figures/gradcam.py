@@ -93,7 +93,9 @@ def _cells(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with `head` inches for the heading and `count` square axes, each with `title` inches above it."""
     rows = -(-count // columns)
-    width = max(left + columns * (CELL + GAP) + (BAR if bar else EDGE), NARROWEST)
+    width = max(
+        left + columns * (CELL + GAP) + BAR, NARROWEST
+    )  # with or without the bar: figures lie beside each other
     height = head + rows * (title + CELL + GAP) + EDGE
     figure = new_figure(width, height)
     figure.set_layout_engine("none")

@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+DPI = 150  # of the figures
+
 Row = Mapping[str, str]
 
 
@@ -44,7 +46,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, duration, number, data_uri, listed)}
+    environment.filters |= {f.__name__: f for f in (percent, duration, number, shown, listed, data_uri, css_width)}
     return environment.get_template("template.html.j2").render(run=run, groups=grouped(run.params))
 
 
@@ -67,6 +69,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def shown(value: object) -> str:
+    """A parameter as params.yaml has it, a list on one line, a dash for an empty text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(shown(v) for v in value) + "]"
+    return "–" if value == "" else str(value)
+
+
 def listed(values: Mapping[str, float]) -> str:
     """Names and numbers in a sentence. {'valley': 0.0123} -> valley 0.0123"""
     return ", ".join(f"{name} {number(value, 3)}" for name, value in values.items())
@@ -75,6 +86,12 @@ def listed(values: Mapping[str, float]) -> str:
 def data_uri(png: bytes) -> str:
     """A PNG as an address that holds the image itself."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def css_width(png: bytes) -> int:
+    """Width at which a PNG has its natural size, so that the letters of all figures are equally large."""
+    pixels = int.from_bytes(png[16:20], "big")  # of the header, RFC 2083 section 4.1.1
+    return round(pixels * 96 / DPI)  # CSS has 96 pixels an inch
 
 
 def grouped(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from src.params import flatten, load_params
-from src.report.report import Run, data_uri, duration, grouped, listed, number, percent, render
+from src.report.report import Run, css_width, data_uri, duration, grouped, listed, number, percent, render, shown
 from stages.report import command
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xdc\0\0\0\x01"  # 1500 pixels wide
 EVIL = "<b onload=alert(1)>&cat</b>"
 
 
@@ -96,7 +96,7 @@ def test_the_page_tells_the_story() -> None:
 def test_markup_in_names_is_shown_and_not_obeyed() -> None:
     html = render(a_run())
     assert EVIL not in html
-    assert Page(html).text.count(EVIL) == 2
+    assert Page(html).text.count(EVIL) == 2  # per class, and in the list of mistakes
     assert "Layer <ResNet>" in Page(html).text
 
 
@@ -121,6 +121,8 @@ def test_formats() -> None:
     assert [number(1e-5), number("0.012345"), number("")] == ["1e-05", "0.01235", "–"]
     assert [duration(s) for s in (0.04, 59.9, 75.2, 7325)] == ["0.0 s", "59.9 s", "1 min 15 s", "2 h 2 min"]
     assert listed({"valley": 0.01234, "minimum": 1.0}) == "valley 0.0123, minimum 1"
+    assert [shown(v) for v in (True, "", ["a", 1, False], 1e-5)] == ["true", "–", "[a, 1, false]", "1e-05"]
+    assert css_width(PNG) == 960  # 10 inches
     assert data_uri(b"abc") == "data:image/png;base64,YWJj"
 
 

@@ -1,0 +1,107 @@
+"""Classify your own pictures with the trained model, and show where it looked.
+
+Writes reports/predict/NAME.png for each: the input, and the same with the class activation map of the likeliest class.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from commands import run_command
+from src import artifacts
+from src.data.images import decode
+from src.data.prepared import Split
+from src.errors import UserError
+from src.evaluation.logits import predict_logits
+from src.evaluation.metrics import softmax
+from src.explain.cams import compute_cams
+from src.figures.gradcam import prediction
+from src.figures.style import plain, save
+from src.model.device import resolve_device
+from src.model.inputs import to_input
+from src.model.layers import find_layer
+from src.model.saved import load_model
+from src.params import load_params
+
+
+def main() -> None:
+    """Read all images, then print the likeliest classes of each and write its overlay."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.predict",
+        description=__doc__,
+        epilog="A name that begins with a dash goes after --.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="any image file that Pillow reads")
+    parser.add_argument("--out", type=Path, default=Path("reports/predict"), help="folder to write to (%(default)s)")
+    parser.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
+    arguments = parser.parse_args()
+    if arguments.top < 1:
+        raise UserError(f"--top is {arguments.top}; it must be at least 1")
+    if not artifacts.MODEL.exists():
+        raise UserError("there is no trained model here. Make one with: make quickstart, or dvc repro")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {arguments.out} cannot be made a folder: {error.strerror}") from None
+
+    params = load_params()
+    model, description = load_model()
+    device = resolve_device(params.device)
+    paths: list[Path] = arguments.images
+    images = np.stack([read_image(path, description.size) for path in paths])  # (N, S, S, 3)
+    mean, std = description.mean, description.std
+    split = Split(images, np.zeros(len(images), dtype=np.int64))
+    batch_size = params.evaluate.batch_size
+    probabilities = softmax(predict_logits(model, split, mean, std, device=device, batch_size=batch_size))  # (N, C)
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
+    maps = compute_cams(
+        model,
+        find_layer(model, params.gradcam.layers[-1]),
+        to_input(images, mean, std, device),
+        ranked[:, 0].tolist(),
+        method=params.gradcam.method,
+        batch_size=params.gradcam.batch_size,
+        aug_smooth=params.gradcam.aug_smooth,
+        eigen_smooth=params.gradcam.eigen_smooth,
+    )  # (N, S, S)
+
+    names = [description.classes[best] for best in ranked[:, 0]]
+    longest = max(len(name) for name in description.classes)
+    for i, (path, target) in enumerate(zip(paths, targets_for(paths, arguments.out), strict=True)):
+        title = f"{plain(names[i])}, {probabilities[i, ranked[i, 0]]:.1%}"
+        save(prediction(images[i], maps[i], title, params.gradcam.image_weight), target)
+        print(f"{path}  ->  {target}")
+        for index in ranked[i]:
+            print(f"  {description.classes[index]:<{longest}}  {probabilities[i, index]:7.2%}")
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """The image file as the model sees it, uint8 (size, size, 3); UserError names the file and what is wrong."""
+    try:
+        return decode(path.read_bytes(), size)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path} is not a readable image: {error}") from None
+
+
+def targets_for(paths: list[Path], folder: Path) -> list[Path]:
+    """Where to write each overlay: by the image's name, numbered where that is taken. cat.png, cat-2.png
+
+    Two images of one name do not overwrite each other, and no image is overwritten by its own overlay.
+    """
+    inputs = {path.resolve() for path in paths}
+    taken: dict[str, Path] = {}
+    for path in paths:
+        number, target = 1, folder / f"{path.stem}.png"
+        while target.name.casefold() in taken or target.resolve() in inputs:  # casefold: some file systems do it too
+            number += 1
+            target = folder / f"{path.stem}-{number}.png"
+        taken[target.name.casefold()] = target
+    return list(taken.values())
+
+
+if __name__ == "__main__":
+    run_command(main)
