@@ -1,11 +1,13 @@
 """Generated images of coloured shapes whose true outline is known, so that explanations can be checked against it.
 
-Ten classes of shapes stand at random places, in random sizes (40 % to 75 % of the side), rotations and colours, on
+Ten classes of shapes stand at random places, in random sizes (40 % to 75 % of the side), rotations (up to 45 degrees
+either way) and colours, on
 random textures with random specks. Nothing but the outline depends on the class.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from src.data.raw import RawData
 from src.data.sources.shapes import SPEC
 from src.params import Data
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]  # float32 throughout
 Inside = npt.NDArray[np.bool_]
 
 CHUNK = 250  # images drawn at once
@@ -50,7 +52,8 @@ def _star(x: Array, y: Array) -> Inside:
     notch = 0.42
     along, across = r * np.cos(angle), r * np.sin(angle)
     tip_along, tip_across = np.cos(sector / 2), np.sin(sector / 2)
-    return tip_across * (along - notch) < across * (tip_along - notch)
+    inside: Inside = tip_across * (along - notch) < across * (tip_along - notch)
+    return inside
 
 
 def _cross(x: Array, y: Array) -> Inside:
@@ -62,15 +65,16 @@ def _crescent(x: Array, y: Array) -> Inside:
     return (x * x + y * y < 0.95**2) & ((x - 0.5) ** 2 + y * y > 0.75**2)
 
 
+def _heart(x: Array, y: Array) -> Inside:
+    u, v = 1.25 * x, 1.25 * y + 0.1
+    inside: Inside = (u * u + v * v - 1) ** 3 < u * u * v**3
+    return inside
+
+
 def _hexagon(x: Array, y: Array) -> Inside:
     half, tilted = np.float32(0.5), np.float32(np.sqrt(3) / 2)
     a, b = np.abs(x), np.abs(y)
     return (b < 0.8) & (half * b + tilted * a < 0.8)
-
-
-def _heart(x: Array, y: Array) -> Inside:
-    u, v = 1.25 * x, 1.25 * y + 0.1
-    return (u * u + v * v - 1) ** 3 < u * u * v**3
 
 
 def _arrow(x: Array, y: Array) -> Inside:
@@ -112,8 +116,8 @@ def render(count: int, size: int, seed: list[int]) -> tuple[Split, Inside]:
         number = len(labels[rows])
         coverage = _coverage(labels[rows], size, rng)  # (N, S, S), share of a pixel inside the shape
         back, front = _colours(number, rng)
-        scene = back[0] + (back[1] - back[0]) * _texture(number, size, rng)[..., None]
-        scene = _with_specks(scene, size, rng)
+        plain = back[0] + (back[1] - back[0]) * _texture(number, size, rng)[..., None]
+        scene = _with_specks(plain, size, rng)
         object_ = front + 0.12 * (_texture(number, size, rng)[..., None] - 0.5)
         alpha = coverage[..., None]
         mixed = scene * (1 - alpha) + object_ * alpha + rng.normal(0, 0.03, scene.shape).astype(np.float32)
@@ -125,9 +129,9 @@ def render(count: int, size: int, seed: list[int]) -> tuple[Split, Inside]:
 def _coverage(labels: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Array:
     """Antialiased masks (N, S, S) in 0..1 of shapes that lie wholly inside the image."""
     number = len(labels)
-    radius = rng.uniform(0.20, 0.375, number)  # in units of the side
+    radius = rng.uniform(0.2, 0.375, number)  # in units of the side
     centre = radius + (1 - 2 * radius) * rng.random((2, number))
-    angle = rng.uniform(0, 2 * np.pi, number)
+    angle = rng.uniform(-np.pi / 4, np.pi / 4, number)
     fine = size * SUPERSAMPLING
     points = (np.arange(fine, dtype=np.float32) + 0.5) / fine
     coverage = np.empty((number, size, size), np.float32)
@@ -143,13 +147,12 @@ def _coverage(labels: npt.NDArray[np.int64], size: int, rng: np.random.Generator
 
 
 def _colours(number: int, rng: np.random.Generator) -> tuple[tuple[Array, Array], Array]:
-    """Two colours of the background and one of the shape, (N, 1, 1, 3) each; the third is far from both."""
-    first, second = rng.random((2, number, 3))
-    candidates = rng.random((16, number, 3))
-    distance = np.minimum(np.linalg.norm(candidates - first, axis=2), np.linalg.norm(candidates - second, axis=2))
-    enough = distance > 0.45
-    choice = np.where(enough.any(axis=0), enough.argmax(axis=0), distance.argmax(axis=0))
-    front = candidates[choice, np.arange(number)]
+    """Two colours of the background, both rather dark, and a brighter one of the shape, (N, 1, 1, 3) each."""
+    first, second = 0.6 * rng.random((2, number, 3))
+    second = first + 0.5 * (second - first)
+    candidates = 0.4 + 0.6 * rng.random((16, number, 3))
+    enough = np.linalg.norm(candidates - first, axis=2) > 0.5
+    front = candidates[enough.argmax(axis=0), np.arange(number)]
     shaped = [colour.astype(np.float32)[:, None, None, :] for colour in (first, second, front)]
     return (shaped[0], shaped[1]), shaped[2]
 
@@ -174,11 +177,11 @@ def _texture(number: int, size: int, rng: np.random.Generator) -> Array:
 
 
 def _with_specks(scene: Array, size: int, rng: np.random.Generator) -> Array:
-    """Lay four small bars of random colours, places and directions over each background."""
+    """Lay two small bars of random colours, places and directions over each background."""
     number = len(scene)
     points = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = points[None, None, :], points[None, :, None]
-    for _ in range(4):
+    for _ in range(2):
         centre, turn = rng.random((2, number)), rng.uniform(0, np.pi, number)
         length, width = rng.uniform(0.05, 0.16, number), rng.uniform(0.015, 0.04, number)
         dx, dy = x - _column(centre[0]), y - _column(centre[1])

@@ -37,7 +37,7 @@ def augmented_grid(
 
 
 def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Figure:
-    """Stacked bars of the images of each class; `counts` maps a split's name to (C,). The largest classes first if many."""
+    """Stacked bars of the images of each class; `counts` maps a split's name to (C,). Of many, the largest."""
     totals = np.sum(list(counts.values()), axis=0)
     order = np.arange(len(classes))
     if len(classes) > SHOWN_CLASSES:
@@ -50,7 +50,7 @@ def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]
             np.arange(len(order)), numbers[order], left=left, color=colour, label=f"{split} ({int(numbers.sum()):,})"
         )
         left += numbers[order]
-    ax.set_yticks(np.arange(len(order)), [plain(classes[label], 24) for label in order])
+    ax.set_yticks(np.arange(len(order)), [plain(classes[label], 24) for label in order.tolist()])
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
