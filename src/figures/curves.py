@@ -23,7 +23,7 @@ class Curves:
 
 def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
     """Loss and accuracy of training and validation; the epoch whose weights were `kept`; the test accuracy."""
-    figure = new_figure(9.6, 3.8)
+    figure = new_figure(11.2, 3.9)
     loss, accuracy = figure.subplots(1, 2)
     for axes, train, val in (
         (loss, curves.train_loss, curves.val_loss),
@@ -44,7 +44,7 @@ def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
 
 def learning_rate(curves: Curves) -> Figure:
     """Learning rate of the last step of each epoch."""
-    figure = new_figure(9.6, 2.6)
+    figure = new_figure(11.2, 2.6)
     axes = figure.subplots()
     _line(axes, curves.lr, BLUE, "learning rate")
     axes.set(title="Learning rate at the last step of each epoch", ylabel="learning rate", ylim=(0, None))
