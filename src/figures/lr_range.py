@@ -24,9 +24,10 @@ def lr_range_figure(
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss of the batch")
     axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="running mean")
-    top = max(smoothed)
-    low = min(min(losses), min(smoothed))
-    axes.set_ylim(low - 0.08 * (top - low), top + 0.12 * (top - low))
+    # The fall is what matters: the rise at the end, often a hundred times as high, leaves the figure at the top.
+    low, first = min(*losses, *smoothed), max(losses[0], smoothed[0])
+    height = max(first - low, 0.1)
+    axes.set_ylim(low - 0.1 * height, first + 0.6 * height)
     axes.axvline(used, color=INK, linewidth=1.2, linestyle="--", label=f"rate in use: {used:.2g}")
     for name, lr in suggestions.items():
         axes.plot(

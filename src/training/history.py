@@ -19,7 +19,7 @@ def should_stop(history: History, patience: int) -> bool:
 
 def table_head() -> str:
     """The first line of the epoch table."""
-    return "epoch  train loss  train acc  val loss  val acc   rate      images/s  seconds"
+    return "epoch  train loss  train acc  val loss  val acc      rate  images/s  seconds"
 
 
 def table_line(row: Row) -> str:

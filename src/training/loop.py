@@ -34,7 +34,7 @@ from src.training.randomness import capture, restore, seed_everything
 from src.training.schedules import Schedule, make_schedule
 from src.training.system import SystemMeter
 
-CHECK_EVERY = 50  # steps between two looks at the numbers on a GPU; on the CPU every step is looked at
+CHECK_EVERY = {"cuda": 50, "cpu": 1}  # steps between two looks at the numbers; on a GPU each look waits for it
 ESTIMATE_AFTER = 5  # steps measured for the estimate of the time; the first one is left out
 
 Weights = dict[str, torch.Tensor]
@@ -136,11 +136,12 @@ def train_epoch(
     were augmented, each seen by the weights of its step.
 
     Where a loss or gradient is not finite, the optimiser's step does not happen: the fused optimisers skip it on the
-    device while `found_inf` is 1, which it stays; a UserError follows at the next look.
+    device while `found_inf` is 1, and it stays 1 (a skipped first step leaves SGD's momentum undefined); a UserError
+    follows at the next look.
     """
     forward.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    check_every = CHECK_EVERY if device.type == "cuda" else 1
+    check_every = CHECK_EVERY[device.type]
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     bad_steps = torch.zeros((), device=device)

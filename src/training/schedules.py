@@ -48,7 +48,7 @@ def _onecycle(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) 
     own = settings.onecycle
     steps = max(steps, 2)
     # PyTorch divides by zero where the way up has exactly one step; with a hair more it starts at the first rate.
-    pct_start = max(own.pct_start, math.nextafter(1 / steps, 1))
+    pct_start = max(own.pct_start, (1 + 1e-9) / steps)
     return Schedule(
         OneCycleLR(
             optimizer,

@@ -1,5 +1,6 @@
 """A tiny data set and parameters for tests of the model and its training."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from src.data.prepared import Prepared, Split
 from src.params import Params, parse_params
 from tests.conftest import REPOSITORY
 
+COMMITTED = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
 CLASSES = ["red", "green", "blue"]
 
 
 def make_params(**overrides: Any) -> Params:
     """The committed parameters made small, with dotted overrides: `make_params(**{"train.epochs": 2})`."""
-    content = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    content = copy.deepcopy(COMMITTED)
     small = {
         "device": "cpu",
         "precision": "fp32",

@@ -1,0 +1,165 @@
+"""The range test: what its curve suggests, by hand; what it leaves alone; where it ends."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.augment import Augmenter
+from src.data.loader import train_loader
+from src.errors import UserError
+from src.figures.lr_range import lr_range_figure
+from src.model.resnet import build
+from src.params import Params
+from src.training.lr_range import Sweep, fell, minimum, range_test, round2, slide, steepest, suggestions, valley
+from tests.unit.training_helpers import make_params, make_prepared
+
+CPU = torch.device("cpu")
+
+
+def curve(values: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array(values, np.float64)
+
+
+DECADES = curve([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
+
+
+def test_valley_by_hand() -> None:
+    # The longest fall is 5, 4, 3, 2, 1 at the points 1..5; fastai counts from one before: 0 + int(5/3) + int(5/6) = 1.
+    assert valley(DECADES, curve([4.5, 5, 4, 3, 2, 1, 9])) == DECADES[1]
+    # Six falling points that end at 6: from 0, thirds of 2, so 0 + 2 + 1 = 3.
+    assert valley(DECADES, curve([3, 6, 5, 4, 3, 2, 1])) == DECADES[3]
+    # A bump in a fall does not end it: 6, 5, 4, 2, 1 of 6, 5, 4, 7, 2, 1, ending at 5.
+    assert valley(DECADES, curve([6, 5, 4, 7, 2, 1, 9])) == DECADES[1]
+    # A loss that never falls has a stretch of one point.
+    assert valley(DECADES, curve([1, 2, 3, 4, 5, 6, 7])) == DECADES[0]
+
+
+def test_steepest_by_hand() -> None:
+    # Differences of neighbours: -0.1, -0.6, -1.2, -0.3; central gradients are steepest at the third point.
+    assert steepest(DECADES, curve([3, 2.9, 2.3, 1.1, 0.8, 2, 50])) == DECADES[2]
+    # The same losses over a rate that grows linearly: most of the fall per logarithm is at the end.
+    linear = curve([1, 2, 3, 4, 5])
+    assert steepest(linear, curve([5, 4, 3, 2, 1])) == 5
+    # A plunge after the least loss (a spike that came down) does not count.
+    assert steepest(DECADES, curve([3, 2.5, 1, 5, 9, 2, 3])) == DECADES[2]
+
+
+def test_minimum_is_a_tenth() -> None:
+    assert minimum(DECADES, curve([3, 2.5, 2, 1, 0.5, 2, 3])) == pytest.approx(0.01)
+
+
+def test_slide_stops_where_both_ends_have_one_slope() -> None:
+    def flat_then_rise(points: int) -> float:
+        lrs = np.geomspace(1e-7, 10, points)
+        return slide(lrs, 2 + 0.1 * np.maximum(lrs / 1e-3 - 1, 0))
+
+    # The right end is 15 steps of 0.08 decades to the right of the left one, and leaves the rise at 1e-3.
+    assert flat_then_rise(101) == pytest.approx(1e-3 / 10**1.2, rel=0.25)
+    assert flat_then_rise(1001) == pytest.approx(flat_then_rise(101), rel=0.25)
+
+
+@given(
+    losses=st.lists(st.floats(0.01, 100, allow_nan=False), min_size=5, max_size=60),
+    start=st.floats(1e-8, 1e-3),
+    scale=st.floats(0.5, 2),
+)
+def test_suggestions_lie_within_the_sweep_and_do_not_depend_on_its_unit(
+    losses: list[float], start: float, scale: float
+) -> None:
+    lrs = np.geomspace(start, 10, len(losses))
+    found = suggestions(lrs, curve(losses))
+    assert list(found) == ["valley", "steepest", "slide", "minimum"]
+    slack = 1e-9
+    assert all(start * (1 - slack) <= found[name] <= 10 * (1 + slack) for name in ("valley", "steepest", "slide"))
+    assert start / 10 * (1 - slack) <= found["minimum"] <= 1 + slack
+    scaled = suggestions(lrs * scale, curve(losses))
+    assert scaled["valley"] == pytest.approx(found["valley"] * scale)
+    assert scaled["minimum"] == pytest.approx(found["minimum"] * scale)
+
+
+def test_a_loss_that_never_fell() -> None:
+    assert fell(curve([2, 1.9, 5]))
+    assert not fell(curve([2, 2, 2.1]))
+
+
+@pytest.mark.parametrize(("lr", "rounded"), [(0.012345, 0.012), (0.0996, 0.1), (3.14159e-5, 3.1e-5), (1.0, 1.0)])
+def test_two_significant_digits(lr: float, rounded: float) -> None:
+    assert round2(lr) == rounded
+
+
+def sweep(params: Params, model: torch.nn.Module | None = None) -> Sweep:
+    prepared = make_prepared()
+    loader = train_loader(
+        prepared.train,
+        Augmenter(params.augment, prepared.size, params.seed),
+        batch_size=params.train.batch_size,
+        seed=params.seed,
+        workers=0,
+    )
+    torch.manual_seed(0)
+    model = model or build(params.norm, params.model.width, params.model.strides, 3)
+    return range_test(model, prepared, loader, params, CPU, "fp32")
+
+
+SHORT = {"lr_range.iterations": 12, "lr_range.smoothing": 0.25}
+
+
+def test_the_sweep_covers_the_range_and_smooths() -> None:
+    result = sweep(make_params(**SHORT, **{"lr_range.end": 0.1, "lr_range.diverge": 1000.0}))
+    assert result.lrs == pytest.approx(np.geomspace(1e-5, 0.1, 12))
+    assert result.losses.shape == result.smoothed.shape == (12,)
+    mean = result.losses[0]
+    for loss, smoothed in zip(result.losses[1:], result.smoothed[1:], strict=True):
+        mean = 0.25 * loss + 0.75 * mean
+        assert smoothed == pytest.approx(mean)
+
+
+def test_a_linear_sweep() -> None:
+    result = sweep(make_params(**SHORT, **{"lr_range.mode": "linear", "lr_range.end": 0.1}))
+    assert result.lrs == pytest.approx(np.linspace(1e-5, 0.1, 12))
+
+
+def test_the_sweep_leaves_the_model_and_random_states_alone() -> None:
+    model = build("batch", 4, [1, 2, 2, 2], 3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    sweep(make_params(**SHORT), model)
+    assert torch.equal(torch.get_rng_state(), state)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_sweep_is_cut_at_the_first_loss_that_is_not_finite() -> None:
+    result = sweep(make_params(**SHORT, norm="none", **{"lr_range.end": 1e20, "lr_range.diverge": 1e30}))
+    assert 5 <= len(result.lrs) < 12
+    assert len(result.lrs) == len(result.losses) == len(result.smoothed)
+    assert np.isfinite(result.losses).all()
+
+
+def test_too_few_finite_losses() -> None:
+    with pytest.raises(UserError, match=r"lower lr_range\.start"):
+        sweep(make_params(**SHORT, norm="none", **{"lr_range.start": 1e15, "lr_range.end": 1e25}))
+
+
+def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
+    lrs = np.geomspace(1e-5, 10, 30).tolist()
+    losses = [2 - 0.5 * math.exp(-((math.log10(lr) + 1) ** 2)) for lr in lrs]
+    found = suggestions(curve(lrs), curve(losses))
+    axes = lr_range_figure(lrs, losses, losses, found, 0.01).axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels[2:] == ["rate in use: 0.01"] + [
+        f"{shown}: {found[name]:.2g}"
+        for name, shown in [
+            ("valley", "valley"),
+            ("steepest", "steepest"),
+            ("slide", "slide"),
+            ("minimum", "minimum / 10"),
+        ]
+    ]
+    assert axes.get_xscale() == "log"

@@ -1,0 +1,235 @@
+"""Training: repeatable, resumable, independent of workers, and stopped before a bad step."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.data.loader import train_loader
+from src.data.prepared import Prepared
+from src.errors import UserError
+from src.training import loop
+from src.training.checkpoint import load_latest
+from src.training.history import History, Row, best_epoch, should_stop, table_head, table_line
+from src.training.key import model_key
+from src.training.loop import Trained, train
+from tests.conftest import REPOSITORY
+from tests.unit.training_helpers import make_params, make_prepared
+
+CPU = torch.device("cpu")
+COLUMNS = [
+    "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds",
+    "cpu_percent", "memory_gib", "gpu_memory_gib",
+]  # fmt: skip
+
+
+class Killed(BaseException):
+    pass
+
+
+def run(
+    folder: Path, prepared: Prepared | None = None, lr: float = 0.05, **overrides: Any
+) -> tuple[Trained, list[Row]]:
+    rows: list[Row] = []
+    params = make_params(**overrides)
+    trained = train(prepared or make_prepared(), params, lr, CPU, "fp32", folder, rows.append, lambda _: None)
+    return trained, rows
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return trained.model.state_dict()
+
+
+def equal(one: Trained, other: Trained) -> bool:
+    return all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
+
+
+def measured(rows: History) -> list[tuple[float | None, ...]]:
+    return [tuple(row[name] for name in COLUMNS[:6]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return run(tmp_path_factory.mktemp("whole"), **{"train.epochs": 4})[0]
+
+
+def test_it_learns_and_reports_every_epoch(tmp_path: Path) -> None:
+    trained, rows = run(tmp_path, **{"train.epochs": 6, "train.label_smoothing": 0.0})
+    assert [list(row) for row in rows] == [COLUMNS] * 6
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert trained.history == rows
+    assert trained.epoch == 6
+    assert rows[-1]["train_accuracy"] is not None
+    assert rows[-1]["train_accuracy"] > 0.6
+    assert all(row["lr"] is not None and row["lr"] > 0 for row in rows)
+    assert rows[0]["gpu_memory_gib"] is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_bits_again_with_any_number_of_workers(whole: Trained, tmp_path: Path, workers: int) -> None:
+    again, rows = run(tmp_path, **{"train.epochs": 4, "train.workers": workers})
+    assert equal(whole, again)
+    assert measured(rows) == measured(whole.history)
+
+
+def test_another_seed_gives_other_bits(whole: Trained, tmp_path: Path) -> None:
+    assert not equal(whole, run(tmp_path, seed=1, **{"train.epochs": 4})[0])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"train.optimizer": "adam", "train.keep": "best"},
+        {"train.optimizer": "adamw", "train.schedule": "cosine", "train.grad_clip": 0.5},
+        {"train.schedule": "plateau", "schedule.plateau.patience": 0, "norm": "group"},
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, overrides: dict[str, Any]) -> None:
+    overrides = {"train.epochs": 4, **overrides}
+    uninterrupted, rows = run(tmp_path / "whole", **overrides)
+
+    def kill(row: Row) -> None:
+        if row["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(make_prepared(), make_params(**overrides), 0.05, CPU, "fp32", tmp_path / "cut", kill, lambda _: None)
+    resumed, rest = run(tmp_path / "cut", **overrides)
+    assert equal(uninterrupted, resumed)
+    assert resumed.epoch == uninterrupted.epoch
+    assert measured(rest) == measured(rows[2:])
+    assert measured(resumed.history) == measured(rows)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = run(tmp_path)
+
+    def refuse(*_: object) -> Row:
+        raise AssertionError
+
+    monkeypatch.setattr(loop, "train_epoch", refuse)
+    second, rows = run(tmp_path)
+    assert rows == []
+    assert equal(first, second)
+    assert second.history == first.history
+
+
+def test_without_a_validation_split(tmp_path: Path) -> None:
+    trained, rows = run(tmp_path, make_prepared(val=0))
+    assert all(row["val_loss"] is None and row["val_accuracy"] is None for row in rows)
+    assert trained.epoch == 2
+    assert " - " in table_line(rows[0])
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
+    best, rows = run(tmp_path / "best", **{"train.epochs": 5, "train.keep": "best"}, lr=0.3)
+    assert best.epoch == best_epoch(rows)
+    expected: list[dict[str, torch.Tensor]] = []
+
+    def remember(row: Row) -> None:
+        if row["epoch"] == best.epoch:
+            state = load_latest(tmp_path / "last", print)
+            assert state is not None
+            expected.append(state["model"])
+
+    params = make_params(**{"train.epochs": 5})
+    train(make_prepared(), params, 0.3, CPU, "fp32", tmp_path / "last", remember, lambda _: None)
+    assert all(torch.equal(tensor, weights(best)[name]) for name, tensor in expected[0].items())
+
+
+def test_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 1.0, 2.0, 1.0, 0.5])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"val_loss": next(losses), "val_accuracy": 0.5})
+    _, rows = run(tmp_path, **{"train.epochs": 9, "train.early_stopping": 2})
+    assert [row["val_loss"] for row in rows] == [3.0, 1.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path, norm: str) -> None:
+    with pytest.raises(UserError, match=r"not finite in epoch 1, step \d of 3 at learning rate .*grad_clip"):
+        run(tmp_path, norm=norm, lr=1e25)
+    assert load_latest(tmp_path, print) is None
+
+
+def test_the_bad_step_and_its_rate_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at only at the end, as on a GPU: the third step is bad, and no weight changes from then on."""
+    prepared = make_prepared()
+    params = make_params(**{"train.schedule": "constant", "train.batch_size": 8})
+    loader = train_loader(prepared.train, lambda images, *_: images, batch_size=8, seed=0, workers=0)  # type: ignore[arg-type]
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3))
+    after: list[torch.Tensor] = []
+
+    class Forward(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            after.append(model[1].weight.detach().clone())
+            logits: torch.Tensor = model(images.float() / 255)
+            return logits * float("nan") if len(after) == 3 else logits
+
+    optimizer = loop.make_optimizer(model.parameters(), 0.25, params)
+    schedule = loop.make_schedule(optimizer, 0.25, 6, params)
+    monkeypatch.setattr(loop, "CHECK_EVERY", {"cpu": 50})
+    with pytest.raises(UserError, match=r"epoch 7, step 3 of 6 at learning rate 0\.25"):
+        loop.train_epoch(Forward(), loader, optimizer, schedule, params, CPU, 7, None)
+    assert len(after) == 6
+    assert not torch.equal(after[1], after[2])
+    assert torch.equal(after[2], after[5])
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert loop._clip([weight], 0.0).item() == 5
+    assert weight.grad.tolist() == [3, 4]
+    assert loop._clip([weight], 1.0).item() == 5
+    assert weight.grad.tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
+
+
+def test_an_estimate_of_the_time_on_the_cpu(tmp_path: Path) -> None:
+    said: list[str] = []
+    params = make_params(device="auto", **{"train.batch_size": 4})
+    train(make_prepared(), params, 0.05, CPU, "fp32", tmp_path, lambda _: None, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("warning: no CUDA device here")
+    assert "for 2 epochs" in said[0]
+
+
+def history(*values: tuple[float | None, float | None]) -> History:
+    return [{"val_loss": loss, "val_accuracy": accuracy} for loss, accuracy in values]
+
+
+def test_choice_of_the_epoch_by_hand() -> None:
+    rows = history((1.0, 0.5), (0.9, 0.7), (0.8, 0.7), (0.85, 0.6))
+    assert best_epoch(rows) == 2
+    assert best_epoch(history((None, None), (None, None))) == 2
+    assert [should_stop(rows, patience) for patience in (0, 1, 2)] == [False, True, False]
+    assert not should_stop([], 1)
+
+
+def test_the_table_is_aligned() -> None:
+    row: Row = dict.fromkeys(COLUMNS, 0.5) | {"epoch": 12, "images_per_second": 12345.6, "seconds": 1234.5}
+    assert len(table_line(row)) == len(table_head())
+    assert table_line(row | {"val_loss": None, "val_accuracy": None}).split()[3:5] == ["-", "-"]
+
+
+def test_the_key_covers_what_shapes_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+    def key(lr: float = 0.1, data: str = "d", device: str = "cpu", **overrides: Any) -> str:
+        return model_key(make_params(**overrides), lr, data, device, "fp32")
+
+    start = key()
+    assert len(start) == 20
+    for same in ({"train.workers": 3}, {"optimizer.adam.eps": 0.1}, {"gradcam.count": 3}):
+        assert key(**same) == start, same
+    different = [
+        key(lr=0.2), key(data="e"), key(device="cuda"), key(norm="layer"), key(seed=1), key(augment=[]),
+        key(**{"model.width": 8}), key(**{"train.epochs": 3}), key(**{"optimizer.sgd.momentum": 0.5}),
+        key(**{"schedule.onecycle.div": 10.0}), key(**{"train.schedule": "cosine"}),
+    ]  # fmt: skip
+    assert len({start, *different}) == 12
