@@ -4,9 +4,11 @@ Writes reports/predict/NAME.png for each: the input, and the same with the class
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from commands import run_command
 from src import artifacts
@@ -50,11 +52,13 @@ def main() -> None:
     model, description = load_model()
     device = resolve_device(params.device)
     paths: list[Path] = arguments.images
-    images = np.stack([read_image(path, description.size) for path in paths])  # (N, S, S, 3)
+    bar = partial(tqdm, delay=1, leave=False)
+    images = np.stack([read_image(path, description.size) for path in bar(paths, desc="read")])  # (N, S, S, 3)
     mean, std = description.mean, description.std
     split = Split(images, np.zeros(len(images), dtype=np.int64))
-    batch_size = params.evaluate.batch_size
-    probabilities = softmax(predict_logits(model, split, mean, std, device=device, batch_size=batch_size))  # (N, C)
+    batch_size, progress = params.evaluate.batch_size, partial(bar, desc="classify")
+    logits = predict_logits(model, split, mean, std, device=device, batch_size=batch_size, progress=progress)
+    probabilities = softmax(logits)  # (N, C)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
     maps = compute_cams(
         model,
@@ -65,6 +69,7 @@ def main() -> None:
         batch_size=params.gradcam.batch_size,
         aug_smooth=params.gradcam.aug_smooth,
         eigen_smooth=params.gradcam.eigen_smooth,
+        progress=partial(bar, desc=params.gradcam.method),
     )  # (N, S, S)
 
     names = [description.classes[best] for best in ranked[:, 0]]
