@@ -143,10 +143,12 @@ def valley(lrs: Curve, losses: Curve) -> float:
 
 
 def steepest(lrs: Curve, losses: Curve) -> float:
-    """Where the loss falls fastest per logarithm of the rate, among the points up to the least loss."""
-    upto = max(int(np.argmin(losses)) + 1, 2)
-    gradient = np.gradient(losses[:upto], np.log(lrs[:upto]))
-    return float(lrs[np.argmin(gradient)])
+    """Where the loss falls fastest per logarithm of the rate, among the points up to the least loss.
+
+    The gradients are central ones, also at the least loss: one of its left side alone would hang on a single batch.
+    """
+    gradient = np.gradient(losses, np.log(lrs))
+    return float(lrs[np.argmin(gradient[: np.argmin(losses) + 1])])
 
 
 def slide(lrs: Curve, losses: Curve) -> float:

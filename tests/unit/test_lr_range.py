@@ -44,8 +44,8 @@ def test_steepest_by_hand() -> None:
     # The same losses over a rate that grows linearly: most of the fall per logarithm is at the end.
     linear = curve([1, 2, 3, 4, 5])
     assert steepest(linear, curve([5, 4, 3, 2, 1])) == 5
-    # A plunge after the least loss (a spike that came down) does not count.
-    assert steepest(DECADES, curve([3, 2.5, 1, 5, 9, 2, 3])) == DECADES[2]
+    # Neither the point of least loss (gradient upwards) nor a plunge after it (a spike that came down) counts.
+    assert steepest(DECADES, curve([3, 2.5, 1, 5, 9, 2, 3])) == DECADES[1]
 
 
 def test_minimum_is_a_tenth() -> None:
