@@ -48,10 +48,9 @@ def main(params: Params) -> None:
 def draw(ready: prepared.Prepared, params: Params) -> None:
     """The figures: an image or more of each class as training sees it, and the sizes of the classes."""
     labels = ready.train.labels
-    order = np.argsort(labels, kind="stable")
-    first = np.searchsorted(labels[order], np.arange(len(ready.classes)))  # first image of each class
-    spread = [order[(first + turn)[: COLUMNS - turn * len(first)]] for turn in range(-(-COLUMNS // len(first)))]
-    indices = np.concatenate(spread)
+    of_class = [np.flatnonzero(labels == label) for label in range(len(ready.classes))]
+    turns = [(column % len(of_class), column // len(of_class)) for column in range(COLUMNS)]
+    indices = np.array([of_class[label][turn] for label, turn in turns if turn < len(of_class[label])])
     images = ready.train.images[indices]
     augmenter = Augmenter(params.augment, ready.size, params.seed)
     variants = np.stack([augmenter(images, indices, epoch) for epoch in EPOCHS])

@@ -14,7 +14,7 @@ from src.data.images import fit
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
-from src.data.sources.cifar10 import ARCHIVE, DIGESTS
+from src.data.sources.cifar10 import DIGESTS
 from src.data.sources.digests import mismatch
 from src.errors import UserError
 from src.params import Data
@@ -42,9 +42,8 @@ class RestrictedUnpickler(pickle.Unpickler):
         return super().find_class(_ALLOWED[module, name], name)
 
 
-def read(raw: Path, data: Data) -> RawData:
-    """Images of the verified archive in `raw`; UserError when it is not the official one any more."""
-    path = raw / ARCHIVE
+def read(path: Path, data: Data) -> RawData:
+    """Images of the verified archive; UserError when it is not the official one any more."""
     if problem := mismatch(path, DIGESTS):
         raise UserError(f"{path} has changed since it was downloaded: {problem}. Get it anew: dvc repro -f download")
     batches = unpack(path)

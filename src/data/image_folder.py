@@ -15,7 +15,6 @@ from src.data.images import decode
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
-from src.data.sources.folder import NAME
 from src.errors import UserError
 from src.params import Data
 
@@ -27,12 +26,11 @@ Pixels = npt.NDArray[np.uint8]  # (S, S, 3)
 Place = tuple[str, str]  # ('train', 'test' or '', class)
 
 
-def read(raw: Path, data: Data) -> RawData:
-    """Decode the archive `raw/images.*` into (S, S, 3) images, in the order of their names.
+def read(path: Path, data: Data) -> RawData:
+    """Decode an archive into (S, S, 3) images, in the order of their names.
 
     UserError: fewer than two classes, a class that only one of train/ and test/ has, or one without a readable image.
     """
-    (path,) = raw.glob(f"{NAME}.*")
     decoded = dict(_decode_all(path, data.size))
     places, ignored = layout(list(decoded))
     unreadable = [(name, str(decoded[name])) for name in places if isinstance(decoded[name], UserError)]

@@ -9,17 +9,21 @@ import numpy.typing as npt
 from src.data import cifar_batches, image_folder, shapes
 from src.data.prepared import Prepared, Split, digest_of
 from src.data.raw import RawData
+from src.data.sources.cifar10 import ARCHIVE
+from src.data.sources.folder import NAME
+from src.data.sources.shapes import SPEC
 from src.data.split import stratified
+from src.errors import UserError
 from src.params import Data
 
 CHUNK = 4096  # images whose statistics are taken at once
 MIN_STD = 1 / 255  # a channel without any variation must not divide by zero
 
-# (data/raw, parameters) -> images and labels
-READERS: dict[str, Callable[[Path, Data], RawData]] = {
-    "cifar10": cifar_batches.read,
-    "folder": image_folder.read,
-    "shapes": shapes.read,
+# data.source -> the file in data/raw, and (file, parameters) -> images and labels
+READERS: dict[str, tuple[str, Callable[[Path, Data], RawData]]] = {
+    "cifar10": (ARCHIVE, cifar_batches.read),
+    "folder": (f"{NAME}.*", image_folder.read),
+    "shapes": (SPEC, shapes.read),
 }
 
 
@@ -28,7 +32,13 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
 
     UserError: too few classes or images, more unreadable files than `data.max_unreadable`.
     """
-    read = READERS[data.source](raw, data)
+    pattern, reader = READERS[data.source]
+    found = sorted(raw.glob(pattern))
+    if len(found) != 1:
+        raise UserError(
+            f"{raw} does not hold the data of data.source {data.source}. Get it with: dvc repro -f download"
+        )
+    read = reader(found[0], data)
     train, test = read.train, read.test
     if test is None:
         train, test = _cut(train, data.test_share, data.split_seed, read.classes)

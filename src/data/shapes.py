@@ -1,8 +1,8 @@
 """Generated images of coloured shapes whose true outline is known, so that explanations can be checked against it.
 
 Ten classes of shapes stand at random places, in random sizes (40 % to 75 % of the side), rotations (up to 45 degrees
-either way) and colours, on
-random textures with random specks. Nothing but the outline depends on the class.
+either way) and bright colours, on darker random textures with random specks. Nothing but the outline depends on the
+class.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from tqdm import tqdm
 from src import artifacts
 from src.data.prepared import Split
 from src.data.raw import RawData
-from src.data.sources.shapes import SPEC
 from src.params import Data
 
 Array = npt.NDArray[np.floating[Any]]  # float32 throughout
@@ -97,9 +96,9 @@ SHAPES: dict[str, Callable[[Array, Array], Inside]] = {
 }
 
 
-def read(raw: Path, data: Data) -> RawData:
-    """Render what `raw/shapes.json` asks for at `data.size`."""
-    spec = artifacts.read_json(raw / SPEC)
+def read(spec_file: Path, data: Data) -> RawData:
+    """Render what `shapes.json` asks for at `data.size`."""
+    spec = artifacts.read_json(spec_file)
     train, _ = render(spec["train"], data.size, [spec["seed"], 0])
     test, masks = render(spec["test"], data.size, [spec["seed"], 1])
     return RawData(train, test, list(SHAPES), masks)

@@ -16,7 +16,7 @@ from src.data.sources.digests import mismatch
 TIMEOUT = (5.0, 10.0)  # seconds to connect (per address of the host), and between two packets
 PATIENCE = 10.0  # seconds after which, with nothing received, no further address is tried
 RESUMES = 5  # times a broken transfer is taken up again, as long as each brings something
-CHUNK = 1 << 20  # bytes
+CHUNK = 1 << 16  # bytes; what had come of a chunk when a connection breaks is lost
 
 
 class DownloadError(Exception):
@@ -132,4 +132,6 @@ def _short(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         unknown = "resolve" in str(error) or "resolution" in str(error)
         return "no connection (the name of the host is not found)" if unknown else "no connection"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke; the next try goes on from there"
     return str(error)

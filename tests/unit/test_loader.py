@@ -1,0 +1,83 @@
+"""Batches: every image once an epoch, the same ones whatever the number of workers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from src.data.augment import Augmenter
+from src.data.loader import ShuffledBatches, set_epoch, train_loader
+from src.data.prepared import Split
+
+TRANSFORMS: list[dict[str, Any]] = [
+    {"name": "Pad", "padding": 2},
+    {"name": "RandomCrop", "height": "size", "width": "size"},
+    {"name": "HorizontalFlip", "p": 0.5},
+]
+
+
+def make(count: int, batch_size: int = 8, seed: int = 0, workers: int = 0, augment: bool = True) -> DataLoader[Any]:
+    images = np.random.default_rng(1).integers(0, 256, (count, 16, 16, 3), np.uint8)
+    split = Split(images, np.arange(count, dtype=np.int64))  # the label tells the index
+    augmenter = Augmenter(TRANSFORMS if augment else [], 16, seed)
+    return train_loader(split, augmenter, batch_size=batch_size, seed=seed, workers=workers)
+
+
+def epochs(loader: DataLoader[Any], *numbers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All images and labels of each of these epochs, in order."""
+    seen = []
+    for number in numbers:
+        set_epoch(loader, number)
+        images, labels = zip(*loader, strict=True)
+        seen.append((torch.cat(images), torch.cat(labels)))
+    return seen
+
+
+def test_every_image_once_in_a_new_order_each_epoch() -> None:
+    (first, a), (_, b), (again, c) = epochs(make(21, augment=False), 1, 2, 1)
+    assert sorted(a.tolist()) == sorted(b.tolist()) == list(range(21))
+    assert a.tolist() != b.tolist()
+    assert a.tolist() == c.tolist()
+    assert torch.equal(first, again)
+    assert (first.shape, first.dtype, a.dtype) == ((21, 16, 16, 3), torch.uint8, torch.int64)
+    assert epochs(make(21, seed=1), 1)[0][1].tolist() != a.tolist()
+
+
+def test_images_keep_their_labels() -> None:
+    loader = make(21, augment=False)
+    originals = torch.from_numpy(loader.dataset.split.images)
+    ((images, labels),) = epochs(loader, 3)
+    assert torch.equal(images, originals[labels])
+
+
+def test_same_batches_for_any_number_of_workers() -> None:
+    alone, helped = epochs(make(50), 1, 2), epochs(make(50, workers=2), 1, 2)  # the workers outlive the first epoch
+    for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
+        assert torch.equal(images, images2)
+        assert torch.equal(labels, labels2)
+    by_index = [images[labels.argsort()] for images, labels in helped]
+    assert (by_index[0] != by_index[1]).flatten(1).any(dim=1).float().mean() > 0.8  # augmented anew
+
+
+@pytest.mark.parametrize(("count", "batches"), [(16, 2), (17, 2), (18, 3), (1, 1), (8, 1), (9, 1)])
+def test_a_last_batch_of_one_is_left_out(count: int, batches: int) -> None:
+    loader = make(count)
+    sizes = [len(labels) for _, labels in loader]
+    assert len(loader) == len(sizes) == batches
+    assert sum(sizes) == (count - 1 if count in (9, 17) else count)
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 2**32 - 1), st.integers(1, 1000))
+def test_batches_cover_the_split(images: int, batch_size: int, seed: int, epoch: int) -> None:
+    batches = ShuffledBatches(images, batch_size, seed)
+    batches.epoch = epoch
+    keys = list(batches)
+    assert len(keys) == len(batches)
+    indices = [index for batch in keys for _, index in batch]
+    assert {number for batch in keys for number, _ in batch} == {epoch}
+    assert len(set(indices)) == len(indices) >= images - 1
+    assert len(indices) == images or (batch_size > 1 and images % batch_size == 1)
