@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from types import TracebackType
@@ -19,6 +20,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Deprecations among its own libraries, and advice on options that are left out on purpose: nothing a person can mend.
+warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
 
 import mlflow
 import psutil

@@ -16,7 +16,7 @@ from src.model.device import resolve_device
 from src.model.saved import load_model
 from src.params import Params
 from src.tracking import Mirror
-from stages import run_stage
+from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:
@@ -24,15 +24,17 @@ def main(params: Params) -> None:
     data = prepared.load()
     model, description = load_model()
     classes, labels = data.classes, data.test.labels
-    logits = predict_logits(
-        model,
-        data.test,
-        description.mean,
-        description.std,
-        device=resolve_device(params.device),
-        batch_size=params.evaluate.batch_size,
-        progress=partial(tqdm, desc="evaluate", unit="batch", delay=1),
-    )
+    device = resolve_device(params.device)
+    with compute_turn(device):
+        logits = predict_logits(
+            model,
+            data.test,
+            description.mean,
+            description.std,
+            device=device,
+            batch_size=params.evaluate.batch_size,
+            progress=partial(tqdm, desc="evaluate", unit="batch", delay=1),
+        )
     probabilities = metrics.softmax(logits)  # (N, C)
     predicted, confidence = logits.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == labels

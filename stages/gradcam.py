@@ -18,7 +18,7 @@ from src.model.layers import find_layer
 from src.model.saved import load_model
 from src.params import Params
 from src.tracking import Mirror
-from stages import run_stage
+from stages import compute_turn, run_stage
 
 COLUMNS = ("index", "true", "predicted", "confidence")
 MATRIX_ROWS = 10  # images in the layer matrix
@@ -57,11 +57,12 @@ def main(params: Params) -> None:
             progress=partial(tqdm, desc=f"{settings.method} {name}", unit="batch", delay=1),
         )
 
-    of_predicted = cams(layer, predicted)
-    start = time.perf_counter()  # not before: the first call loads the library
-    of_true = cams(layer, true)
-    seconds = time.perf_counter() - start
-    by_layer = np.stack([cams(name, predicted, MATRIX_ROWS) for name in settings.layers], axis=1)  # (R, L, S, S)
+    with compute_turn(device):
+        of_predicted = cams(layer, predicted)
+        start = time.perf_counter()  # not before: the first call loads the library
+        of_true = cams(layer, true)
+        seconds = time.perf_counter() - start
+        by_layer = np.stack([cams(name, predicted, MATRIX_ROWS) for name in settings.layers], axis=1)  # (R, L, S, S)
 
     table = artifacts.METRICS / "misclassified.csv"
     if mistakes:

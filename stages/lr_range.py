@@ -12,7 +12,7 @@ from src.model.resnet import build
 from src.params import Params
 from src.training.lr_range import fell, range_test, round2, suggestions
 from src.training.randomness import seed_everything
-from stages import run_stage
+from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:
@@ -27,9 +27,10 @@ def main(params: Params) -> None:
         augmenter,
         batch_size=params.train.batch_size,
         seed=params.seed,
-        workers=params.train.workers,
+        workers=0,  # a sweep is short, and ends in the middle of an epoch: nothing to shut down
     )
-    sweep = range_test(model, prepared, loader, params, device, resolve_precision(params.precision, device))
+    with compute_turn(device):
+        sweep = range_test(model, prepared, loader, params, device, resolve_precision(params.precision, device))
 
     found = suggestions(sweep.lrs, sweep.smoothed)
     if params.lr == "auto":

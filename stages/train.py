@@ -13,7 +13,7 @@ from src.training.checkpoint import model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
 from src.training.key import model_key
 from src.training.loop import Trained, train
-from stages import run_stage
+from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:
@@ -34,7 +34,8 @@ def main(params: Params) -> None:
 
         tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware_name(device)}, model {key}")
         tqdm.write(table_head())
-        trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write)
+        with compute_turn(device):
+            trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write)
         prune(checkpoints, locks)
 
         description = Description(
