@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
 .PHONY: help install quickstart test lint ui clean
 
@@ -23,7 +24,7 @@ quickstart: install  ## the whole pipeline on generated images, on the CPU, with
 	@python -m commands.summary
 
 test: install lint  ## format, lint, types and tests
-	@python -m pytest -n 2 --dist worksteal
+	@python -m pytest -n 2 --dist loadgroup
 
 lint: install
 	@ruff format --check .

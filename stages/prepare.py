@@ -52,7 +52,7 @@ def draw(ready: prepared.Prepared, params: Params) -> None:
     turns = [(column % len(of_class), column // len(of_class)) for column in range(COLUMNS)]
     indices = np.array([of_class[label][turn] for label, turn in turns if turn < len(of_class[label])])
     images = ready.train.images[indices]
-    augmenter = Augmenter(params.augment, ready.size, params.seed)
+    augmenter = Augmenter(params.augment, ready.size, params.data.split_seed)
     variants = np.stack([augmenter(images, indices, epoch) for epoch in EPOCHS])
     names = [ready.classes[label] for label in labels[indices]]
     style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
