@@ -3,6 +3,7 @@
 The files are the truth and MLflow their mirror: everything in a run can be rebuilt from here.
 """
 
+import getpass
 import json
 import os
 import platform
@@ -54,6 +55,7 @@ def tags(model_key: str) -> dict[str, str]:
         "baseline": os.environ.get("DVC_EXP_BASELINE_REV") or commit,
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
         "mlflow.source.name": "dvc.yaml",
+        "mlflow.user": getpass.getuser(),
         "mlflow.source.git.commit": commit,
         "versions": ", ".join([f"python {platform.python_version()}", *(f"{n} {version(n)}" for n in LIBRARIES)]),
     }
@@ -120,11 +122,19 @@ def files(stage: str) -> list[Path]:
 def description(params: Params, stages: tuple[str, ...]) -> str:
     """The run in Markdown, for the top of its page in the MLflow UI, from what `stages` wrote."""
     data = artifacts.read_json(artifacts.METRICS / "data.json")
-    model = artifacts.read_json(artifacts.MODEL) if artifacts.MODEL.exists() else {}
-    lines = [
-        f"**ResNet-18, norm `{params.norm}`, width {params.model.width}**, "
-        f"on {SOURCES[data['source']]}: {data['train']:,} training, {data['val']:,} validation and "
-        f"{data['test']:,} test images of {data['classes']} classes, {data['size']}x{data['size']}.",
+    lines = []
+    if "evaluate" in stages:  # first: the UI folds what is longer than a few lines
+        test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+        lines += [
+            f"**Test accuracy {test['accuracy']:.2%}** (95 % interval {test['accuracy_low']:.2%} to "
+            f"{test['accuracy_high']:.2%}), top-5 {test['top5']:.2%}, loss {test['loss']:.3f}, "
+            f"calibration error {test['ece']:.3f}; {test['wrong']:,} of {test['images']:,} images wrong.",
+            "",
+        ]
+    lines += [
+        f"ResNet-18, norm **{params.norm}**, width {params.model.width}, on {SOURCES[data['source']]}: "
+        f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
+        f"{data['classes']} classes, {data['size']}x{data['size']}.",
         "",
         f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, batch {params.train.batch_size}, "
         f"{params.train.epochs} epochs, seed {params.seed}",
@@ -132,20 +142,12 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
     if "lr_range" in stages:
         rate = artifacts.read_json(artifacts.LR)["lr"]
         lines.append(f"- learning rate {rate:g}" + (" (range test)" if params.lr == "auto" else ""))
-    if "train" in stages and model:
-        train = artifacts.read_json(artifacts.METRICS / "train.json")
+    if "train" in stages:
+        model, train = artifacts.read_json(artifacts.MODEL), artifacts.read_json(artifacts.METRICS / "train.json")
         lines.append(
             f"- {model['parameters']:,} parameters, {train['seconds']:.0f} s of training, "
-            f"{train['images_per_second']:.0f} images/s"
+            f"{train['images_per_second']:.0f} images/s on {model['hardware']}, {model['precision']}"
         )
-    if "evaluate" in stages:
-        test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
-        lines += [
-            "",
-            f"**Test accuracy {test['accuracy']:.2%}** (95 % interval {test['accuracy_low']:.2%} to "
-            f"{test['accuracy_high']:.2%}), top-5 {test['top5']:.2%}, loss {test['loss']:.3f}, "
-            f"calibration error {test['ece']:.3f}; {test['wrong']:,} of {test['images']:,} images wrong.",
-        ]
     if "report" in stages:
         lines += ["", "The whole story is in the artifact `reports/run.html`."]
     return "\n".join(lines)
