@@ -111,7 +111,12 @@ def files(stage: str) -> list[Path]:
         "prepare": ["metrics/data.json"],
         "lr_range": ["metrics/lr_range.csv", "metrics/lr_range.json"],
         "train": ["metrics/history.csv", "metrics/train.json", "models/model.json"],
-        "evaluate": ["metrics/evaluate.json", "metrics/per_class.csv", "metrics/predictions.csv"],
+        "evaluate": [
+            "metrics/evaluate.json",
+            "metrics/model_summary.txt",
+            "metrics/per_class.csv",
+            "metrics/predictions.csv",
+        ],
         "gradcam": ["metrics/gradcam.json", "metrics/misclassified.csv"],
         "report": ["reports/run.html", "params.yaml"],
     }

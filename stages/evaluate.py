@@ -74,7 +74,7 @@ def main(params: Params) -> None:
     folder = artifacts.FIGURES / "evaluate"
     save(figures.confusion_matrix(confusion, classes), folder / "confusion_matrix.png")
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
-    artifacts.write_text(folder / "model_summary.txt", model_summary(model, data.size))
+    artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
     with Mirror(params, description.model_key) as mirror:
         mirror.upload("evaluate")
     print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")

@@ -42,7 +42,7 @@ def main(params: Params) -> None:
             history=history,
             per_class=artifacts.read_csv(metrics / "per_class.csv"),
             misclassified=artifacts.read_csv(metrics / "misclassified.csv"),
-            model_summary=(artifacts.FIGURES / "evaluate/model_summary.txt").read_text(encoding="utf-8"),
+            model_summary=(metrics / "model_summary.txt").read_text(encoding="utf-8"),
             figures=read_figures(artifacts.FIGURES),
             params=values,
             changed=changed,

@@ -67,6 +67,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path
     artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
     for name in ("per_class", "predictions", "misclassified"):
         artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
+    artifacts.write_text(metrics / "model_summary.txt", "ResNet18")
     for stage in record.STAGES:
         (artifacts.FIGURES / stage).mkdir(parents=True)
         matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")
