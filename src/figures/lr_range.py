@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, new_figure
+from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, new_figure
 
-COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED}
-LABELS = {"valley": "valley", "steepest": "steepest", "slide": "slide", "minimum": "minimum / 10"}
+COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED, "peak": SKY}
+LABELS = {"valley": "valley", "steepest": "steepest", "slide": "slide", "minimum": "minimum / 10", "peak": "peak"}
 
 
 def lr_range_figure(
@@ -18,12 +18,12 @@ def lr_range_figure(
     suggestions: Mapping[str, float],
     used: float,
 ) -> Figure:
-    """Loss over the rate (logarithmic): each batch and the running mean (K,), the four suggestions, the rate in use."""
+    """Loss over the rate (logarithmic): each batch and smoothed (K,), the suggestions, the rate in use."""
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss of the batch")
-    axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="running mean")
+    axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="smoothed")
     # The fall is what matters: the rise at the end, often a hundred times as high, leaves the figure at the top.
     low, first = min(*losses, *smoothed), max(losses[0], smoothed[0])
     height = max(first - low, 0.1)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d, median_filter
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -30,6 +31,7 @@ from src.training.optimisers import make_optimizer
 from src.training.randomness import preserved
 
 FEWEST = 5  # points that a suggestion may rest on
+DIVERGED = 0.02  # a loss this share above the first one is the end of the curve
 # fastai's slide compares gradients 15 iterations apart, and stops below 0.005 per iteration, in a sweep over 8 decades
 # in 100 iterations: that is this step in the logarithm of the rate, and these numbers per unit of it.
 FASTAI_STEP = math.log(10.0**8) / 100
@@ -41,7 +43,7 @@ Curve = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rates and losses of the steps up to the last finite loss, each (K,): as they were and as a running mean."""
+    """Rates and losses of the steps up to the last finite loss, each (K,): as they were, and smoothed."""
 
     lrs: Curve
     losses: Curve
@@ -62,8 +64,8 @@ def range_test(
 ) -> Sweep:
     """Sweep the rate over `params.lr_range` on a copy of `model`, with the loss and the optimiser of training.
 
-    `model` and all random states stay as they were. Ends early where the smoothed loss exceeds `diverge` times its
-    least value, or is not finite. UserError when fewer than FEWEST losses are finite.
+    `model` and all random states stay as they were. Ends early where the finder's running mean exceeds `diverge` times
+    its least value, or is not finite. UserError when fewer than FEWEST losses are finite.
     """
     from torch_lr_finder import LRFinder, TrainDataLoaderIter  # here: it imports pyplot
 
@@ -92,16 +94,16 @@ def range_test(
                 end_lr=settings.end,
                 num_iter=settings.iterations,
                 step_mode=settings.mode,
-                smooth_f=settings.smoothing,
                 diverge_th=settings.diverge,
             )
-    smoothed = finder.history["loss"]
-    if len(smoothed) < FEWEST:
+    lrs = np.array(finder.history["lr"])
+    if len(lrs) < FEWEST:
         raise UserError(
-            f"the range test from rate {settings.start:g} on has {len(smoothed)} finite losses and needs {FEWEST}: "
+            f"the range test from rate {settings.start:g} on has {len(lrs)} finite losses and needs {FEWEST}: "
             "lower lr_range.start, or raise lr_range.iterations"
         )
-    return Sweep(np.array(finder.history["lr"]), np.array(losses), np.array(smoothed))
+    raw = np.array(losses)
+    return Sweep(lrs, raw, smooth(raw, settings.smoothing * settings.iterations))
 
 
 class _Epochs:
@@ -118,9 +120,24 @@ class _Epochs:
         return iter(self.loader)
 
 
+def smooth(losses: Curve, width: float) -> Curve:
+    """Losses (K,) without single outliers (running median of five) and without noise (Gaussian of `width` points).
+
+    Neither lags. The usual exponential mean with weight 0.05 runs 20 points behind, which are more than a decade of
+    rates in a sweep of 100 points, so that every rule would read a rate that is too high.
+    """
+    return np.asarray(gaussian_filter1d(median_filter(losses, 5, mode="nearest"), max(width, 1e-6), mode="nearest"))
+
+
 def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
-    """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2."""
-    return {name: rule(lrs, losses) for name, rule in RULES.items()}
+    """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2.
+
+    The curve counts up to where it diverges: a network that has diverged often settles at the loss of chance, which
+    may be below that of the untrained network.
+    """
+    high = np.flatnonzero(losses > losses[0] * (1 + DIVERGED))
+    end = max(int(high[0]) + 1, FEWEST) if len(high) else len(losses)
+    return {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()}
 
 
 def fell(losses: Curve) -> bool:
@@ -167,8 +184,13 @@ def slide(lrs: Curve, losses: Curve) -> float:
 
 
 def minimum(lrs: Curve, losses: Curve) -> float:
-    """A tenth of the rate of least loss."""
-    return float(lrs[np.argmin(losses)]) / 10
+    """A tenth of the rate of least loss: for a rate that stays."""
+    return peak(lrs, losses) / 10
+
+
+def peak(lrs: Curve, losses: Curve) -> float:
+    """The rate of least loss, above which the loss grows: for a schedule that rises to it and falls (Smith 2017)."""
+    return float(lrs[np.argmin(losses)])
 
 
 RULES: dict[str, Callable[[Curve, Curve], float]] = {
@@ -176,6 +198,7 @@ RULES: dict[str, Callable[[Curve, Curve], float]] = {
     "steepest": steepest,
     "slide": slide,
     "minimum": minimum,
+    "peak": peak,
 }
 
 

@@ -14,7 +14,7 @@ from src.errors import UserError
 from src.figures.lr_range import lr_range_figure
 from src.model.resnet import build
 from src.params import Params
-from src.training.lr_range import Sweep, fell, minimum, range_test, round2, slide, steepest, suggestions, valley
+from src.training.lr_range import Sweep, fell, minimum, range_test, round2, slide, smooth, steepest, suggestions, valley
 from tests.unit.training_helpers import make_params, make_prepared
 
 CPU = torch.device("cpu")
@@ -72,13 +72,20 @@ def test_suggestions_lie_within_the_sweep_and_do_not_depend_on_its_unit(
 ) -> None:
     lrs = np.geomspace(start, 10, len(losses))
     found = suggestions(lrs, curve(losses))
-    assert list(found) == ["valley", "steepest", "slide", "minimum"]
+    assert list(found) == ["valley", "steepest", "slide", "minimum", "peak"]
     slack = 1e-9
     assert all(start * (1 - slack) <= found[name] <= 10 * (1 + slack) for name in ("valley", "steepest", "slide"))
     assert start / 10 * (1 - slack) <= found["minimum"] <= 1 + slack
     scaled = suggestions(lrs * scale, curve(losses))
     assert scaled["valley"] == pytest.approx(found["valley"] * scale)
     assert scaled["minimum"] == pytest.approx(found["minimum"] * scale)
+
+
+def test_what_comes_after_the_divergence_does_not_count() -> None:
+    losses = curve([3, 2.9, 2.5, 2.2, 2.6, 9, 2, 1, 1])
+    found = suggestions(np.geomspace(1e-6, 100, 9), losses)
+    assert found["peak"] == pytest.approx(1e-3)
+    assert found["minimum"] == pytest.approx(1e-4)
 
 
 def test_a_loss_that_never_fell() -> None:
@@ -112,10 +119,15 @@ def test_the_sweep_covers_the_range_and_smooths() -> None:
     result = sweep(make_params(**SHORT, **{"lr_range.end": 0.1, "lr_range.diverge": 1000.0}))
     assert result.lrs == pytest.approx(np.geomspace(1e-5, 0.1, 12))
     assert result.losses.shape == result.smoothed.shape == (12,)
-    mean = result.losses[0]
-    for loss, smoothed in zip(result.losses[1:], result.smoothed[1:], strict=True):
-        mean = 0.25 * loss + 0.75 * mean
-        assert smoothed == pytest.approx(mean)
+    assert result.smoothed == pytest.approx(smooth(result.losses, 0.25 * 12))
+
+
+def test_smoothing_takes_out_an_outlier_and_does_not_lag() -> None:
+    flat = np.full(30, 2.0)
+    assert smooth(np.where(np.arange(30) == 7, 9.0, flat), 2.0) == pytest.approx(flat)
+    parabola = np.abs(np.arange(41.0) - 20)
+    assert np.argmin(smooth(parabola, 2.0)) == 20
+    assert smooth(parabola, 0.0)[30] == parabola[30]
 
 
 def test_a_linear_sweep() -> None:
@@ -160,6 +172,7 @@ def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
             ("steepest", "steepest"),
             ("slide", "slide"),
             ("minimum", "minimum / 10"),
+            ("peak", "peak"),
         ]
     ]
     assert axes.get_xscale() == "log"
