@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from src.model.inputs import to_input
 from src.model.saved import load_model
 
 
-class NormLensModel(PythonModel):  # type: ignore[misc]  # mlflow has no type for it
+class NormLensModel(PythonModel):
     """Raw images in, class names and probabilities out."""
 
     def load_context(self, context: PythonModelContext) -> None:
