@@ -22,13 +22,13 @@ from src.errors import UserError
 from src.params import parse_params
 from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, Workspace, failure, stages_run
-from tests.unit.test_dvc_graph import LEAVES, STAGES, expected_readers, outs
+from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
 
 pytestmark = pytest.mark.xdist_group("pipeline")  # one process: the first run is made once
 
 QUEUED = {"norm": ["batch", "layer"], "seed": [1]}  # the grid of the queue's test
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
+QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "lr", "model.strides", "train.workers")}
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +192,14 @@ def test_a_small_number_in_scientific_notation_is_a_number(copy: Workspace) -> N
     assert parse_params(yaml.safe_load((copy.root / "params.yaml").read_text())).train.weight_decay == 1e-5
 
 
-def test_each_parameter_makes_the_stages_stale_that_the_table_says(copy: Workspace) -> None:
+def test_parameters_make_the_stages_stale_that_the_table_says(copy: Workspace) -> None:
+    """One leaf of each group of the table, by DVC itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DVC's own
         from dvc.repo import Repo
 
         committed = copy.params()
-        for leaf in LEAVES:
+        for leaf in {min(leaf for leaf in LEAVES if within(leaf, key)) for key in READERS}:
             copy.set_params({leaf: another(committed[leaf])})
             with Repo(str(copy.root)) as repo:
                 stale = {name.rpartition(":")[2] for name in repo.status()}
@@ -254,10 +255,6 @@ def test_sync_rebuilds_a_run_whose_store_is_lost(copy: Workspace) -> None:
     assert "is complete" in copy.ok("python", "-m", "commands.sync")
     (run,) = copy.runs()
     assert_complete(copy, run)
-    copy.ok("python", "-m", "commands.sync")
-    (again,) = copy.runs()
-    assert_complete(copy, again)
-    assert again.data.metrics == run.data.metrics
 
 
 def test_recipes_run_without_a_git_identity_and_do_not_leak(copy: Workspace) -> None:

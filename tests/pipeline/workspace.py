@@ -22,6 +22,7 @@ from tests.conftest import copy_repository
 TINY: dict[str, Any] = {
     "device": "cpu",
     "precision": "fp32",
+    "lr": 0.01,  # a sweep over so few images may well find that the loss never falls
     "data.source": "shapes",
     "data.shapes.train": 200,
     "data.shapes.test": 100,
