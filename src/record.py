@@ -100,8 +100,6 @@ def points(stage: str) -> list[Point]:
             return history(artifacts.read_csv(metrics / "history.csv"))
         case "evaluate":
             return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
-        case "gradcam":
-            return _scalars("gradcam", artifacts.read_json(metrics / "gradcam.json"))
     return []
 
 
