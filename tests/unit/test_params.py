@@ -123,3 +123,21 @@ def test_the_names_in_the_schema_are_those_of_the_code() -> None:
     from src.model.norms import NORMS
 
     assert get_args(params.Norm) == tuple(NORMS)
+
+
+def test_dvc_changes_the_line_of_the_key_alone(tmp_path: Path) -> None:
+    """The file is written as DVC writes it, so that `git diff` shows what an experiment changed and nothing else."""
+    from dvc.utils.hydra import apply_overrides
+
+    before = (REPOSITORY / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(before)
+    apply_overrides(path, ["norm=group", "model.width=32", "train.weight_decay=1e-5"])
+    changed_lines = [
+        new for old, new in zip(before.splitlines(), path.read_text().splitlines(), strict=True) if old != new
+    ]
+    assert [line.split("#")[0].strip() for line in changed_lines] == [
+        "norm: group",
+        "width: 32",
+        "weight_decay: 1e-05",
+    ]
