@@ -26,7 +26,10 @@ def main(params: Params) -> None:
         model = build(params.norm, params.model.width, params.model.strides, classes=2)
     checks: list[tuple[str, Callable[[], object]]] = [
         ("device", lambda: resolve_device(params.device)),
-        ("model.strides", lambda: check_shape(params.norm, params.data.size, params.model.strides)),
+        (
+            "model.strides",
+            lambda: check_shape(params.norm, params.data.size, params.model.strides, params.train.batch_size),
+        ),
         *(("gradcam.layers", partial(find_layer, model, name)) for name in params.gradcam.layers),
     ]
     for key, check in checks:

@@ -75,14 +75,17 @@ def build(norm: str, width: int, strides: Sequence[int], classes: int) -> ResNet
     return ResNet18(NORMS[norm], width, strides, classes, bias=norm == "none")
 
 
-def check_shape(norm: str, size: int, strides: Sequence[int]) -> None:
-    """UserError where images of `size` pixels a side shrink to one position, over which `instance` has no variance."""
+def check_shape(norm: str, size: int, strides: Sequence[int], batch_size: int) -> None:
+    """UserError where a batch leaves `batch` or `instance` a single value in a channel, which has no variance.
+
+    It happens where `strides` shrink images of `size` pixels a side to one position.
+    """
     for stride in strides:
         size = -(-size // stride)
-    if norm == "instance" and size == 1:
+    if size == 1 and (norm == "instance" or (norm == "batch" and batch_size == 1)):
         raise UserError(
-            f"norm instance needs more than one position in each channel, but model.strides {list(strides)} "
-            "shrink the image to 1x1: choose smaller strides, a larger data.size or another norm"
+            f"norm {norm} needs more than one value in each channel, but model.strides {list(strides)} shrink an image "
+            f"to 1x1 and train.batch_size is {batch_size}: choose smaller strides, a larger data.size or another norm"
         )
 
 

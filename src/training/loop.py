@@ -148,6 +148,7 @@ def train_epoch(
     bad = torch.zeros((), device=device)
     images_seen = 0
     rates: list[float] = []
+    timed_steps = min(ESTIMATE_AFTER, len(loader) - 1)  # without the first one, which is slow, where there are others
     started = shown = time.perf_counter()
     bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader))
     for step, (images, labels) in enumerate(bar, start=1):
@@ -179,10 +180,11 @@ def train_epoch(
                     accuracy=f"{float(correct) / images_seen:.3f}",
                     refresh=False,
                 )
-        if say_estimate is not None and step == 1:
+        if say_estimate is not None and step == 1 and timed_steps:
             started = time.perf_counter()
-        if say_estimate is not None and step == 1 + ESTIMATE_AFTER:
-            seconds = (time.perf_counter() - started) / ESTIMATE_AFTER * len(loader) * (params.train.epochs - epoch + 1)
+        if say_estimate is not None and step == 1 + timed_steps:
+            step_seconds = (time.perf_counter() - started) / max(timed_steps, 1)
+            seconds = step_seconds * len(loader) * (params.train.epochs - epoch + 1)
             bar.clear()
             say_estimate(
                 f"warning: no CUDA device here, training on the CPU, {hardware_name(device)}: "

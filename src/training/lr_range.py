@@ -132,17 +132,25 @@ def smooth(losses: Curve, width: float) -> Curve:
 def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
     """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2.
 
-    The curve counts up to where it diverges: a network that has diverged often settles at the loss of chance, which
-    may be below that of the untrained network.
+    The curve counts up to where it diverges.
     """
-    high = np.flatnonzero(losses > losses[0] * (1 + DIVERGED))
-    end = max(int(high[0]) + 1, FEWEST) if len(high) else len(losses)
+    end = _end(losses)
     return {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()}
 
 
 def fell(losses: Curve) -> bool:
-    """Whether the smoothed loss was ever below its first value: where it was not, no rule means anything."""
-    return bool(np.argmin(losses) > 0)
+    """Whether the smoothed loss was below its first value before it diverged: if not, no rule means anything."""
+    return bool(np.argmin(losses[: _end(losses)]) > 0)
+
+
+def _end(losses: Curve) -> int:
+    """The number of points up to where the smoothed loss diverges, or all of them.
+
+    What follows does not count: a network that has diverged often settles at the loss of chance, which may be below
+    that of the untrained network.
+    """
+    high = np.flatnonzero(losses > losses[0] * (1 + DIVERGED))
+    return max(int(high[0]) + 1, FEWEST) if len(high) else len(losses)
 
 
 def valley(lrs: Curve, losses: Curve) -> float:

@@ -91,6 +91,7 @@ def test_what_comes_after_the_divergence_does_not_count() -> None:
 def test_a_loss_that_never_fell() -> None:
     assert fell(curve([2, 1.9, 5]))
     assert not fell(curve([2, 2, 2.1]))
+    assert not fell(curve([2.5, 2.51, 2.52, 2.53, 2.56, 2.6, 2.8, 3, 2.6, 2.4, 2.3]))  # it fell after it diverged
 
 
 @pytest.mark.parametrize(("lr", "rounded"), [(0.012345, 0.012), (0.0996, 0.1), (3.14159e-5, 3.1e-5), (1.0, 1.0)])

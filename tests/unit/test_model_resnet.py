@@ -49,11 +49,13 @@ def test_the_same_seed_gives_the_same_convolutions_for_every_norm() -> None:
     assert torch.equal(weights[0], weights[2])
 
 
-def test_instance_norm_of_a_single_position_is_refused() -> None:
-    check_shape("instance", 32, [1, 2, 2, 2])
-    check_shape("batch", 16, [2, 2, 2, 2])
+def test_a_norm_over_a_single_value_is_refused() -> None:
+    check_shape("instance", 32, [1, 2, 2, 2], batch_size=1)
+    check_shape("batch", 16, [2, 2, 2, 2], batch_size=2)
     with pytest.raises(UserError, match=r"model\.strides \[2, 2, 2, 2\]"):
-        check_shape("instance", 16, [2, 2, 2, 2])
+        check_shape("instance", 16, [2, 2, 2, 2], batch_size=8)
+    with pytest.raises(UserError, match=r"train\.batch_size is 1"):
+        check_shape("batch", 16, [2, 2, 2, 2], batch_size=1)
 
 
 @pytest.fixture(scope="module")
