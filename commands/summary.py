@@ -3,9 +3,10 @@
 import argparse
 
 from commands import run_command
+from commands.sync import stale_stages
 from src import artifacts, record
 from src.errors import UserError
-from src.params import committed_params, flatten, load_params, read_yaml
+from src.params import committed_params, flatten, read_yaml
 
 
 def main() -> None:
@@ -13,13 +14,15 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     if not artifacts.REPORT.exists():
         raise UserError("no finished experiment here. Run: make quickstart, or dvc repro")
-    params = load_params()
+    if stale := stale_stages():
+        raise UserError(f"the experiment here is not finished: not up to date: {', '.join(stale)}. Run: dvc repro")
+    model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
     print(
         f"""
 test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%} to {test["accuracy_high"]:.2%})
-               ResNet-18 with norm {params.norm} on {record.SOURCES[data["source"]]}, \
+               ResNet-18 with norm {model["norm"]} on {record.SOURCES[data["source"]]}, \
 {test["wrong"]} of {test["images"]} test images wrong
 report         {artifacts.REPORT}  (open it in a browser)
 figures        {artifacts.FIGURES}/

@@ -13,14 +13,16 @@ from src import artifacts, record
 from src.errors import UserError
 from src.params import load_params
 
+ALL = ("check", "download", *record.STAGES)
+
 
 def main() -> None:
-    """Upload every stage that DVC calls up to date; name the others."""
+    """Upload every stage that DVC calls up to date, with all before it; name the others."""
     argparse.ArgumentParser(prog="python -m commands.sync", description=__doc__).parse_args()
     params = load_params()
     stale = stale_stages()
-    first = min((record.STAGES.index(s) for s in stale), default=len(record.STAGES))
-    stages = record.STAGES[:first]
+    first = min((ALL.index(s) for s in stale), default=len(ALL))
+    stages = [s for s in record.STAGES if ALL.index(s) < first]
     if "train" not in stages or not artifacts.MODEL.exists():
         raise UserError(f"nothing to send: not up to date here: {', '.join(stale) or 'train'}. Run: dvc repro")
 
@@ -42,7 +44,7 @@ def stale_stages() -> list[str]:
     )
     if status.returncode != 0:
         raise UserError(f"`dvc status` failed: {status.stderr.strip()}")
-    return [stage for stage in record.STAGES if stage in json.loads(status.stdout)]
+    return [stage for stage in ALL if stage in json.loads(status.stdout)]
 
 
 if __name__ == "__main__":

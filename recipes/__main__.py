@@ -31,13 +31,13 @@ def main() -> None:
         for file in sorted(FOLDER.glob("*.yaml")):
             print(f"  {file.stem:<16} {_first_line(file)}")
         return
-    recipe = read_recipe(name)
     committed = committed_params()
     if not committed:
         raise UserError(
             "there is no committed params.yaml here; DVC experiments need a git repository with a commit.\n"
             "  Make one with: git init && git add -A && git commit -m start"
         )
+    recipe = read_recipe(name)
     workspace = read_yaml(PARAMS)
     yours = given_keys(arguments)
     settings, replaced = overrides(workspace, committed, recipe, yours)

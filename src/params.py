@@ -7,7 +7,6 @@ is a plain override and every run's record is complete.
 import difflib
 import math
 import re
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from src import git
 from src.artifacts import PARAMS
 from src.errors import UserError
 
@@ -218,6 +218,8 @@ class Params(Section):
             for key, wanted in needs.items():
                 if wanted:
                     raise _conflict(key, "needs validation images, but data.val_share is 0: raise data.val_share")
+        if self.schedule.onecycle.base_momentum > self.schedule.onecycle.max_momentum:
+            raise _conflict("schedule.onecycle.base_momentum", "must not be above schedule.onecycle.max_momentum")
         if self.optimizer.sgd.nesterov and self.optimizer.sgd.momentum == 0:
             raise _conflict("optimizer.sgd.nesterov", "needs optimizer.sgd.momentum above 0")
         if self.data.url and not re.match(r"https?://", self.data.url):
@@ -262,8 +264,7 @@ def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
 
 def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     """The content of `path` in the last commit, or {} where there is none."""
-    show = subprocess.run(["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True, check=False)
-    content = yaml.safe_load(show.stdout) if show.returncode == 0 else None
+    content = yaml.safe_load(git.output("show", f"HEAD:./{path.as_posix()}"))
     return content if isinstance(content, dict) else {}
 
 

@@ -7,14 +7,13 @@ import getpass
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src import artifacts
+from src import artifacts, git
 from src.params import Params, flatten
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
@@ -49,7 +48,7 @@ def run_name(params: Params) -> str:
 
 def tags(model_key: str) -> dict[str, str]:
     """Where a run comes from: revision, commit, library versions, machine."""
-    commit = _git("rev-parse", "HEAD")
+    commit = git.output("rev-parse", "HEAD").strip()
     found = {
         "model_key": model_key,
         "baseline": os.environ.get("DVC_EXP_BASELINE_REV") or commit,
@@ -156,23 +155,9 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def written(stage: str) -> bool:
-    """Whether every file of `stage` is there."""
-    return all(path.exists() for path in files(stage))
-
-
 def _scalars(prefix: str, content: Mapping[str, Any]) -> list[Point]:
     return [
         Point(f"{prefix}/{name}", float(value))
         for name, value in content.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
-
-
-def _git(*arguments: str) -> str:
-    """Output of git, '' where there is no git or no repository."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

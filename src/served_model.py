@@ -32,7 +32,7 @@ class NormLensModel(PythonModel):
         about = self.description
         logits = self.model(to_input(np.asarray(model_input), about.mean, about.std, torch.device("cpu")))
         probabilities = logits.softmax(dim=1).double().numpy()  # (N, C)
-        table = pd.DataFrame(probabilities, columns=about.classes)
+        table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in about.classes])
         table.insert(0, "class", [about.classes[i] for i in probabilities.argmax(axis=1)])
         table.insert(1, "probability", probabilities.max(axis=1))
         return table

@@ -90,15 +90,18 @@ def _lock(name: str) -> FileLock:
 class Mirror:
     """The MLflow run of one resolved `params.yaml`, open while a `with` block lasts.
 
-    Every method does nothing once a call has failed, so callers need no `if`.
+    `again` says that the model is trained from its first epoch: where the run has such a training already, a new run
+    is made, because values that were logged stay. Every method does nothing once a call has failed, so callers need
+    no `if`.
     """
 
-    def __init__(self, params: Params, model_key: str) -> None:
+    def __init__(self, params: Params, model_key: str, again: bool = False) -> None:
         self.params = params
         self.model_key = model_key
+        self.again = again
         self.run_id = ""
         self._down = False
-        self._known: dict[str, dict[int, float]] = {}  # metric -> step -> value that the run has
+        self._known: dict[str, set[int]] = {}  # the steps of each metric that the run has
         self._client: MlflowClient
 
     def __enter__(self) -> Self:
@@ -150,24 +153,25 @@ class Mirror:
         close_dead_runs(self._client, experiment)
         key = record.run_key(self.params, self.model_key)
         with _lock(f"run-{key}"):
-            found = find_run(self._client, experiment, key)
-            if found is None:
-                self._create(experiment, key)
-            else:
-                self.run_id = found.info.run_id
-                self._client.update_run(self.run_id, status="RUNNING")
-        self._client.set_tag(self.run_id, "process", _this_process())
-
-    def _create(self, experiment: str, key: str) -> None:
-        run = self._client.create_run(
-            experiment,
-            tags={"run_key": key, "process": _this_process(), **record.tags(self.model_key)},
-            run_name=record.run_name(self.params),
-        )
+            run = find_run(self._client, experiment, key)
+            if run is None or (self.again and "train/loss" in run.data.metrics):
+                tags = {"run_key": key, "process": _this_process(), **record.tags(self.model_key)}
+                run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
         self.run_id = run.info.run_id
-        values = [Param(k, v[:LONGEST]) for k, v in record.flat_params(self.params).items()]
+        self._client.update_run(self.run_id, status="RUNNING")
+        self._client.set_tag(self.run_id, "process", _this_process())
+        if "failure" in run.data.tags:
+            self._client.delete_tag(self.run_id, "failure")
+        self._log_inputs(run)
+
+    def _log_inputs(self, run: Run) -> None:
+        """Parameters and data set, where the run lacks them: its first process may have ended before it sent them."""
+        flat = record.flat_params(self.params)
+        values = [Param(k, v[:LONGEST]) for k, v in flat.items() if k not in run.data.params]
         for start in range(0, len(values), BATCH):
             self._client.log_batch(self.run_id, params=values[start : start + BATCH])
+        if run.inputs is not None and run.inputs.dataset_inputs:
+            return
         data = artifacts.read_json(artifacts.METRICS / "data.json")
         data_set = Dataset(
             name=record.SOURCES[data["source"]],
@@ -189,7 +193,9 @@ class Mirror:
             if stage == "train":
                 self._log_model()
         done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
-        tags = {"stages": ",".join(done), "mlflow.note.content": record.description(self.params, done)}
+        # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
+        text = record.description(self.params, (*before, stages[-1]))
+        tags = {"stages": ",".join(done), "mlflow.note.content": text}
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def _send(self, points: list[record.Point]) -> None:
@@ -199,9 +205,9 @@ class Mirror:
         for point in points:
             if point.name not in self._known:
                 values = self._client.get_metric_history(self.run_id, point.name)
-                self._known[point.name] = {m.step: m.value for m in values}
-            if self._known[point.name].get(point.step) != point.value:
-                self._known[point.name][point.step] = point.value
+                self._known[point.name] = {m.step for m in values}
+            if point.step not in self._known[point.name]:
+                self._known[point.name].add(point.step)
                 fresh.append(Metric(point.name, point.value, now, point.step))
         for start in range(0, len(fresh), 1000):  # the server takes 1,000 in one call
             self._client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
@@ -216,7 +222,7 @@ class Mirror:
         model = artifacts.read_json(artifacts.MODEL)
         size = model["size"]
         columns = {"class": DataType.string, "probability": DataType.double}
-        columns |= dict.fromkeys(model["classes"], DataType.double)
+        columns |= dict.fromkeys((f"p({name})" for name in model["classes"]), DataType.double)
         mlflow.set_tracking_uri(tracking_uri())
         with mlflow.start_run(run_id=self.run_id):
             pyfunc.log_model(

@@ -61,8 +61,11 @@ def compute_turn(device: "torch.device") -> Iterator[None]:
     folder = artifacts.root() / ".locks"
     folder.mkdir(exist_ok=True)
     slots = [FileLock(folder / f"cpu-{slot}.lock") for slot in range(max(1, cores // get_num_threads()))]
-    with _first_free(slots):
+    slot = _first_free(slots)
+    try:
         yield
+    finally:
+        slot.release()
 
 
 def _first_free(slots: list[FileLock]) -> FileLock:
@@ -82,6 +85,7 @@ def _first_free(slots: list[FileLock]) -> FileLock:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end the clean-up that the first one began
     raise Stopped
 
 

@@ -11,9 +11,10 @@ import torch
 
 from src import artifacts
 from src.data.augment import check_transforms
+from src.data.sources.folder import check_path
 from src.errors import UserError
 from src.model.device import resolve_device
-from src.model.layers import find_layer
+from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, wrong_value
 from stages import run_stage
@@ -24,13 +25,15 @@ def main(params: Params) -> None:
     check_transforms(params.augment, params.data.size)
     with torch.device("meta"):  # shapes only: no memory, no arithmetic
         model = build(params.norm, params.model.width, params.model.strides, classes=2)
+        images = torch.empty(2, 3, params.data.size, params.data.size)
     checks: list[tuple[str, Callable[[], object]]] = [
+        ("data.path", lambda: check_path(params.data)),
         ("device", lambda: resolve_device(params.device)),
         (
             "model.strides",
             lambda: check_shape(params.norm, params.data.size, params.model.strides, params.train.batch_size),
         ),
-        *(("gradcam.layers", partial(find_layer, model, name)) for name in params.gradcam.layers),
+        *(("gradcam.layers", partial(check_map, model, name, images)) for name in params.gradcam.layers),
     ]
     for key, check in checks:
         try:

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from src import artifacts
@@ -13,16 +14,23 @@ from src.evaluation.summary import model_summary
 from src.figures import evaluate as figures
 from src.figures.style import save
 from src.model.device import resolve_device
-from src.model.saved import load_model
+from src.model.saved import Description, load_model
 from src.params import Params
 from src.tracking import Mirror
 from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:
-    """Write metrics/evaluate.json, per_class.csv and predictions.csv, and figures/evaluate."""
-    data = prepared.load()
+    """Evaluate the model, within its MLflow run."""
     model, description = load_model()
+    with Mirror(params, description.model_key) as mirror:
+        evaluate(params, model, description)
+        mirror.upload("evaluate")
+
+
+def evaluate(params: Params, model: nn.Module, description: Description) -> None:
+    """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate."""
+    data = prepared.load()
     classes, labels = data.classes, data.test.labels
     device = resolve_device(params.device)
     with compute_turn(device):
@@ -75,8 +83,6 @@ def main(params: Params) -> None:
     save(figures.confusion_matrix(confusion, classes), folder / "confusion_matrix.png")
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
     artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
-    with Mirror(params, description.model_key) as mirror:
-        mirror.upload("evaluate")
     print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")
 
 

@@ -4,6 +4,7 @@ import time
 from functools import partial
 
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from src import artifacts
@@ -15,7 +16,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.layers import find_layer
-from src.model.saved import load_model
+from src.model.saved import Description, load_model
 from src.params import Params
 from src.tracking import Mirror
 from stages import compute_turn, run_stage
@@ -25,10 +26,17 @@ MATRIX_ROWS = 10  # images in the layer matrix
 
 
 def main(params: Params) -> None:
+    """Explain mistakes of the model, within its MLflow run."""
+    model, description = load_model()
+    with Mirror(params, description.model_key) as mirror:
+        explain(params, model, description)
+        mirror.upload("gradcam")
+
+
+def explain(params: Params, model: nn.Module, description: Description) -> None:
     """Write metrics/misclassified.csv and gradcam.json, and figures/gradcam."""
     settings = params.gradcam
     data = prepared.load()
-    model, description = load_model()
     device = resolve_device(params.device)
     model.to(device)
 
@@ -103,8 +111,6 @@ def main(params: Params) -> None:
         ),
         folder / "layers.png",
     )
-    with Mirror(params, description.model_key) as mirror:
-        mirror.upload("gradcam")
     print(f"{settings.method} of {len(mistakes)} of {wrong.sum():,} misclassified test images")
 
 

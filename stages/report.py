@@ -3,6 +3,7 @@
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from src import artifacts, record
 from src.figures import curves as figures
@@ -14,9 +15,17 @@ from stages import run_stage
 
 
 def main(params: Params) -> None:
-    """Write figures/report and reports/run.html, and complete the MLflow run."""
+    """Write the report, and complete the MLflow run."""
+    model = artifacts.read_json(artifacts.MODEL)
+    with Mirror(params, model["model_key"]) as mirror:
+        write_report(params, model)
+        mirror.upload(*record.STAGES)  # the whole: whatever the server missed before
+
+
+def write_report(params: Params, model: dict[str, Any]) -> None:
+    """Write figures/report and reports/run.html."""
     metrics = artifacts.METRICS
-    model, test = artifacts.read_json(artifacts.MODEL), artifacts.read_json(metrics / "evaluate.json")
+    test = artifacts.read_json(metrics / "evaluate.json")
     data, history = artifacts.read_json(metrics / "data.json"), artifacts.read_csv(metrics / "history.csv")
     curves = figures.Curves(
         **{
@@ -55,8 +64,6 @@ def main(params: Params) -> None:
         )
     )
     artifacts.write_text(artifacts.REPORT, page)
-    with Mirror(params, model["model_key"]) as mirror:
-        mirror.upload(*record.STAGES)  # the whole: whatever the server missed before
     print(f"{artifacts.REPORT}: {len(page) / 2**20:.1f} MiB, open it in a browser")
 
 

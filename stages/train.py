@@ -9,7 +9,7 @@ from src.model.device import hardware_name, resolve_device, resolve_precision
 from src.model.saved import Description, save_model
 from src.params import Params
 from src.tracking import Mirror
-from src.training.checkpoint import model_lock, prune
+from src.training.checkpoint import has_checkpoint, model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
 from src.training.key import model_key
 from src.training.loop import Trained, train
@@ -25,7 +25,7 @@ def main(params: Params) -> None:
     key = model_key(params, lr, prepared.digest, device.type, precision)
     checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
 
-    with model_lock(locks, key, tqdm.write), Mirror(params, key) as mirror:
+    with model_lock(locks, key, tqdm.write), Mirror(params, key, again=not has_checkpoint(checkpoints / key)) as mirror:
         mirror.upload("lr_range")
 
         def on_epoch(row: Row) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+import torch
 from torch import nn
 
 from src.errors import UserError
@@ -25,6 +26,15 @@ def find_layer(model: nn.Module, dotted: str) -> nn.Module:
             layer = _item(layer, int(index), seen, dotted)
             seen = f"{seen}[{index}]"
     return layer
+
+
+def check_map(model: nn.Module, dotted: str, images: torch.Tensor) -> None:
+    """UserError where the layer does not exist, or does not turn `images` (N, 3, S, S) into maps (N, C, H, W)."""
+    shapes: list[tuple[int, ...]] = []
+    with find_layer(model, dotted).register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape))):
+        model(images)
+    if not shapes or len(shapes[0]) != 4:
+        raise UserError(f"layer {dotted!r} gives no map of the image; choose one of layer1 to layer4, or a part of one")
 
 
 def _child(layer: nn.Module, name: str, seen: str, dotted: str) -> nn.Module:

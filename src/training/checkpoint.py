@@ -36,6 +36,11 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         _hash_path(old).unlink(missing_ok=True)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training of this model has ended an epoch before."""
+    return any(folder.glob("epoch-*.pt"))
+
+
 def load_latest(folder: Path, say: Say) -> dict[str, Any] | None:
     """The newest checkpoint whose hash is right, its tensors on the CPU; None where there is none.
 

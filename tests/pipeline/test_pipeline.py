@@ -165,6 +165,9 @@ def test_a_wrong_norm_ends_in_check_and_touches_nothing(copy: Workspace) -> None
         ({"augment": [{"name": "RandomCrop", "height": 8, "width": 8}]}, ["augment", "(8, 8, 3)"]),
         ({"gradcam.layers": ["layer5"]}, ["gradcam.layers", "layer5", "layer4"]),
         ({"gradcam.layers": ["layer4", "layer2[7]"]}, ["gradcam.layers", "layer2[7]"]),
+        ({"gradcam.layers": ["linear"]}, ["gradcam.layers", "linear", "no map"]),
+        ({"data.path": "nowhere"}, ["data.path", "nowhere does not exist"]),
+        ({"train.batch_size": 1, "data.size": 16, "model.strides": [2, 2, 2, 2]}, ["model.strides", "batch_size is 1"]),
         ({"norm": "instance", "data.size": 16, "model.strides": [2, 2, 2, 2]}, ["model.strides", "instance"]),
         pytest.param(
             {"device": "cuda"},
@@ -179,6 +182,7 @@ def test_check_refuses_what_the_schema_cannot_know(
     workspace = Workspace(tmp_path)
     (tmp_path / "params.yaml").write_bytes((finished.root / "params.yaml").read_bytes())
     workspace.set_params(values)
+    (tmp_path / "own").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         check.main(parse_params(yaml.safe_load((tmp_path / "params.yaml").read_text())))

@@ -148,7 +148,7 @@ def test_the_logged_model_takes_raw_images(workspace: Path, params: Params) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = json.loads((elsewhere / "out.json").read_text())
-    assert table["columns"] == ["class", "probability", "a", "b", "c"]
+    assert table["columns"] == ["class", "probability", "p(a)", "p(b)", "p(c)"]
     from src.model.inputs import to_input
     from src.model.saved import load_model
 
@@ -166,6 +166,55 @@ def test_a_resumed_run_has_no_point_twice(workspace: Path, params: Params) -> No
                 mirror.epoch(row)
     (run,) = runs()
     assert points(run, "val/loss") == [(1, 2.1), (2, 2.1 / 2), (3, 2.1 / 3)]
+
+
+def test_a_training_from_its_first_epoch_gets_a_run_of_its_own(workspace: Path, params: Params) -> None:
+    for times in (1, 1, 2):
+        again = times == 2
+        with tracking.Mirror(params, "k", again=again) as mirror:
+            for row in ROWS:
+                mirror.epoch(row | {"seconds": 3.0 * times})
+            mirror.upload("train")
+    newest, first = runs()
+    assert mirror.run_id == newest.info.run_id
+    assert first.data.metrics["train/seconds"] == 3.0
+    assert [step for step, _ in points(newest, "train/seconds")] == [1, 2, 3]
+    assert len(newest.outputs.model_outputs) == 1
+
+
+def test_a_training_starts_in_a_known_run_though_dvc_deleted_its_outputs(workspace: Path, params: Params) -> None:
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload(*record.STAGES)
+    artifacts.MODEL.unlink()
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+    assert mirror.complete
+    assert len(runs()) == 1
+
+
+def test_what_the_first_process_did_not_send_is_sent_by_the_next(
+    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.Mirror, "_log_inputs", lambda *_: None)
+        with tracking.Mirror(params, "k"):
+            pass
+    assert runs()[0].data.params == {}
+    with tracking.Mirror(params, "k"):
+        pass
+    (run,) = runs()
+    assert run.data.params == record.flat_params(params)
+    assert len(run.inputs.dataset_inputs) == 1
+
+
+def test_a_success_takes_back_the_failure(workspace: Path, params: Params) -> None:
+    with pytest.raises(ValueError, match="loss"), tracking.Mirror(params, "k"):
+        raise ValueError("loss is nan")
+    with tracking.Mirror(params, "k"):
+        pass
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert "failure" not in run.data.tags
 
 
 def test_a_later_stage_builds_a_missing_run_from_files(workspace: Path, params: Params) -> None:

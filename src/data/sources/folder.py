@@ -26,8 +26,7 @@ def fetch(data: Data, destination: Path) -> str:
         with artifacts.atomic(destination / f"{NAME}{archive.suffix(path)}") as temporary:
             shutil.copyfile(path, temporary)
         return f"images from {path}"
-    if not path.is_dir():
-        raise UserError(f"data.path: {path} does not exist{_where_it_may_be(path)}")
+    check_path(data)
     if digests:
         raise UserError(f"data.sha256 is the digest of an archive, but data.path is the folder {path}; set it to ''")
     with artifacts.atomic(destination / f"{NAME}.tar") as temporary:
@@ -38,6 +37,13 @@ def fetch(data: Data, destination: Path) -> str:
                 f"or set data.path to the folder or archive that has them{_where_it_may_be(path)}"
             )
     return f"{count} files from {path}"
+
+
+def check_path(data: Data) -> None:
+    """UserError where `data.path` is nothing, for any source: DVC watches it."""
+    path = Path(data.path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
 
 
 def _from_address(address: str, digests: dict[str, str], destination: Path) -> str:

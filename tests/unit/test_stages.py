@@ -1,0 +1,77 @@
+"""What all stages share: turns on the CPU, stops, and messages."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from stages import compute_turn
+from tests.conftest import REPOSITORY
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one core, so that there is one turn."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+def test_a_turn_is_held_for_the_block_and_given_back(tmp_path: Path) -> None:
+    slot = FileLock(tmp_path / ".locks" / "cpu-0.lock")
+    with compute_turn(CPU), pytest.raises(TimeoutError):
+        slot.acquire(timeout=0)
+    slot.acquire(timeout=0)
+    slot.release()
+
+
+def test_a_gpu_needs_no_turn(tmp_path: Path) -> None:
+    with compute_turn(torch.device("cuda")):
+        assert not (tmp_path / ".locks").exists()
+
+
+def test_a_second_stage_waits_and_says_so(tmp_path: Path) -> None:
+    code = "import torch\nfrom stages import compute_turn\nwith compute_turn(torch.device('cpu')): print('mine')"
+    with compute_turn(CPU):
+        one = f"import os; os.sched_getaffinity = lambda _: {{0}}\n{code}"
+        waiting = subprocess.Popen([sys.executable, "-u", "-c", one], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "waiting for another stage that computes on this CPU\n"
+    assert waiting.communicate()[0] == "mine\n"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_with_a_failure_and_a_sentence_after_the_clean_up(stop: signal.Signals) -> None:
+    code = """
+import time
+from stages import run_stage
+def main(params):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(0.3)
+        print("clean", flush=True)
+run_stage(main)
+"""
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert stage.stdout is not None
+    assert stage.stdout.readline() == "ready\n"
+    stage.send_signal(stop)
+    time.sleep(0.1)
+    if stop == signal.SIGTERM:
+        stage.send_signal(stop)  # a second one does not break the clean-up
+    output, errors = stage.communicate()
+    assert stage.returncode == 1
+    assert output == "clean\n"
+    assert errors.startswith("stopped by")
+    assert "Traceback" not in errors
