@@ -47,7 +47,7 @@ def run_name(params: Params) -> str:
 
 
 def tags(model_key: str) -> dict[str, str]:
-    """Where a run comes from: revision, commit, library versions, machine."""
+    """Where a run comes from: revision, commit, library versions."""
     commit = git.output("rev-parse", "HEAD").strip()
     found = {
         "model_key": model_key,
@@ -59,6 +59,12 @@ def tags(model_key: str) -> dict[str, str]:
         "versions": ", ".join([f"python {platform.python_version()}", *(f"{n} {version(n)}" for n in LIBRARIES)]),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def machine_tags() -> dict[str, str]:
+    """What the model was trained on."""
+    model = artifacts.read_json(artifacts.MODEL)
+    return {key: model[key] for key in ("hardware", "device", "precision")}
 
 
 def history(rows: list[dict[str, Any]]) -> list[Point]:

@@ -196,6 +196,8 @@ class Mirror:
         # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
         text = record.description(self.params, (*before, stages[-1]))
         tags = {"stages": ",".join(done), "mlflow.note.content": text}
+        if "train" in (*before, *stages):
+            tags |= record.machine_tags()
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def _send(self, points: list[record.Point]) -> None:

@@ -117,6 +117,7 @@ def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 32
     assert "**Test accuracy 50.00%** (95 % interval 20.00% to 80.00%)" in run.data.tags["mlflow.note.content"]
     assert "torch " in run.data.tags["versions"]
+    assert run.data.tags["hardware"] == "test"
     for stage in record.STAGES:
         assert f"figures/{stage}/figure.png" in {
             a.path for a in client.list_artifacts(run.info.run_id, f"figures/{stage}")
