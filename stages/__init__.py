@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,23 @@ class Stopped(BaseException):
     """SIGTERM as an exception, so that `with` and `finally` blocks run. Not an Exception: nothing may swallow it."""
 
 
-def run_stage(main: Callable[[Params], None]) -> None:
+# Said after an error of a stage that makes data: DVC has deleted its outputs before it started.
+OLD_DATA = "\n  Data that was here before comes back with: git restore params.yaml && dvc checkout"
+
+
+def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     """Call `main` with the validated parameters; a UserError is printed, a stop ends with a non-zero exit.
 
     The exit must not be 0 on a stop: DVC would commit a half-written result as a success.
     """
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
     _die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
     try:
         main(load_params())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}{after_error}")
     except KeyboardInterrupt:
         sys.exit("stopped by Ctrl-C; the next `dvc repro` goes on from the last whole epoch")
     except Stopped:

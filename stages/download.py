@@ -5,7 +5,7 @@ import shutil
 from src import artifacts
 from src.data.sources import FETCHERS
 from src.params import Params
-from stages import run_stage
+from stages import OLD_DATA, run_stage
 
 
 def main(params: Params) -> None:
@@ -16,4 +16,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, OLD_DATA)

@@ -12,7 +12,7 @@ from src.data.raw import RawData
 from src.figures import prepare as figures
 from src.figures import style
 from src.params import Params
-from stages import run_stage
+from stages import OLD_DATA, run_stage
 
 COLUMNS = 10  # images in the grid of augmented samples
 EPOCHS = (1, 2, 3, 4)  # its rows
@@ -71,4 +71,4 @@ def tell_left_out(read: RawData) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, OLD_DATA)
