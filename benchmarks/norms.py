@@ -4,6 +4,8 @@
 
 writes benchmarks/results/norms-DEVICE.json, and the curves and Grad-CAM figure of each norm beside it, and prints the
 table of the README. DEVICE is cpu or cuda, as the pipeline found it. `--table FILE` prints the table of an old result.
+Without --epochs the run has the full length, which is meant for a GPU. The experiments need a git repository: where the
+files came without one, `git init && git add -A && git commit -m start` makes it.
 """
 
 import argparse
