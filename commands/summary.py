@@ -26,7 +26,7 @@ test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%}
 {test["wrong"]} of {test["images"]} test images wrong
 report         {artifacts.REPORT}  (open it in a browser)
 figures        {artifacts.FIGURES}/
-MLflow run     make ui, then http://127.0.0.1:5000, experiment normlens
+MLflow run     make ui, then open the address that it prints
 
 Next, after `source .venv/bin/activate`:
   dvc exp run -S norm=layer           the same experiment with layer norm; only what depends on it runs again

@@ -26,8 +26,9 @@ def main() -> None:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise UserError(f"port {port} is in use; choose another: make ui PORT={port + 1}") from None
-    open_store()  # so that the UI also opens before the first run
-    print(f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it); runs are in the experiment 'normlens'", flush=True)
+    _, experiment = open_store()  # made where it is missing: the UI also opens before the first run
+    page = f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    print(f"MLflow UI, once it has started (Ctrl-C ends it): {page}", flush=True)
     server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
     os.execv(sys.executable, [*server, "--host", "127.0.0.1", "--port", str(port)])
 

@@ -259,7 +259,7 @@ def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         committed = committed_params(path)
-        raise UserError("\n".join(_explain(e, content, committed, path) for e in error.errors())) from None
+        raise UserError("\n".join(_explain(e, committed, path) for e in error.errors())) from None
 
 
 def committed_params(path: Path = PARAMS) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def nearest(name: str, names: list[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _explain(error: ErrorDetails, content: dict[str, Any], committed: dict[str, Any], path: Path) -> str:
+def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
     """One sentence for one wrong key: which, what is wrong, what is allowed, how to take it back."""
     context = error.get("ctx", {})
     key = str(context.get("key") or ".".join(str(part) for part in error["loc"]))

@@ -72,7 +72,7 @@ def _experiment_id(client: MlflowClient) -> str:
         local = client.tracking_uri.startswith("sqlite:")
         try:
             place = (artifacts.root() / "mlartifacts").as_uri() if local else None
-            tags = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens on runs, not on prompts
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # runs with curves, not prompts
             return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=tags))
         except MlflowException:  # somebody else was faster
             found = client.get_experiment_by_name(EXPERIMENT)
