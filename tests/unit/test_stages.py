@@ -50,8 +50,9 @@ def test_a_second_stage_waits_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_ends_with_a_failure_and_a_sentence_after_the_clean_up(stop: signal.Signals) -> None:
     code = """
-import time
+import signal, time
 from stages import run_stage
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit an ignored one
 def main(params):
     try:
         print("ready", flush=True)
