@@ -70,7 +70,9 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         start = time.perf_counter()  # not before: the first call loads the library
         of_true = cams(layer, true)
         seconds = time.perf_counter() - start
-        by_layer = np.stack([cams(name, predicted, MATRIX_ROWS) for name in settings.layers], axis=1)  # (R, L, S, S)
+        # (R, L, S, S); the last layer's maps are there already
+        of_others = [cams(name, predicted, MATRIX_ROWS) for name in settings.layers[:-1]]
+        by_layer = np.stack([*of_others, of_predicted[:MATRIX_ROWS]], axis=1)
 
     table = artifacts.METRICS / "misclassified.csv"
     if mistakes:

@@ -1,7 +1,6 @@
 """Reads an archive of image files: train/CLASS/* and test/CLASS/*, or CLASS/* alone, perhaps in one wrapping folder."""
 
 import os
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from src.data.images import decode
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
+from src.data.workers import leave_stops_to_the_parent
 from src.errors import UserError
 from src.params import Data
 
@@ -81,7 +81,7 @@ def layout(names: Iterable[str]) -> tuple[dict[str, Place], list[str]]:
 def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
     bar = tqdm(desc=f"decoding {path.name}", unit=" images", leave=False, delay=1)
-    with bar, ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+    with bar, ProcessPoolExecutor(workers, initializer=leave_stops_to_the_parent) as pool:
         for names, contents in _rounds(archive.members(path)):
             chunk = max(1, min(256, len(names) // (4 * workers)))
             for name, result in zip(names, pool.map(partial(_try, size=size), contents, chunksize=chunk), strict=True):
@@ -109,12 +109,6 @@ def _try(content: bytes, size: int) -> Pixels | UserError:
         return decode(content, size)
     except UserError as error:
         return error
-
-
-def _start_worker() -> None:
-    # The stage's handlers were inherited; a worker is ended by the pool, without a word.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _refuse_many(path: Path, unreadable: list[tuple[str, str]], files: int, allowed: float) -> None:

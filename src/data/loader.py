@@ -1,6 +1,5 @@
 """Batches of augmented training images: the same ones whatever the number of workers."""
 
-import signal
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.augment import Augmenter
 from src.data.prepared import Split
+from src.data.workers import leave_stops_to_the_parent
 
 Key = tuple[int, int]  # (epoch, index in the split): so a persistent worker, too, knows the epoch
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)
@@ -84,6 +84,4 @@ def _as_it_is(batch: T) -> T:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # a pool of threads in each worker fights over the cores, and may hang after a fork
-    # The stage's own handlers were inherited; a worker is ended by the loader, without a word.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_stops_to_the_parent()
