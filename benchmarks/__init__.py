@@ -1,1 +1,1 @@
-"""Measurements, run by hand: each script says what it measures, and writes its result beside hardware and versions."""
+"""Measurements, run by hand: `make bench` and `python -m benchmarks.gpu`; docs/performance.md shows their tables."""
