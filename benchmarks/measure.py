@@ -12,11 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from recipes.__main__ import nest
 from src import git
+from src.artifacts import PARAMS
+from src.data.prepared import Prepared, Split
 from src.model.device import hardware_name, resolve_precision
+from src.params import Params, flatten, parse_params, read_yaml
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "albumentations", "grad-cam")
 CODE = ("src", "stages", "commands", "recipes", "benchmarks", "params.yaml", "dvc.yaml")  # what a measurement rests on
@@ -75,13 +81,17 @@ class Row:
 Measure = Callable[[Settings], list[Row]]
 
 
-def in_turn(ours: Callable[[], float], against: Callable[[], float], repeats: int) -> tuple[float, float]:
+def in_turn(
+    ours: Callable[[], float], against: Callable[[], float], repeats: int, warm_up: bool = True
+) -> tuple[float, float]:
     """The medians of what both return: each is called once unmeasured, then they alternate `repeats` times.
 
-    So that a machine which slows down or speeds up meanwhile does it to both.
+    So that a machine which slows down or speeds up meanwhile does it to both. `warm_up=False` leaves the unmeasured
+    call out, for those which start a process and warm up in it.
     """
-    ours()
-    against()
+    if warm_up:
+        ours()
+        against()
     pairs = [(ours(), against()) for _ in range(repeats)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
@@ -131,6 +141,22 @@ def floor_seconds(operations: float, moved: float, rate: float, bandwidth: float
     A sum: products are bound by arithmetic, norms and activations between them by memory, and each waits for the last.
     """
     return operations / rate + moved / bandwidth
+
+
+def params_with(changes: dict[str, Any]) -> Params:
+    """The parameters of params.yaml with dotted changes, e.g. {"train.batch_size": 256}."""
+    return parse_params(nest(flatten(read_yaml(PARAMS)) | changes))
+
+
+def random_data(train: int, size: int = 32, classes: int = 10) -> Prepared:
+    """`train` images of noise, and neither validation nor test images: speed does not depend on what is seen."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (train, size, size, 3), np.uint8)
+    labels = rng.integers(0, classes, train)
+    none = Split(images[:0], labels[:0])
+    half, third = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
+    names = [str(label) for label in range(classes)]
+    return Prepared(Split(images, labels), none, none, names, half, third, "noise", "", None)
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -1,0 +1,228 @@
+"""An epoch of a seed recipe: this project's training against the loop that the seed projects share.
+
+    python -m benchmarks.seed_loop SIDE DEVICE IMAGES [--smoke]
+
+trains two epochs as SIDE (ours or theirs) and prints the images/s of the second one; the measure starts it for each
+side in turn, so that neither runs in a process that the other has warmed up or changed.
+
+The seeds' loop in words: a Dataset that turns one PIL image at a time into an array and sends it through an
+Albumentations Compose which ends in Normalize and ToTensorV2; two workers; fp32 in the plain memory layout; loss and
+hits read from the device at every step and written into the progress bar.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from benchmarks.measure import Row, Settings, in_turn, now, params_with, random_data
+from commands import run_command
+from src.data.prepared import Split
+from src.errors import UserError
+from src.model.device import resolve_precision
+from src.model.resnet import build
+from src.params import Params
+
+GOAL = {"cpu": 2.5, "cuda": 8.0}
+IMAGES = {"cpu": 1024, "cuda": 45_000}  # of CIFAR-10's 45,000 for training, as many as the time allows
+SMOKE_IMAGES = 64
+WORKERS = 2
+EPOCHS = 2  # the first one is not measured: libraries choose their kernels in it
+
+# Seed 002: batch norm, Adam with OneCycle, batch 512, pad 4, crop, flip, hole of 8.
+RECIPE: dict[str, Any] = {
+    "norm": "batch",
+    "data.size": 32,
+    "model.width": 64,
+    "model.strides": [1, 2, 2, 2],
+    "train.epochs": EPOCHS,
+    "train.batch_size": 512,
+    "train.optimizer": "adam",
+    "train.weight_decay": 1e-4,
+    "train.label_smoothing": 0.0,
+    "train.grad_clip": 0.0,
+    "train.early_stopping": 0,
+    "train.keep": "last",
+    "train.schedule": "onecycle",
+    "schedule.onecycle.pct_start": 0.25,
+    "schedule.onecycle.div": 100.0,
+    "schedule.onecycle.final_div": 100.0,
+    "schedule.onecycle.anneal": "linear",
+    "schedule.onecycle.cycle_momentum": True,
+    "augment": [
+        {"name": "Pad", "padding": 4, "border_mode": 4},
+        {"name": "RandomCrop", "height": "size", "width": "size"},
+        {"name": "HorizontalFlip", "p": 0.2},
+        {
+            "name": "CoarseDropout",
+            "num_holes_range": [1, 1],
+            "hole_height_range": [8, 8],
+            "hole_width_range": [8, 8],
+            "fill": 0,
+            "p": 0.5,
+        },
+    ],
+}
+SMOKE = {"model.width": 4, "train.batch_size": 32}
+PEAK_RATE = 0.0163
+
+
+def epoch(settings: Settings) -> list[Row]:
+    """Images/s of an epoch in training, without validation, which both would do alike."""
+    images = SMOKE_IMAGES if settings.smoke else IMAGES[settings.device.type]
+    ours, theirs = in_turn(
+        lambda: in_process("ours", images, settings),
+        lambda: in_process("theirs", images, settings),
+        settings.repeats,
+        warm_up=False,
+    )
+    batch_size = recipe_params(settings.smoke).train.batch_size
+    note = (
+        f"seed 002's recipe, {images:,} images in batches of {batch_size}, the second epoch; "
+        f"against: one image at a time through Albumentations, {WORKERS} workers, fp32, `.item()` at each step"
+    )
+    name = "seed recipe, an epoch: ours / the seeds' style of loop"
+    return [Row(name, ours, theirs, "images/s", GOAL[settings.device.type], note=note)]
+
+
+def in_process(side: str, images: int, settings: Settings) -> float:
+    """Images/s of `side` in a process of its own; UserError with its last words where it fails."""
+    environment = dict(os.environ)
+    if side == "theirs":
+        environment["THP_MEM_ALLOC_ENABLE"] = "0"  # PyTorch's default, which src changes for this project's processes
+    command = [sys.executable, "-m", "benchmarks.seed_loop", side, str(settings.device), str(images)]
+    command += ["--smoke"] * settings.smoke
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"the loop `{side}` failed: {done.stderr.strip()[-500:]}")
+    return float(done.stdout)
+
+
+def recipe_params(smoke: bool) -> Params:
+    """The recipe as parameters, tiny for `smoke`."""
+    return params_with(RECIPE | (SMOKE if smoke else {}))
+
+
+def ours(params: Params, images: int, device: torch.device) -> float:
+    """Images/s of the last epoch of this project's training, as the stage `train` calls it."""
+    from src.training.loop import train  # not for the other side
+
+    with tempfile.TemporaryDirectory() as checkpoints:
+        trained = train(
+            random_data(images),
+            params,
+            PEAK_RATE,
+            device,
+            resolve_precision(params.precision, device),
+            Path(checkpoints),
+            on_epoch=lambda row: None,
+            say=lambda sentence: None,
+        )
+    return float(trained.history[-1]["images_per_second"] or 0)
+
+
+class OneByOne(Dataset[Any]):
+    """Images that are augmented one by one."""
+
+    def __init__(self, split: Split, transform: Any) -> None:
+        from PIL import Image
+
+        self.images = [Image.fromarray(image) for image in split.images]
+        self.labels = split.labels.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """float32 (3, S, S) and the label"""
+        return self.transform(image=np.array(self.images[index]))["image"], self.labels[index]
+
+
+def seed_transform() -> Any:
+    """Seed 002's augmentation as an Albumentations Compose, in today's names."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as A
+    from albumentations.pytorch import ToTensorV2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a wrong argument is a warning in Albumentations
+        return A.Compose(
+            [
+                A.PadIfNeeded(40, 40, border_mode=4),
+                A.RandomCrop(32, 32),
+                A.HorizontalFlip(p=0.2),
+                A.CoarseDropout((1, 1), (8, 8), (8, 8), fill=0, p=0.5),
+                A.Normalize((0.5, 0.5, 0.5), (0.3, 0.3, 0.3)),
+                ToTensorV2(),
+            ]
+        )
+
+
+def theirs(params: Params, images: int, device: torch.device) -> float:
+    """Images/s of the last epoch of a loop as the seed projects write it, for the same model."""
+    data = random_data(images)
+    loader = DataLoader(
+        OneByOne(data.train, seed_transform()),
+        batch_size=params.train.batch_size,
+        shuffle=True,
+        num_workers=WORKERS,
+        pin_memory=device.type == "cuda",
+    )
+    model = build(params.norm, params.model.width, params.model.strides, len(data.classes)).to(device)
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=params.train.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        PEAK_RATE,
+        epochs=20,  # the recipe's, of which EPOCHS are trained
+        steps_per_epoch=len(loader),
+        pct_start=0.25,
+        anneal_strategy="linear",
+        div_factor=100,
+        final_div_factor=100,
+    )
+    for _ in range(EPOCHS):
+        start = now(device)
+        model.train()
+        correct = seen = 0
+        bar = tqdm(loader)
+        for pixels, labels in bar:
+            x, y = pixels.to(device), labels.to(device)
+            optimizer.zero_grad()
+            logits = model(x)
+            loss = criterion(logits, y)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            correct += (logits.argmax(dim=1) == y).sum().item()
+            seen += len(y)
+            bar.set_description(f"loss={loss.item():.4f} accuracy={100 * correct / seen:.2f}")
+        seconds = now(device) - start
+    return images / seconds
+
+
+def main() -> None:
+    """Print the images/s of one side."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seed_loop", description=__doc__)
+    parser.add_argument("side", choices=["ours", "theirs"])
+    parser.add_argument("device", type=torch.device)
+    parser.add_argument("images", type=int)
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    side = ours if arguments.side == "ours" else theirs
+    print(side(recipe_params(arguments.smoke), arguments.images, arguments.device))
+
+
+if __name__ == "__main__":
+    run_command(main)
