@@ -1,15 +1,19 @@
 """What every measure shares: its settings and rows, taking turns, the clock, the machine, and the machine's floor.
 
-A measure is a function `NAME(settings: Settings) -> list[Row]`; benchmarks/cpu.py and benchmarks/gpu.py list them.
+A measure is a function `(settings: Settings) -> list[Row]`, named MODULE.FUNCTION after its place in this folder;
+benchmarks/cpu.py and benchmarks/gpu.py list them, benchmarks/run.py runs them.
 """
 
 import hashlib
 import math
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from recipes.__main__ import nest
 from src import git
 from src.artifacts import PARAMS
 from src.data.prepared import Prepared, Split
+from src.errors import UserError
 from src.model.device import hardware_name, resolve_precision
 from src.params import Params, flatten, parse_params, read_yaml
 
@@ -40,6 +45,7 @@ class Settings:
     device: torch.device
     smoke: bool
     repeats: int
+    options: dict[str, str] = field(default_factory=dict)  # what one measure alone needs: paths, names
 
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.repeats % 2 == 0:
@@ -81,19 +87,30 @@ class Row:
 Measure = Callable[[Settings], list[Row]]
 
 
-def in_turn(
-    ours: Callable[[], float], against: Callable[[], float], repeats: int, warm_up: bool = True
-) -> tuple[float, float]:
+def in_turn(ours: Callable[[], float], against: Callable[[], float], repeats: int) -> tuple[float, float]:
     """The medians of what both return: each is called once unmeasured, then they alternate `repeats` times.
 
-    So that a machine which slows down or speeds up meanwhile does it to both. `warm_up=False` leaves the unmeasured
-    call out, for those which start a process and warm up in it.
+    So that a machine which slows down or speeds up meanwhile does it to both.
     """
-    if warm_up:
-        ours()
-        against()
+    ours()
+    against()
+    return in_turn_cold(ours, against, repeats)
+
+
+def in_turn_cold(ours: Callable[[], float], against: Callable[[], float], repeats: int) -> tuple[float, float]:
+    """`in_turn` without the unmeasured call: for work that starts a process and warms up in there."""
     pairs = [(ours(), against()) for _ in range(repeats)]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def in_process(module: str, *arguments: object, environment: dict[str, str] | None = None) -> float:
+    """The number in the last line that `python -m benchmarks.MODULE ARGUMENTS` prints; UserError where it fails."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    given = os.environ | (environment or {})
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"benchmarks.{module} failed: {done.stderr.strip()[-500:]}")
+    return float(done.stdout.splitlines()[-1])
 
 
 def now(device: torch.device) -> float:

@@ -9,22 +9,21 @@ files came without one, `git init && git add -A && git commit -m start` makes it
 """
 
 import argparse
-import os
-import platform
 import shlex
 import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.measure import RESULTS, commit, machine
 from commands import run_command
 from src import artifacts
 from src.errors import UserError
 
-RESULTS = Path("benchmarks/results")
 FIGURES = ("report/curves", "lr_range/lr_range", "gradcam/predicted", "evaluate/reliability")
 
 
@@ -46,14 +45,9 @@ def main() -> None:
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.norms", *sys.argv[1:]]),
         "data": arguments.data_name,
-        "hardware": first["hardware"],
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
+        **machine(torch.device(first["device"])),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "runs": runs,
     }
     artifacts.write_json(RESULTS / f"norms-{first['device']}.json", result)
