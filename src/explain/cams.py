@@ -42,7 +42,9 @@ def compute_cams(
     target_type = ClassifierOutputSoftmaxTarget if method == "AblationCAM" else ClassifierOutputTarget
     step = 1 if method in ONE_BY_ONE else batch_size
     maps = np.zeros((len(inputs), *inputs.shape[2:]), dtype=np.float32)
-    with _mended_library(), torch.backends.cudnn.flags(allow_tf32=False):
+    # Without the arguments, `flags` switches cuDNN off and lets it round the inputs of convolutions to TF32.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    with _mended_library(), exact, _graph_from(layer, model):  # before the library hooks itself to the layer
         explainer = getattr(pytorch_grad_cam, method)(model=model, target_layers=[layer])
         if method in ONE_BY_ONE:
             explainer.batch_size = batch_size  # channels in a forward pass
@@ -54,8 +56,28 @@ def compute_cams(
                 )
         finally:
             explainer.activations_and_grads.release()
-            model.zero_grad(set_to_none=True)
     return np.asarray(np.clip(np.nan_to_num(maps), 0, 1))
+
+
+@contextmanager
+def _graph_from(layer: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Autograd records what follows the output of `layer` in `model`, and nothing else.
+
+    A map needs the gradient of a score with respect to that output alone. Without this the library goes back to the
+    first layer and to every parameter, which is two thirds of the work and nearly all of the memory. The output becomes
+    a leaf of the graph, and hooks that are added to `layer` later see this leaf. Where a layer hands on its very input
+    (an empty shortcut), the gradient is that of its own path, and not of all paths which use this input.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    cut = layer.register_forward_hook(lambda _module, _args, output: output.detach().requires_grad_())
+    try:
+        yield
+    finally:
+        cut.remove()
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -1,12 +1,16 @@
-"""Maps against an independent Grad-CAM, on maps known by hand, and the choice of mistakes."""
+"""Maps against an independent Grad-CAM, against the library's defaults and known by hand; the choice of mistakes."""
 
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import numpy as np
 import pytest
+import pytorch_grad_cam
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 from torch import nn
 
 from src.explain.cams import compute_cams
@@ -16,6 +20,7 @@ from src.model.resnet import build
 from src.params import CamMethod
 
 METHODS = get_args(CamMethod)
+NO_GRADIENT = ("EigenCAM", "ScoreCAM", "AblationCAM")
 INPUTS = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))  # (N, C, S, S)
 TARGETS = [0, 1, 2, 3, 0]
 
@@ -52,6 +57,86 @@ def test_grad_cam_is_that_of_the_paper(norm: str, name: str) -> None:
     assert maps.max() == pytest.approx(1, abs=1e-5)
     for i, target in enumerate(TARGETS):
         assert maps[i] == pytest.approx(plain_grad_cam(model, layer, INPUTS[i : i + 1], target), abs=1e-5)
+
+
+def maps_by_default(
+    model: nn.Module, layer: nn.Module, inputs: torch.Tensor, targets: list[int], method: str, **smooth: bool
+) -> np.ndarray:
+    """The library alone: one image a call, with the graph of the whole network."""
+    with getattr(pytorch_grad_cam, method)(model=model, target_layers=[layer]) as explainer:
+        maps = [explainer(inputs[i : i + 1], [ClassifierOutputTarget(t)], **smooth)[0] for i, t in enumerate(targets)]
+    assert all(parameter.grad is not None for parameter in model.parameters())  # or it would not be the whole graph
+    return np.stack(maps)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group"])
+@pytest.mark.parametrize("name", ["layer1", "layer1[0].conv1", "layer2[-1].norm2", "layer3[-1]", "layer4"])
+def test_maps_are_those_of_the_library_one_by_one(norm: str, name: str) -> None:
+    # in double precision: group norm of so few channels is instance norm, where rounding is most of a gradient's mean
+    model, inputs = model_with(norm).double(), INPUTS.double()
+    layer = find_layer(model, name)
+    maps = compute_cams(model, layer, inputs, TARGETS, method="GradCAM", batch_size=3)
+    assert maps == pytest.approx(maps_by_default(model, layer, inputs, TARGETS, "GradCAM"), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in NO_GRADIENT])
+@pytest.mark.parametrize("smooth", [{}, {"aug_smooth": True}])
+def test_every_gradient_method_is_that_of_the_library(
+    method: str, smooth: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the one difference that is meant: the sign of principal components
+    monkeypatch.setattr("pytorch_grad_cam.eigen_grad_cam.get_2d_projection", get_2d_projection_with_sign_correction)
+    model = model_with()
+    layer = find_layer(model, "layer2")
+    maps = compute_cams(model, layer, INPUTS, TARGETS, method=method, batch_size=3, **smooth)
+    assert maps == pytest.approx(maps_by_default(model, layer, INPUTS, TARGETS, method, **smooth), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_before_the_layer_is_recorded(method: str) -> None:
+    model = model_with()
+    recorded: dict[str, bool] = {}
+    handles = [
+        find_layer(model, name).register_forward_hook(
+            lambda module, args, output, name=name: recorded.update({name: recorded.get(name) or output.requires_grad})
+        )
+        for name in ("conv1", "layer1", "layer2[0]", "layer3", "layer4")
+    ]
+    compute_cams(model, find_layer(model, "layer2"), INPUTS, TARGETS, method=method, batch_size=5)
+    for handle in handles:
+        handle.remove()
+    assert recorded == {"conv1": False, "layer1": False, "layer2[0]": False, "layer3": True, "layer4": True}
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("method", ["GradCAM", "EigenCAM"])
+def test_the_model_is_left_as_it_was_after_an_error(method: str) -> None:
+    model = model_with()
+    layer = find_layer(model, "layer4")
+    frozen = {"conv1.weight", "layer4.0.norm1.bias"}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+    def fails(starts: Iterable[int]) -> Iterator[int]:
+        yield next(iter(starts))
+        assert layer._forward_hooks
+        raise RuntimeError("in the second batch")
+
+    with pytest.raises(RuntimeError, match="in the second batch"):
+        compute_cams(model, layer, INPUTS, TARGETS, method=method, batch_size=2, progress=fails)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
+
+
+def test_convolutions_are_exact_and_by_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_with()
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    seen: list[tuple[bool, bool]] = []
+    model.register_forward_hook(lambda *_: seen.append((flags.enabled, flags.allow_tf32)))
+    compute_cams(model, find_layer(model, "layer4"), INPUTS, TARGETS, method="GradCAM", batch_size=5)
+    assert seen == [(True, False)]
+    assert (flags.enabled, flags.allow_tf32) == (True, True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,7 +182,7 @@ class Linear(nn.Module):
         self.weights = nn.Parameter(torch.tensor(weights))  # (classes, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.features(x * 1.0 + 0 * self.weights.sum()).mean(dim=(2, 3)) @ self.weights.T
+        return self.features(x).mean(dim=(2, 3)) @ self.weights.T
 
 
 def test_map_lies_where_the_evidence_is_and_no_evidence_is_zero() -> None:

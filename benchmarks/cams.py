@@ -1,0 +1,66 @@
+"""Grad-CAM of misclassified images: the project's way against pytorch-grad-cam's defaults, one image at a time.
+
+The network is the full ResNet-18 with random weights and the images are noise. How long a map takes does not depend on
+the values, and the label that makes an image a misclassified one is not looked at: maps are of the predicted class, as
+in the pipeline's main figure. Batch norm has the statistics of the images, as that of a trained network would.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.measure import Row, Settings, in_turn, seconds_of
+from src.errors import UserError
+from src.explain.cams import compute_cams
+from src.model.layers import find_layer
+from src.model.resnet import build
+from src.params import load_params
+
+TOLERANCE = 1e-5  # largest difference of a map, which is in [0, 1]
+
+
+def gradcam(settings: Settings) -> list[Row]:
+    """Images/s of 64 maps at the last block; UserError where they are not those of the library."""
+    import pytorch_grad_cam  # noqa: F401  (loading it takes seconds, and belongs to neither side)
+
+    count, width = (4, 8) if settings.smoke else (64, 64)
+    batch_size = load_params().gradcam.batch_size
+    torch.manual_seed(0)
+    model = build("batch", width, [1, 2, 2, 2], 10).to(settings.device)
+    images = torch.randn(count, 3, 32, 32).to(settings.device)  # (N, 3, S, S)
+    with torch.no_grad():
+        model.train()(images)
+        predicted = model.eval()(images).argmax(dim=1).tolist()
+
+    layer = find_layer(model, "layer4[-1]")
+
+    def ours() -> np.ndarray:
+        return compute_cams(model, layer, images, predicted, method="GradCAM", batch_size=batch_size)
+
+    def against() -> np.ndarray:
+        return one_at_a_time(model, layer, images, predicted)
+
+    difference = float(np.abs(ours() - against()).max())
+    if not difference <= TOLERANCE:
+        raise UserError(f"Grad-CAM: maps differ from the library's by {difference:.1e}, more than {TOLERANCE:.0e}")
+    rates = in_turn(
+        lambda: count / seconds_of(ours, settings.device),
+        lambda: count / seconds_of(against, settings.device),
+        settings.repeats,
+    )
+    sizes = f"{count} images 32x32 in batches of {batch_size}, width {width}, layer4[-1], fp32"
+    note = f"{sizes}; maps differ by at most {difference:.1e}"
+    return [Row("Grad-CAM / one image at a time, library's defaults", *rates, "images/s", goal=6.0, note=note)]
+
+
+def one_at_a_time(model: nn.Module, layer: nn.Module, images: torch.Tensor, targets: list[int]) -> np.ndarray:
+    """Maps (N, S, S) as the library's documentation makes them: one call an image, back to every parameter.
+
+    In fp32 also on CUDA, where PyTorch by itself rounds the inputs of convolutions to TF32.
+    """
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), GradCAM(model=model, target_layers=[layer]) as cam:
+        maps = [cam(images[i : i + 1], [ClassifierOutputTarget(target)])[0] for i, target in enumerate(targets)]
+    return np.stack(maps)
