@@ -7,6 +7,7 @@ is a plain override and every run's record is complete.
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -229,6 +230,15 @@ class Params(Section):
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
             raise _conflict("data.sha256", "must be 64 hexadecimal digits in lower case, or '' for none")
         return self
+
+
+def fill_size(value: Any, size: int) -> Any:
+    """`augment`, or a part of it, with the number `size` for every 'size' in it."""
+    if isinstance(value, list):
+        return [fill_size(item, size) for item in value]
+    if isinstance(value, Mapping):
+        return {key: fill_size(item, size) for key, item in value.items()}
+    return size if value == "size" else value
 
 
 def _conflict(key: str, problem: str) -> PydanticCustomError:

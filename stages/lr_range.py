@@ -1,7 +1,7 @@
 """Learning-rate range test on a copy of the model: `dvc repro lr_range`."""
 
 from src import artifacts
-from src.data.augment import Augmenter
+from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
 from src.data.prepared import load
 from src.errors import UserError
@@ -21,12 +21,13 @@ def main(params: Params) -> None:
     device = resolve_device(params.device)
     seed_everything(params.seed)
     model = build(params.norm, params.model.width, params.model.strides, len(prepared.classes))
-    augmenter = Augmenter(params.augment, prepared.size, params.seed)
+    augmenter = make_augmenter(params.augment, prepared.size, params.seed)
     loader = train_loader(
         prepared.train,
         augmenter,
         batch_size=params.train.batch_size,
         seed=params.seed,
+        device=device,
         workers=0,  # a sweep is short, and ends in the middle of an epoch: nothing to shut down
     )
     with compute_turn(device):

@@ -3,10 +3,11 @@
 import sys
 
 import numpy as np
+import torch
 
 from src import artifacts
 from src.data import prepared
-from src.data.augment import Augmenter
+from src.data.augmenters import make_augmenter
 from src.data.prepare import prepare
 from src.data.raw import RawData
 from src.figures import prepare as figures
@@ -52,8 +53,10 @@ def draw(ready: prepared.Prepared, params: Params) -> None:
     turns = [(column % len(of_class), column // len(of_class)) for column in range(COLUMNS)]
     indices = np.array([of_class[label][turn] for label, turn in turns if turn < len(of_class[label])])
     images = ready.train.images[indices]
-    augmenter = Augmenter(params.augment, ready.size, params.data.split_seed)
-    variants = np.stack([augmenter(images, indices, epoch) for epoch in EPOCHS])
+    augmenter = make_augmenter(params.augment, ready.size, params.data.split_seed)
+    chosen = torch.from_numpy(indices)
+    pixels = torch.from_numpy(ready.train.images)
+    variants = torch.stack([augmenter(pixels, chosen, epoch) for epoch in EPOCHS]).numpy()
     names = [ready.classes[label] for label in labels[indices]]
     style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
     counts = {name: np.bincount(getattr(ready, name).labels, minlength=len(ready.classes)) for name in prepared.SPLITS}

@@ -5,32 +5,34 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from src.data.augment import Augmenter
+from src.data.augmenters import Augmenter
 from src.data.prepared import Split
 from src.data.workers import leave_stops_to_the_parent
 
-Key = tuple[int, int]  # (epoch, index in the split): so a persistent worker, too, knows the epoch
+Keys = tuple[int, npt.NDArray[np.int64]]  # epoch, so that a persistent worker knows it, and indices (B,) in the split
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)
+
+RESIDENT = 0.25  # largest share of a GPU's free memory that images may take; the rest is for the training
 
 T = TypeVar("T")
 
 
 class AugmentedSplit(Dataset[Batch]):
-    """A split whose batches are augmented at once."""
+    """A split whose batches are augmented at once, on the device where its tensors are."""
 
-    def __init__(self, split: Split, augmenter: Augmenter) -> None:
-        self.split = split
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, augmenter: Augmenter) -> None:
+        self.images = images
+        self.labels = labels
         self.augmenter = augmenter
 
-    def __getitems__(self, keys: list[Key]) -> Batch:
-        """The batch of these keys, which share their epoch."""
-        epoch = keys[0][0]
-        indices = np.array([index for _, index in keys], np.int64)
-        images = self.augmenter(self.split.images[indices], indices, epoch)
-        return torch.from_numpy(images), torch.from_numpy(self.split.labels[indices])
+    def __getitems__(self, keys: Keys) -> Batch:
+        epoch, chosen = keys
+        indices = torch.from_numpy(chosen).to(self.images.device, non_blocking=True)
+        return self.augmenter(self.images, indices, epoch), self.labels[indices]
 
 
 class ShuffledBatches:
@@ -49,26 +51,40 @@ class ShuffledBatches:
     def __len__(self) -> int:
         return -(-self.images // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[Keys]:
         epoch = self.epoch
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.population)[: self.images].tolist()
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.population)[: self.images]
         for start in range(0, self.images, self.batch_size):
-            yield [(epoch, index) for index in order[start : start + self.batch_size]]
+            yield epoch, order[start : start + self.batch_size]
 
 
-def train_loader(split: Split, augmenter: Augmenter, *, batch_size: int, seed: int, workers: int) -> DataLoader[Batch]:
+def train_loader(
+    split: Split, augmenter: Augmenter, *, batch_size: int, seed: int, workers: int, device: torch.device
+) -> DataLoader[Batch]:
     """Loader of (uint8 (B, S, S, 3), int64 (B,)), shuffled and augmented by (seed, epoch); epoch 1 at first.
 
-    `workers` processes augment (0: the calling one); they live as long as the loader.
+    The batches are made on `device`, from images that stay there, or on the CPU where they are too many. An augmenter
+    that goes image by image works on the CPU, in `workers` processes (0: the calling one), which live as long as the
+    loader; any other is faster than the way to another process, and has none.
     """
+    workers = workers if augmenter.one_by_one else 0
+    images, labels = to_tensors(split, torch.device("cpu") if augmenter.one_by_one else device)
     return DataLoader(
-        AugmentedSplit(split, augmenter),
-        batch_sampler=ShuffledBatches(len(split), batch_size, seed),
+        AugmentedSplit(images, labels, augmenter),
+        batch_sampler=ShuffledBatches(len(split), batch_size, seed),  # type: ignore[arg-type]  # keys need be no list
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
     )
+
+
+def to_tensors(split: Split, device: torch.device) -> Batch:
+    """All images and labels of `split`, on `device` where they fit there (see RESIDENT), else on the CPU."""
+    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+    if device.type == "cuda" and images.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+        return images, labels
+    return images.to(device), labels.to(device)
 
 
 def set_epoch(loader: DataLoader[Batch], epoch: int) -> None:

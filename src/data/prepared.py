@@ -83,7 +83,7 @@ def save(prepared: Prepared, folder: Path) -> None:
 
 
 def load(folder: Path = artifacts.PREPARED) -> Prepared:
-    """Read what `save` wrote; images are memory-mapped, read-only. UserError when something is missing or damaged."""
+    """Read what `save` wrote; images are memory-mapped. UserError when something is missing or damaged."""
     if not (folder / META).exists():
         raise UserError(f"{folder} holds no prepared data. Make it with: dvc repro prepare")
     try:
@@ -108,7 +108,7 @@ def load(folder: Path = artifacts.PREPARED) -> Prepared:
 
 
 def _load_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
-    images = np.load(folder / f"{name}_images.npy", mmap_mode="r")
+    images = np.load(folder / f"{name}_images.npy", mmap_mode="c")  # writable for PyTorch's sake; the file is not
     labels = np.load(folder / f"{name}_labels.npy")
     size, count = meta["size"], len(meta["classes"])
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):

@@ -1,8 +1,8 @@
 """Training from the first weights to the last epoch.
 
 The same parameters give the same bits on the CPU, whatever the number of loader workers and however often the run was
-interrupted. The GPU is never asked for a number within a step: losses, hits and the first bad step are kept there and
-read every CHECK_EVERY steps.
+interrupted. Losses, hits and the first bad step are kept on the device: within an epoch shorter than LOOK_EVERY nothing
+waits for a GPU.
 """
 
 import copy
@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.data.augment import Augmenter
-from src.data.loader import Batch, set_epoch, train_loader
-from src.data.prepared import Prepared, Split
+from src.data.augmenters import make_augmenter
+from src.data.loader import Batch, set_epoch, to_tensors, train_loader
+from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.device import Precision, hardware_name, prefers_channels_last
 from src.model.resnet import build
@@ -34,7 +34,7 @@ from src.training.randomness import capture, restore, seed_everything
 from src.training.schedules import Schedule, make_schedule
 from src.training.system import SystemMeter
 
-CHECK_EVERY = {"cuda": 50, "cpu": 1}  # steps between two looks at the numbers; on a GPU each look waits for it
+LOOK_EVERY = {"cuda": 10.0, "cpu": 0.0}  # seconds between two looks at the numbers; on a GPU each look waits for it
 ESTIMATE_AFTER = 5  # steps measured for the estimate of the time; the first one is left out
 
 Weights = dict[str, torch.Tensor]
@@ -74,10 +74,15 @@ def train(
     forward = FromPixels(fast, prepared, device, precision, channels_last)  # type: ignore[arg-type]
     plain = FromPixels(model, prepared, device, precision, channels_last)
 
-    augmenter = Augmenter(params.augment, prepared.size, params.seed)
     loader = train_loader(
-        prepared.train, augmenter, batch_size=settings.batch_size, seed=params.seed, workers=settings.workers
+        prepared.train,
+        make_augmenter(params.augment, prepared.size, params.seed),
+        batch_size=settings.batch_size,
+        seed=params.seed,
+        workers=settings.workers,
+        device=device,
     )
+    val = to_tensors(prepared.val, device)
     optimizer = make_optimizer(model.parameters(), lr, params)
     schedule = make_schedule(optimizer, lr, len(loader) * settings.epochs, params)
 
@@ -102,7 +107,7 @@ def train(
         row |= train_epoch(forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None)
         estimate = False
         train_seconds = time.perf_counter() - start
-        row |= validate(plain, prepared.val, settings.batch_size, epoch)
+        row |= validate(plain, val, settings.batch_size, epoch)
         row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
         row["images_per_second"] = len(prepared.train) / train_seconds
         row["seconds"] = time.perf_counter() - start
@@ -141,7 +146,6 @@ def train_epoch(
     """
     forward.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    check_every = CHECK_EVERY[device.type]
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     bad_steps = torch.zeros((), device=device)
@@ -149,7 +153,7 @@ def train_epoch(
     images_seen = 0
     rates: list[float] = []
     timed_steps = min(ESTIMATE_AFTER, len(loader) - 1)  # without the first one, which is slow, where there are others
-    started = shown = time.perf_counter()
+    started = looked = shown = time.perf_counter()
     bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader))
     for step, (images, labels) in enumerate(bar, start=1):
         labels = labels.to(device, non_blocking=True)
@@ -168,7 +172,8 @@ def train_epoch(
         loss_sum += loss.detach() * len(labels)
         correct += (logits.detach().argmax(dim=1) == labels).sum()
         images_seen += len(labels)
-        if step % check_every == 0 or step == len(loader):
+        if time.perf_counter() - looked >= LOOK_EVERY[device.type] or step == len(loader):
+            looked = time.perf_counter()
             if bad_steps > 0:
                 first = step - int(bad_steps)  # counted from 0
                 bar.close()
@@ -199,23 +204,26 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def validate(forward: nn.Module, split: Split, batch_size: int, epoch: int) -> Row:
-    """Plain cross-entropy (no label smoothing) and accuracy over the images as they are; None for an empty split."""
-    if len(split) == 0:
+def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int) -> Row:
+    """Plain cross-entropy (no label smoothing) and accuracy over all images and labels of `data`, as they are.
+
+    None for both where there are no images.
+    """
+    images, labels = data
+    if len(labels) == 0:
         return {"val_loss": None, "val_accuracy": None}
     forward.eval()
-    loss_sum = torch.zeros((), dtype=torch.float64)
-    correct = torch.zeros((), dtype=torch.int64)
-    starts = range(0, len(split), batch_size)
+    losses, hits = [], []
+    starts = range(0, len(labels), batch_size)
     for start in progress(starts, f"epoch {epoch}, validation", len(starts)):
-        logits = forward(torch.tensor(split.images[start : start + batch_size]))
-        labels = torch.tensor(split.labels[start : start + batch_size], device=logits.device)
-        loss_sum = loss_sum.to(logits.device) + F.cross_entropy(logits, labels, reduction="sum")
-        correct = correct.to(logits.device) + (logits.argmax(dim=1) == labels).sum()
-    loss = float(loss_sum) / len(split)
+        logits = forward(images[start : start + batch_size])
+        wanted = labels[start : start + batch_size].to(logits.device, non_blocking=True)
+        losses.append(F.cross_entropy(logits, wanted, reduction="sum").double())
+        hits.append((logits.argmax(dim=1) == wanted).sum())
+    loss = float(torch.stack(losses).sum()) / len(labels)
     if not math.isfinite(loss):
         raise _not_finite(f"the validation after epoch {epoch}", None)
-    return {"val_loss": loss, "val_accuracy": float(correct) / len(split)}
+    return {"val_loss": loss, "val_accuracy": float(torch.stack(hits).sum()) / len(labels)}
 
 
 def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:

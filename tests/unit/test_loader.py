@@ -9,22 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from src.data.augment import Augmenter
+from src.data.augmenters import make_augmenter
 from src.data.loader import ShuffledBatches, set_epoch, train_loader
 from src.data.prepared import Split
 
-TRANSFORMS: list[dict[str, Any]] = [
+CPU = torch.device("cpu")
+COMMON: list[dict[str, Any]] = [
     {"name": "Pad", "padding": 2},
-    {"name": "RandomCrop", "height": "size", "width": "size"},
+    {"name": "RandomCrop", "height": 16, "width": 16},
     {"name": "HorizontalFlip", "p": 0.5},
 ]
+ONE_BY_ONE: list[dict[str, Any]] = [*COMMON, {"name": "VerticalFlip", "p": 0.5}]
 
 
-def make(count: int, batch_size: int = 8, seed: int = 0, workers: int = 0, augment: bool = True) -> DataLoader[Any]:
+def make(
+    count: int, batch_size: int = 8, seed: int = 0, workers: int = 0, transforms: list[dict[str, Any]] = COMMON
+) -> DataLoader[Any]:
     images = np.random.default_rng(1).integers(0, 256, (count, 16, 16, 3), np.uint8)
     split = Split(images, np.arange(count, dtype=np.int64))  # the label tells the index
-    augmenter = Augmenter(TRANSFORMS if augment else [], 16, seed)
-    return train_loader(split, augmenter, batch_size=batch_size, seed=seed, workers=workers)
+    augmenter = make_augmenter(transforms, 16, seed)
+    return train_loader(split, augmenter, batch_size=batch_size, seed=seed, workers=workers, device=CPU)
 
 
 def epochs(loader: DataLoader[Any], *numbers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -38,7 +42,7 @@ def epochs(loader: DataLoader[Any], *numbers: int) -> list[tuple[torch.Tensor, t
 
 
 def test_every_image_once_in_a_new_order_each_epoch() -> None:
-    (first, a), (_, b), (again, c) = epochs(make(21, augment=False), 1, 2, 1)
+    (first, a), (_, b), (again, c) = epochs(make(21, transforms=[]), 1, 2, 1)
     assert sorted(a.tolist()) == sorted(b.tolist()) == list(range(21))
     assert a.tolist() != b.tolist()
     assert a.tolist() == c.tolist()
@@ -48,19 +52,26 @@ def test_every_image_once_in_a_new_order_each_epoch() -> None:
 
 
 def test_images_keep_their_labels() -> None:
-    loader = make(21, augment=False)
-    originals = torch.from_numpy(loader.dataset.split.images)
+    loader = make(21, transforms=[])
+    originals = loader.dataset.images  # type: ignore[attr-defined]
     ((images, labels),) = epochs(loader, 3)
     assert torch.equal(images, originals[labels])
 
 
-def test_same_batches_for_any_number_of_workers() -> None:
-    alone, helped = epochs(make(50), 1, 2), epochs(make(50, workers=2), 1, 2)  # the workers outlive the first epoch
+@pytest.mark.parametrize("transforms", [COMMON, ONE_BY_ONE])
+def test_same_batches_for_any_number_of_workers(transforms: list[dict[str, Any]]) -> None:
+    alone = epochs(make(50, transforms=transforms), 1, 2)
+    helped = epochs(make(50, workers=2, transforms=transforms), 1, 2)  # the workers outlive the first epoch
     for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
         assert torch.equal(images, images2)
         assert torch.equal(labels, labels2)
     by_index = [images[labels.argsort()] for images, labels in helped]
     assert (by_index[0] != by_index[1]).flatten(1).any(dim=1).float().mean() > 0.8  # augmented anew
+
+
+def test_only_what_goes_image_by_image_gets_worker_processes() -> None:
+    assert make(8, workers=2).num_workers == 0
+    assert make(8, workers=2, transforms=ONE_BY_ONE).num_workers == 2
 
 
 @pytest.mark.parametrize(("count", "batches"), [(16, 2), (17, 2), (18, 3), (1, 1), (8, 1), (9, 1)])
@@ -77,7 +88,7 @@ def test_batches_cover_the_split(images: int, batch_size: int, seed: int, epoch:
     batches.epoch = epoch
     keys = list(batches)
     assert len(keys) == len(batches)
-    indices = [index for batch in keys for _, index in batch]
-    assert {number for batch in keys for number, _ in batch} == {epoch}
+    indices = [index for _, chosen in keys for index in chosen.tolist()]
+    assert {number for number, _ in keys} == {epoch}
     assert len(set(indices)) == len(indices) >= images - 1
     assert len(indices) == images or (batch_size > 1 and images % batch_size == 1)

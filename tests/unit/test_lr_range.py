@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.augment import Augmenter
+from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
 from src.errors import UserError
 from src.figures.lr_range import lr_range_figure
@@ -103,10 +103,11 @@ def sweep(params: Params, model: torch.nn.Module | None = None) -> Sweep:
     prepared = make_prepared()
     loader = train_loader(
         prepared.train,
-        Augmenter(params.augment, prepared.size, params.seed),
+        make_augmenter(params.augment, prepared.size, params.seed),
         batch_size=params.train.batch_size,
         seed=params.seed,
         workers=0,
+        device=CPU,
     )
     torch.manual_seed(0)
     model = model or build(params.norm, params.model.width, params.model.strides, 3)

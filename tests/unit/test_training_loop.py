@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
 from src.data.prepared import Prepared
 from src.errors import UserError
@@ -157,7 +158,7 @@ def test_the_bad_step_and_its_rate_are_named(monkeypatch: pytest.MonkeyPatch) ->
     """Looked at only at the end, as on a GPU: the third step is bad, and no weight changes from then on."""
     prepared = make_prepared()
     params = make_params(**{"train.schedule": "constant", "train.batch_size": 8})
-    loader = train_loader(prepared.train, lambda images, *_: images, batch_size=8, seed=0, workers=0)  # type: ignore[arg-type]
+    loader = train_loader(prepared.train, make_augmenter([], 16, 0), batch_size=8, seed=0, workers=0, device=CPU)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3))
     after: list[torch.Tensor] = []
 
@@ -173,7 +174,7 @@ def test_the_bad_step_and_its_rate_are_named(monkeypatch: pytest.MonkeyPatch) ->
 
     optimizer = loop.make_optimizer(model.parameters(), 0.25, params)
     schedule = loop.make_schedule(optimizer, 0.25, 6, params)
-    monkeypatch.setattr(loop, "CHECK_EVERY", {"cpu": 50})
+    monkeypatch.setattr(loop, "LOOK_EVERY", {"cpu": 60.0})
     with pytest.raises(UserError, match=r"epoch 7, step 3 of 6 at learning rate 0\.25"):
         loop.train_epoch(Forward(), loader, optimizer, schedule, params, CPU, 7, None)
     assert len(after) == 6
