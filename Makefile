@@ -4,7 +4,7 @@ PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
-.PHONY: help install quickstart test lint ui clean
+.PHONY: help install quickstart test lint bench ui clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ lint: install
 	@ruff format --check .
 	@ruff check .
 	@mypy
+
+bench: install  ## measure the speed on this CPU (10 minutes, nothing else may run) for docs/performance.md
+	@python -m benchmarks.cpu
+	@python -m benchmarks.document
 
 ui: install  ## MLflow UI on 127.0.0.1 (PORT=5000)
 	@python -m commands.ui --port $(PORT)

@@ -1,10 +1,4 @@
-"""The result file of a set of measures, and its table.
-
-    python -m benchmarks.results FILE [--into DOCUMENT]
-
-prints the table of FILE, or puts it into a Markdown document between `<!-- results: NAME -->`, NAME being that of FILE
-without its suffix, and `<!-- end of results -->`.
-"""
+"""The result file of a set of measures, and its table: `python -m benchmarks.results FILE` prints that."""
 
 import argparse
 from datetime import UTC, datetime
@@ -16,7 +10,6 @@ from commands import run_command
 from src import artifacts
 from src.errors import UserError
 
-END = "<!-- end of results -->"
 LIBRARY_NAMES = {"torch": "PyTorch", "mlflow": "MLflow", "dvc": "DVC", "albumentations": "Albumentations"}
 
 Result = dict[str, Any]  # {"machine": {...}, "measures": {name: {...}}, "rows": [{"measure": name, ...}]}
@@ -80,32 +73,16 @@ def table(result: Result) -> str:
     lines += [_line(row) for row in result["rows"]]
     for name, about in result["measures"].items():
         if about["failed"]:
-            lines.append(f"| `{name}` | | | | | failed: {about['failed']} |")
+            reason = " ".join(about["failed"].replace("|", "/").split())
+            lines.append(f"| `{name}` | | | | | failed: {reason} |")
     return "\n".join([*lines, "", *_basis(result)])
 
 
-def insert(document: str, name: str, text: str) -> str:
-    """`document` with `text` between the marker of `name` and the next end; UserError where there is no such place."""
-    marker = f"<!-- results: {name} -->"
-    before, found, rest = document.partition(marker)
-    _, end, after = rest.partition(END)
-    if not (found and end):
-        raise UserError(f"the document has no place for these results: it needs the lines {marker} and {END}")
-    return f"{before}{marker}\n{text}\n{END}{after}"
-
-
 def main() -> None:
-    """Print a table, or put it into a document."""
+    """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--into", type=Path, metavar="DOCUMENT")
-    arguments = parser.parse_args()
-    text = table(read(arguments.file))
-    if arguments.into:
-        document = arguments.into.read_text(encoding="utf-8")
-        artifacts.write_text(arguments.into, insert(document, arguments.file.stem, text))
-    else:
-        print(text)
+    print(table(read(parser.parse_args().file)))
 
 
 def _json(settings: Settings) -> dict[str, Any]:

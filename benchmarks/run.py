@@ -27,21 +27,31 @@ from src.errors import UserError
 Plan = Mapping[str, Settings]
 
 
-def run(plan: Plan, file: Path, again: bool) -> None:
-    """Measure what `file` does not hold yet (all, for `again`) and print the table; UserError names what failed."""
+def run(plan: Plan, file: Path, again: bool, minutes: float | None = None) -> None:
+    """Measure what `file` does not hold yet (all, for `again`) and print the table; UserError names what failed.
+
+    After `minutes` no further measure is started, and a line says which are left.
+    """
+    started = time.perf_counter()
     results = Results(file, next(iter(plan.values())))
     if results.replaces:
         print(f"{file} holds results of another machine or other versions; they are replaced")
+    left: list[str] = []
     for name, settings in plan.items():
         if results.has(name, settings) and not again:
             print(f"{name}: measured before, kept")
+            continue
+        if minutes is not None and time.perf_counter() - started > 60 * minutes:
+            left.append(name)
             continue
         print(f"{name} ...", flush=True)
         start = time.perf_counter()
         rows, failed = measure(name, settings)
         results.add(name, settings, time.perf_counter() - start, rows, failed)
     print(table(results.content()))
-    failures = [name for name in plan if results.measures[name]["failed"]]
+    if left:
+        print(f"not measured yet: {', '.join(left)}; the same command goes on")
+    failures = [name for name in plan if results.measures.get(name, {}).get("failed")]
     if failures:
         raise UserError(f"failed, see above: {', '.join(failures)}; the same command tries them again")
 

@@ -1,51 +1,44 @@
 """An epoch of a seed recipe: this project's training against the loop that the seed projects share.
 
-    python -m benchmarks.seed_loop SIDE DEVICE IMAGES [--smoke]
+    python -m benchmarks.seed_loop IMAGES DEVICE [--smoke]
 
-trains two epochs as SIDE (ours or theirs) and prints the images/s of the second one; the measure starts it for each
-side in turn, so that neither runs in a process that the other has warmed up or changed.
-
-The seeds' loop in words: a Dataset that turns one PIL image at a time into an array and sends it through an
-Albumentations Compose which ends in Normalize and ToTensorV2; two workers; fp32 in the plain memory layout; loss and
-hits read from the device at every step and written into the progress bar.
+trains two epochs as they do and prints the images/s of the second one; the measure starts both sides in turn, each in a
+process of its own. The seeds' loop in words: a Dataset that turns one PIL image at a time into an array and sends it
+through an Albumentations Compose which ends in Normalize and ToTensorV2; two workers; fp32 in the plain memory layout;
+loss and hits read from the device at every step and written into the progress bar.
 """
 
 import argparse
 import os
-import subprocess
-import sys
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from benchmarks.measure import Row, Settings, in_turn, now, params_with, random_data
+from benchmarks.epoch import EPOCHS, ours
+from benchmarks.measure import Row, Settings, in_process, in_turn_cold, now, params_with, random_data
 from commands import run_command
 from src.data.prepared import Split
-from src.errors import UserError
-from src.model.device import resolve_precision
 from src.model.resnet import build
-from src.params import Params
 
 GOAL = {"cpu": 2.5, "cuda": 8.0}
 IMAGES = {"cpu": 1024, "cuda": 45_000}  # of CIFAR-10's 45,000 for training, as many as the time allows
 SMOKE_IMAGES = 64
 WORKERS = 2
-EPOCHS = 2  # the first one is not measured: libraries choose their kernels in it
+PLAIN = {"THP_MEM_ALLOC_ENABLE": "0"}  # PyTorch's default, which src changes for this project's processes
 
 # Seed 002: batch norm, Adam with OneCycle, batch 512, pad 4, crop, flip, hole of 8.
+PEAK_RATE = 0.0163
 RECIPE: dict[str, Any] = {
     "norm": "batch",
     "data.size": 32,
     "model.width": 64,
     "model.strides": [1, 2, 2, 2],
-    "train.epochs": EPOCHS,
     "train.batch_size": 512,
     "train.optimizer": "adam",
     "train.weight_decay": 1e-4,
@@ -73,70 +66,35 @@ RECIPE: dict[str, Any] = {
         },
     ],
 }
-SMOKE = {"model.width": 4, "train.batch_size": 32}
-PEAK_RATE = 0.0163
 
 
 def epoch(settings: Settings) -> list[Row]:
     """Images/s of an epoch in training, without validation, which both would do alike."""
-    images = SMOKE_IMAGES if settings.smoke else IMAGES[settings.device.type]
-    ours, theirs = in_turn(
-        lambda: in_process("ours", images, settings),
-        lambda: in_process("theirs", images, settings),
+    device = settings.device
+    images = SMOKE_IMAGES if settings.smoke else IMAGES[device.type]
+    changes = recipe(settings.smoke)
+    rates = in_turn_cold(
+        lambda: ours(changes, PEAK_RATE, images, device),
+        lambda: in_process("seed_loop", images, device, *["--smoke"] * settings.smoke, environment=PLAIN),
         settings.repeats,
-        warm_up=False,
     )
-    batch_size = recipe_params(settings.smoke).train.batch_size
     note = (
-        f"seed 002's recipe, {images:,} images in batches of {batch_size}, the second epoch; "
+        f"seed 002's recipe, {images:,} images in batches of {changes['train.batch_size']}, the second epoch; "
         f"against: one image at a time through Albumentations, {WORKERS} workers, fp32, `.item()` at each step"
     )
     name = "seed recipe, an epoch: ours / the seeds' style of loop"
-    return [Row(name, ours, theirs, "images/s", GOAL[settings.device.type], note=note)]
+    return [Row(name, *rates, "images/s", GOAL[device.type], note=note)]
 
 
-def in_process(side: str, images: int, settings: Settings) -> float:
-    """Images/s of `side` in a process of its own; UserError with its last words where it fails."""
-    environment = dict(os.environ)
-    if side == "theirs":
-        environment["THP_MEM_ALLOC_ENABLE"] = "0"  # PyTorch's default, which src changes for this project's processes
-    command = [sys.executable, "-m", "benchmarks.seed_loop", side, str(settings.device), str(images)]
-    command += ["--smoke"] * settings.smoke
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"the loop `{side}` failed: {done.stderr.strip()[-500:]}")
-    return float(done.stdout)
-
-
-def recipe_params(smoke: bool) -> Params:
-    """The recipe as parameters, tiny for `smoke`."""
-    return params_with(RECIPE | (SMOKE if smoke else {}))
-
-
-def ours(params: Params, images: int, device: torch.device) -> float:
-    """Images/s of the last epoch of this project's training, as the stage `train` calls it."""
-    from src.training.loop import train  # not for the other side
-
-    with tempfile.TemporaryDirectory() as checkpoints:
-        trained = train(
-            random_data(images),
-            params,
-            PEAK_RATE,
-            device,
-            resolve_precision(params.precision, device),
-            Path(checkpoints),
-            on_epoch=lambda row: None,
-            say=lambda sentence: None,
-        )
-    return float(trained.history[-1]["images_per_second"] or 0)
+def recipe(smoke: bool) -> dict[str, Any]:
+    """The changes that turn params.yaml into the recipe, tiny for `smoke`."""
+    return RECIPE | ({"model.width": 4, "train.batch_size": 32} if smoke else {})
 
 
 class OneByOne(Dataset[Any]):
     """Images that are augmented one by one."""
 
     def __init__(self, split: Split, transform: Any) -> None:
-        from PIL import Image
-
         self.images = [Image.fromarray(image) for image in split.images]
         self.labels = split.labels.tolist()
         self.transform = transform
@@ -169,8 +127,23 @@ def seed_transform() -> Any:
         )
 
 
-def theirs(params: Params, images: int, device: torch.device) -> float:
+def seed_schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Seed 002's OneCycle over its 20 epochs of `steps` steps, of which EPOCHS are trained."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        PEAK_RATE,
+        epochs=20,
+        steps_per_epoch=steps,
+        pct_start=0.25,
+        anneal_strategy="linear",
+        div_factor=100,
+        final_div_factor=100,
+    )
+
+
+def theirs(images: int, device: torch.device, smoke: bool) -> float:
     """Images/s of the last epoch of a loop as the seed projects write it, for the same model."""
+    params = params_with(recipe(smoke))
     data = random_data(images)
     loader = DataLoader(
         OneByOne(data.train, seed_transform()),
@@ -182,16 +155,7 @@ def theirs(params: Params, images: int, device: torch.device) -> float:
     model = build(params.norm, params.model.width, params.model.strides, len(data.classes)).to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=params.train.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        PEAK_RATE,
-        epochs=20,  # the recipe's, of which EPOCHS are trained
-        steps_per_epoch=len(loader),
-        pct_start=0.25,
-        anneal_strategy="linear",
-        div_factor=100,
-        final_div_factor=100,
-    )
+    schedule = seed_schedule(optimizer, len(loader))
     for _ in range(EPOCHS):
         start = now(device)
         model.train()
@@ -213,15 +177,13 @@ def theirs(params: Params, images: int, device: torch.device) -> float:
 
 
 def main() -> None:
-    """Print the images/s of one side."""
+    """Print the images/s of the seeds' style of loop."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seed_loop", description=__doc__)
-    parser.add_argument("side", choices=["ours", "theirs"])
-    parser.add_argument("device", type=torch.device)
     parser.add_argument("images", type=int)
+    parser.add_argument("device", type=torch.device)
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
-    side = ours if arguments.side == "ours" else theirs
-    print(side(recipe_params(arguments.smoke), arguments.images, arguments.device))
+    print(theirs(arguments.images, arguments.device, arguments.smoke))
 
 
 if __name__ == "__main__":

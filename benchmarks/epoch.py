@@ -1,0 +1,55 @@
+"""Epochs of this project's training, and one of them in a process of its own.
+
+    python -m benchmarks.epoch CHANGES RATE IMAGES DEVICE
+
+prints the images/s of the second epoch of two: in the first, libraries choose their kernels.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import in_process, params_with, random_data
+from src.model.device import resolve_precision
+from src.training.loop import train
+
+EPOCHS = 2
+
+
+def ours(changes: dict[str, Any], rate: float, images: int, device: torch.device) -> float:
+    """Images/s of a second epoch in a process of its own; see `train_rates`."""
+    return in_process("epoch", json.dumps(changes), rate, images, device)
+
+
+def train_rates(changes: dict[str, Any], rate: float, images: int, device: torch.device, epochs: int) -> list[float]:
+    """Images/s of each epoch but the first, without validation.
+
+    Trains params.yaml with dotted `changes` on `images` of noise at `rate`, through the function that the stage `train`
+    calls, checkpoints included.
+    """
+    params = params_with(changes | {"train.epochs": epochs})
+    with tempfile.TemporaryDirectory() as checkpoints:
+        trained = train(
+            random_data(images),
+            params,
+            rate,
+            device,
+            resolve_precision(params.precision, device),
+            Path(checkpoints),
+            on_epoch=lambda row: None,
+            say=lambda sentence: None,
+        )
+    return [float(row["images_per_second"] or 0) for row in trained.history[1:]]
+
+
+def main(changes: str, rate: str, images: str, device: str) -> None:
+    """Train and print."""
+    print(*train_rates(json.loads(changes), float(rate), int(images), torch.device(device), EPOCHS))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,325 @@
+"""The benchmarks' own logic: ratios and goals, going on where a run stopped, tables, and that measures run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import cpu, document, gpu, peers, results, run
+from benchmarks.measure import (
+    RESULTS,
+    Row,
+    Settings,
+    copy_bandwidth,
+    floor_seconds,
+    in_process,
+    in_turn,
+    in_turn_cold,
+    matmul_dtype,
+    matmul_rate,
+    params_with,
+    random_data,
+)
+from benchmarks.results import Results, read, table
+from src.errors import UserError
+from tests.conftest import REPOSITORY, copy_repository
+
+CPU = torch.device("cpu")
+SMOKE = Settings(CPU, smoke=True, repeats=1)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("ours", "against", "goal", "at_most", "reached"),
+    [
+        (250, 100, 2.5, False, True),
+        (249, 100, 2.5, False, False),
+        (140, 100, 1.4, True, True),
+        (141, 100, 1.4, True, False),
+        (1, 100, None, False, True),
+    ],
+)
+def test_a_goal_is_a_bound_of_ours_over_against(
+    ours: float, against: float, goal: float | None, at_most: bool, reached: bool
+) -> None:
+    row = Row("a / b", ours, against, "images/s", goal, at_most)
+    assert row.ratio == ours / against
+    assert row.reached is reached
+
+
+@pytest.mark.parametrize(("ours", "against"), [(1, 0), (float("nan"), 1), (1, float("inf"))])
+def test_numbers_without_a_ratio_are_refused(ours: float, against: float) -> None:
+    with pytest.raises(ValueError, match="has no ratio"):
+        Row("a / b", ours, against, "s", 1.0)
+
+
+def test_repeats_are_odd() -> None:
+    with pytest.raises(ValueError, match="odd"):
+        Settings(CPU, smoke=False, repeats=2)
+
+
+def test_both_sides_take_turns_and_the_first_turn_does_not_count() -> None:
+    calls: list[str] = []
+    values = {"ours": iter([100, 3, 1, 2]), "against": iter([100, 30, 10, 20])}
+
+    def side(name: str) -> float:
+        calls.append(name)
+        return next(values[name])
+
+    assert in_turn(lambda: side("ours"), lambda: side("against"), repeats=3) == (2, 20)
+    assert calls == ["ours", "against"] * 4
+    values = {"ours": iter([3, 1, 2]), "against": iter([30, 10, 20])}
+    assert in_turn_cold(lambda: side("ours"), lambda: side("against"), repeats=3) == (2, 20)
+
+
+def test_the_floor_is_arithmetic_plus_traffic() -> None:
+    # 6e9 operations at 2e12 a second take 3 ms; 4e6 bytes at 2e9 a second take 2 ms.
+    assert floor_seconds(operations=6e9, moved=4e6, rate=2e12, bandwidth=2e9) == pytest.approx(0.005)
+
+
+def test_rates_of_the_machine_count_two_operations_a_product_and_both_directions_of_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.measure.median_seconds", lambda work, device, repeats: (work(), 0.5)[1])
+    assert matmul_rate(CPU, side=8) == 2 * 8**3 / 0.5
+    assert copy_bandwidth(CPU, size=1000) == 2 * 1000 / 0.5
+    assert matmul_dtype(CPU) in (torch.bfloat16, torch.float32)
+
+
+def test_changes_reach_the_parameters() -> None:
+    changed = params_with({"train.batch_size": 7, "norm": "layer"})
+    assert (changed.train.batch_size, changed.norm) == (7, "layer")
+    data = random_data(5, size=16)
+    assert data.train.images.shape == (5, 16, 16, 3)
+    assert len(data.val) == len(data.test) == 0
+
+
+def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
+    with pytest.raises(UserError, match=r"benchmarks\.missing failed: .*No module named"):
+        in_process("missing")
+
+
+@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *gpu.MEASURES, *peers.MEASURES}))
+def test_every_measure_is_a_function_of_the_settings(name: str) -> None:
+    assert callable(run.find(name))
+
+
+def test_a_run_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+    failing = {"b"}
+
+    def measure(name: str, settings: Settings) -> tuple[list[Row], str | None]:
+        measured.append(name)
+        if name == "interrupted" and "interrupted" in failing:
+            raise KeyboardInterrupt
+        return ([], "ValueError: no | memory\nat all") if name in failing else ([Row(name, 2, 1, "s", 3.0)], None)
+
+    monkeypatch.setattr(run, "measure", measure)
+    plan = dict.fromkeys(("a", "b", "interrupted", "c"), SMOKE)
+    file = tmp_path / "r.json"
+
+    failing.add("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        run.run(plan, file, again=False)
+    assert [row["measure"] for row in read(file)["rows"]] == ["a"]  # written before the end
+
+    failing.remove("interrupted")
+    measured.clear()
+    with pytest.raises(UserError, match="failed, see above: b"):
+        run.run(plan, file, again=False)
+    assert measured == ["b", "interrupted", "c"]  # what failed is tried again, what is there is kept
+    assert "| `b` | | | | | failed: ValueError: no / memory at all |" in capsys.readouterr().out
+
+    failing.clear()
+    measured.clear()
+    run.run(plan, file, again=False)
+    assert measured == ["b"]
+    assert [row["measure"] for row in read(file)["rows"]] == ["a", "b", "interrupted", "c"]
+
+    measured.clear()
+    run.run(plan, file, again=True)
+    assert measured == list(plan)
+
+    measured.clear()
+    run.run(plan, tmp_path / "new.json", again=False, minutes=0)
+    assert measured == []
+    assert "not measured yet: a, b, interrupted, c" in capsys.readouterr().out
+
+
+def test_other_code_settings_or_machines_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "r.json"
+    Results(file, SMOKE).add("a", SMOKE, 1.0, [Row("a", 2, 1, "s", None)])
+    assert Results(file, SMOKE).has("a", SMOKE)
+    assert not Results(file, SMOKE).has("a", Settings(CPU, smoke=False, repeats=1))
+    assert not Results(file, SMOKE).has("a", Settings(CPU, smoke=True, repeats=1, options={"path": "x"}))
+    assert not Results(file, SMOKE).has("b", SMOKE)
+    monkeypatch.setattr(results, "code_digest", lambda: "other")
+    assert not Results(file, SMOKE).has("a", SMOKE)
+    assert Results(file, SMOKE).rows  # they stay until they are replaced
+    monkeypatch.undo()
+    monkeypatch.setattr(results, "machine", lambda device: {"hardware": "other"})
+    elsewhere = Results(file, SMOKE)
+    assert (elsewhere.rows, elsewhere.has("a", SMOKE)) == ([], False)
+    assert elsewhere.replaces is not None
+
+
+def test_the_code_digest_follows_the_code_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy_repository(tmp_path / "copy"))
+    before = results.code_digest()
+    assert results.commit().isalnum()
+    Path("benchmarks/results/new.json").write_text("{}", encoding="utf-8")
+    Path("README.md").write_text("new", encoding="utf-8")
+    assert results.code_digest() == before
+    assert results.commit().isalnum()
+    Path("src/new.py").write_text("", encoding="utf-8")
+    assert results.code_digest() != before
+    assert results.commit().endswith("+changes")
+
+
+def test_the_table_says_where_a_goal_is_missed_and_what_it_rests_on(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    kept = Results(file, SMOKE)
+    rows = [
+        Row("fast", 226_000.4, 12_000, "images/s", 9.0, note="with a note"),
+        Row("slow", 1.0, 2.0, "images/s", 2.4),
+        Row("heavy", 1.5, 1.0, "GB", 1.4, at_most=True),
+        Row("told", 3.0, 2.0, "s", None),
+    ]
+    kept.add("all", SMOKE, 90.0, rows)
+    lines = table(read(file)).splitlines()
+    assert lines[2] == "| fast (with a note) | 226,000 images/s | 12,000 images/s | 18.8 | ≥ 9 | reached |"
+    assert lines[3] == "| slow | 1 images/s | 2 images/s | 0.5 | ≥ 2.4 | **falls short** |"
+    assert lines[4] == "| heavy | 1.5 GB | 1 GB | 1.5 | ≤ 1.4 | **falls short** |"
+    assert lines[5] == "| told | 3 s | 2 s | 1.5 |  |  |"
+    assert kept.machine["hardware"] in lines[7]
+    assert f"PyTorch {torch.__version__.partition('+')[0]}" in lines[7]
+    assert "1.5 minutes in all" in lines[7]
+    assert "its numbers mean nothing" in lines[8]
+
+
+def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("{}", encoding="utf-8")
+    for name in ("r.json", "missing.json"):
+        with pytest.raises(UserError, match="not a result file"):
+            read(tmp_path / name)
+
+
+def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path: Path) -> None:
+    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in document.SETS]
+    text = "before\n" + "\nbetween\n".join(places) + "\nafter\n"
+    Results(tmp_path / "cpu.json", SMOKE).add("training.step", SMOKE, 1.0, [Row("a", 2, 1, "s", None)])
+    filled = document.fill(text, tmp_path)
+    assert filled.startswith("before\n<!-- results: cpu -->\n| measured |")
+    assert filled.endswith("<!-- end of results -->\nafter\n")
+    assert "old" not in filled
+    assert "Not measured yet: `training.floor`" in filled
+    assert document.fill(filled, tmp_path) == filled
+    with pytest.raises(UserError, match="no place for: gpu, peers-cpu"):
+        document.fill(places[0], tmp_path)
+
+
+def test_the_document_shows_the_committed_results() -> None:
+    text = document.DOCUMENT.read_text(encoding="utf-8")
+    assert document.fill(text, RESULTS) == text, "make it so with: python -m benchmarks.document"
+
+
+def test_a_measure_runs_in_a_process() -> None:
+    rows, failed = run.measure("seed_loop.epoch", SMOKE)
+    assert failed is None
+    assert (rows[0].unit, rows[0].goal) == ("images/s", 2.5)
+    assert "64 images" in rows[0].note
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(UserError("a sentence"), "a sentence"), (KeyError("a\nb"), r"KeyError: 'a\nb'")]
+)
+def test_any_failure_of_a_measure_is_its_result(
+    error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(settings: Settings) -> list[Row]:
+        assert settings == SMOKE
+        raise error
+
+    monkeypatch.setattr(run, "find", lambda name: failing)
+    given = json.dumps({"device": "cpu", "smoke": True, "repeats": 1, "options": {}})
+    run.main("a.b", given, str(tmp_path / "out.json"))
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == {"rows": [], "failed": reason}
+
+
+def test_a_measure_that_kills_its_process_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    assert run.measure("seed_loop.epoch", SMOKE) == ([], "its process ended with code 1")
+
+
+def test_peers_without_a_checkout_are_skipped_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = peers.plan({"kuangliu": str(tmp_path), "airbench": "", "seed": ""}, SMOKE)
+    assert list(plan) == ["peers.kuangliu"]
+    assert plan["peers.kuangliu"].options == {"path": str(tmp_path)}
+    said = capsys.readouterr().out
+    assert "peers.airbench: skipped" in said
+    assert "peers.seed: skipped" in said
+    with pytest.raises(UserError, match="is not a folder"):
+        peers.plan({"seed": str(tmp_path / "missing")}, SMOKE)
+
+
+def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path) -> None:
+    """A checkout in miniature, made for this test: what the adapter of pytorch-cifar expects of one."""
+    (tmp_path / "models.py").write_text(
+        "from torch.nn import Flatten, Linear, Sequential\n"
+        "def ResNet18():\n"
+        "    return Sequential(Flatten(), Linear(3072, 10))\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "main.py").write_text(
+        "import torch, torchvision\n"
+        "from torchvision.transforms import ToTensor\n"
+        "from models import *\n"
+        "trainset = torchvision.datasets.CIFAR10(root='./data', train=True, download=True, transform=ToTensor())\n"
+        "trainloader = torch.utils.data.DataLoader(trainset, batch_size=16)\n"
+        "net = SimpleDLA()\n"
+        "def train(epoch):\n"
+        "    for images, labels in trainloader:\n"
+        "        assert net(images).shape == (len(labels), 10)\n"
+        "    print('a bar')\n"
+        "for epoch in range(200):\n"
+        "    raise AssertionError('the loop over the epochs must not run')\n",
+        encoding="utf-8",
+    )
+    assert in_process("peer_side", "kuangliu", tmp_path, 32, "cpu", 16) > 0
+
+
+def test_stages_are_timed_by_their_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "__main__.py").write_text(
+        "import sys\n"
+        "print('$ dvc')\n"
+        "print(\"Running stage 'check':\")\n"
+        "print('> x')\n"
+        "print(\"Running stage 'train':\")\n"
+        "sys.exit('error: no' if '-S' in sys.argv else 0)\n",
+        encoding="utf-8",
+    )
+    stages = gpu.run_stages(tmp_path, [])
+    assert list(stages) == ["DVC before them", "check", "train"]
+    assert all(seconds >= 0 for seconds in stages.values())
+    with pytest.raises(UserError, match="error: no"):
+        gpu.run_stages(tmp_path, ["seed=1"])
+
+
+def test_the_copy_for_the_recipe_is_a_repository_of_its_own(tmp_path: Path) -> None:
+    copy = gpu.copy_repository(tmp_path / "copy")
+    for name in (".git/HEAD", ".dvc/config", "dvc.yaml", "recipes/standard.yaml", "src/params.py", "own/README.md"):
+        assert (copy / name).exists(), name
+    assert not list(copy.rglob("__pycache__"))
