@@ -6,9 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, ORANGE, new_figure, plain
+from src.figures.style import BLUE, GREEN, ORANGE, new_figure, new_sheet, plain, put
 
 SHOWN_CLASSES = 40  # bars beyond that are too thin to read
+
+# Lengths in inches, of the grid.
+CELL, GAP, LEFT, HEAD = 0.92, 0.08, 0.85, 0.62
 
 
 def augmented_grid(
@@ -18,21 +21,17 @@ def augmented_grid(
 
     `images` (N, S, S, 3) with class `names`; `variants` (V, N, S, S, 3), one row for each of `epochs`.
     """
-    rows = [images, *variants]
-    labels = ["original", *(f"epoch {epoch}" for epoch in epochs)]
-    figure = new_figure(1.0 * len(images) + 0.7, 1.0 * len(rows) + 0.6)
-    axes = figure.subplots(len(rows), len(images), squeeze=False)
-    for row, (label, line) in enumerate(zip(labels, rows, strict=True)):
+    rows = {"original": images} | {f"epoch {epoch}": row for epoch, row in zip(epochs, variants, strict=True)}
+    figure, sheet = new_sheet(LEFT + len(images) * (CELL + GAP) + GAP, HEAD + len(rows) * (CELL + GAP) + GAP)
+    sheet.text(0.15, 0.12, "Training images and their augmentation", fontsize=11, fontweight="bold", va="top")
+    for row, (label, line) in enumerate(rows.items()):
+        y = HEAD + row * (CELL + GAP)
+        sheet.text(LEFT - 0.08, y + CELL / 2, label, ha="right", va="center")
         for column, image in enumerate(line):
-            ax = axes[row, column]
-            ax.imshow(image, interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
-            ax.grid(visible=False)
-            ax.spines[:].set_visible(False)
-        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center")
+            put(sheet, image, LEFT + column * (CELL + GAP), y, CELL, interpolation="nearest")
     for column, name in enumerate(names):
-        axes[0, column].set_title(plain(name, 12), loc="center", fontsize=8.5, fontweight="normal", pad=4)
-    figure.suptitle("Training images and their augmentation", fontweight="bold", fontsize=11)
+        x = LEFT + column * (CELL + GAP) + CELL / 2
+        sheet.text(x, HEAD - 0.05, plain(name, 12), ha="center", va="bottom", fontsize=8.5)
     return figure
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from src.evaluation.calibration import reliability
 from src.figures import curves, evaluate, gradcam
-from src.figures.style import new_figure, plain, save
+from src.figures.style import new_figure, new_sheet, plain, put, save
 
 LONG = "a class with a very long name indeed"
 
@@ -87,17 +89,50 @@ def test_pair_titles() -> None:
     assert TITLES[6] == "a class with a ve… /\n\\$x\\$"
 
 
+def place(artist: AxesImage) -> tuple[float, ...]:
+    """Left, right, bottom and top of a picture in inches from the top left of the figure."""
+    return tuple(artist.get_extent())
+
+
+def words(sheet: Axes) -> list[tuple[str, float, float]]:
+    """Every text of a sheet with its place."""
+    return [(text.get_text(), *text.get_position()) for text in sheet.texts]
+
+
+def test_a_sheet_is_measured_in_inches_from_the_top_left(tmp_path: Path) -> None:
+    figure, sheet = new_sheet(3, 2)
+    put(sheet, np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 1, 0.5, 1, interpolation="nearest")
+    save(figure, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (450, 300)
+        across = [image.convert("RGB").getpixel((x, 150)) for x in (140, 160, 290, 310)]
+        down = [image.convert("RGB").getpixel((160, y)) for y in (70, 80, 220, 230)]
+    white, red, blue = (255, 255, 255), (255, 0, 0), (0, 0, 255)
+    assert across == [white, red, blue, white]
+    assert down == [white, red, red, white]
+
+
 def test_grids_show_the_same_images_in_the_same_places(tmp_path: Path) -> None:
     plain_grid = gradcam.image_grid(IMAGES, TITLES, 5, "heading")
     overlay = gradcam.overlay_grid(IMAGES, MAPS, TITLES, 5, "heading", 0.7)
+    one, other = plain_grid.axes[0], overlay.axes[0]
+    assert words(one) == words(other)
+    assert [text for text, _, _ in words(one)] == ["heading", *TITLES]
+    assert len(one.images) == 7
+    assert len(other.images) == 14
     for i in range(7):
-        one, other = plain_grid.axes[i], overlay.axes[i]
-        assert one.get_position().bounds == other.get_position().bounds
-        assert one.get_title(loc="center") == other.get_title(loc="center") == TITLES[i]
-        assert (np.asarray(one.images[0].get_array()) == IMAGES[i]).all()
-        assert (np.asarray(other.images[1].get_array()) == MAPS[i]).all()
-        assert other.images[1].get_alpha() == pytest.approx(0.3)
-        assert other.images[1].get_clim() == (0, 1)  # maps share one scale
+        picture, under, over = one.images[i], *other.images[2 * i : 2 * i + 2]
+        assert place(picture) == place(under) == place(over)
+        left, right, _, top = place(picture)
+        _, x, y = words(one)[1 + i]
+        assert left < x < right  # its title is above it
+        assert 0 < top - y < 0.1
+        assert (np.asarray(picture.get_array()) == IMAGES[i]).all()
+        assert (np.asarray(over.get_array()) == MAPS[i]).all()
+        assert over.get_alpha() == pytest.approx(0.3)
+        assert over.get_clim() == (0, 1)  # maps share one scale
+    assert place(one.images[4])[0] > place(one.images[3])[0]
+    assert place(one.images[5])[3] > place(one.images[4])[2]  # the second row is below the first
     save(plain_grid, tmp_path / "images.png")
     save(overlay, tmp_path / "overlays.png")
 
@@ -105,10 +140,14 @@ def test_grids_show_the_same_images_in_the_same_places(tmp_path: Path) -> None:
 def test_layer_matrix_has_a_row_an_image_and_a_column_a_layer(tmp_path: Path) -> None:
     maps = np.stack([MAPS[:3], MAPS[1:4]], axis=1)  # (3, 2, 16, 16)
     figure = gradcam.layer_matrix(IMAGES[:3], maps, TITLES[:3], ["layer1", "layer2[-1]"], "heading", 0.5)
-    cells = figure.axes[:9]
-    assert [axes.get_title(loc="center") for axes in cells[:3]] == ["image", "layer1", "layer2[-1]"]
-    assert [axes.get_ylabel() for axes in cells[::3]] == TITLES[:3]
-    assert (np.asarray(cells[5].images[1].get_array()) == MAPS[2]).all()  # row 1, second layer
+    sheet = figure.axes[0]
+    assert sorted(text for text, _, _ in words(sheet)) == sorted(
+        ["heading", *TITLES[:3], "image", "layer1", "layer2[-1]"]
+    )
+    rows = [sheet.images[5 * row : 5 * row + 5] for row in range(3)]  # an image, then an image and a map for each layer
+    assert (np.asarray(rows[1][4].get_array()) == MAPS[2]).all()  # row 1, second layer
+    assert len({place(row[0])[0] for row in rows}) == 1
+    assert len({place(picture)[3] for picture in rows[2]}) == 1
     save(figure, tmp_path / "layers.png")
 
 
@@ -126,5 +165,5 @@ def test_without_mistakes_the_figures_say_so(tmp_path: Path) -> None:
 def test_a_figure_holds_a_bounded_number_of_images() -> None:
     many = np.zeros((gradcam.LARGEST + 5, 8, 8, 3), dtype=np.uint8)
     figure = gradcam.image_grid(many, ["a / b"] * len(many), 20, "heading")
-    assert len(figure.axes) == gradcam.LARGEST
+    assert len(figure.axes[0].images) == gradcam.LARGEST
     assert f"heading (the first {gradcam.LARGEST} of {len(many)})" in texts(figure)
