@@ -19,13 +19,15 @@ from src.model.resnet import build, check_shape
 from src.params import Params, wrong_value
 from stages import run_stage
 
+NARROWEST = 4  # channels: the least that model.width may be
+
 
 def main(params: Params) -> None:
     """Check what the schema cannot: the device, the transforms, and the shape and layers of the model."""
     check_transforms(params.augment, params.data.size)
-    with torch.device("meta"):  # shapes only: no memory, no arithmetic
-        model = build(params.norm, params.model.width, params.model.strides, classes=2)
-        images = torch.empty(2, 3, params.data.size, params.data.size)
+    # The narrowest model: its layers have the names of any other's, and their outputs as many dimensions.
+    model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()
+    images = torch.zeros(2, 3, params.data.size, params.data.size)
     checks: list[tuple[str, Callable[[], object]]] = [
         ("data.path", lambda: check_path(params.data)),
         ("device", lambda: resolve_device(params.device)),
