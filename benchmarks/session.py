@@ -1,0 +1,147 @@
+"""Training steps without the rest: ours over batches from anywhere, and the loop anyone would write first."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.measure import now, params_with, random_data
+from src.data.augmenters import make_augmenter
+from src.data.loader import Batch, train_loader
+from src.model.device import prefers_channels_last, resolve_precision
+from src.model.resnet import build
+from src.training.forward import FromPixels
+from src.training.loop import train_epoch
+from src.training.optimisers import make_optimizer
+from src.training.schedules import make_schedule
+
+LR = 0.01
+CLASSES = 10
+
+
+class Ours:
+    """A model in training by params.yaml with dotted `changes`."""
+
+    def __init__(self, changes: dict[str, Any], device: torch.device, images: int = CLASSES) -> None:
+        """`images` of noise are the data that `augmented` draws from."""
+        self.params = params_with({"train.schedule": "constant"} | changes)
+        self.device = device
+        self.data = random_data(images)
+        channels_last = prefers_channels_last(self.params.norm, device)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        model = build(self.params.norm, self.params.model.width, self.params.model.strides, CLASSES)
+        precision = resolve_precision(self.params.precision, device)
+        self.forward = FromPixels(
+            model.to(device).to(memory_format=layout), self.data, device, precision, channels_last
+        )
+        self.optimizer = make_optimizer(model.parameters(), LR, self.params)
+        self.schedule = make_schedule(self.optimizer, LR, 1, self.params)
+        self.loader = train_loader(
+            self.data.train,
+            make_augmenter(self.params.augment, 32, 0),
+            batch_size=self.params.train.batch_size,
+            seed=0,
+            workers=self.params.train.workers,
+            device=device,
+        )
+
+    def resident(self, steps: int) -> float:
+        """Images/s over `steps` steps with one batch of noise that is on the device already."""
+        shape = (self.params.train.batch_size, 32, 32, 3)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
+        labels = torch.randint(0, CLASSES, shape[:1], device=self.device)
+        return self._rate([(images, labels)] * steps)
+
+    def augmented(self, steps: int) -> float:
+        """Images/s over the first `steps` steps of an epoch with augmentation."""
+        return self._rate(Part(self.loader, steps))
+
+    def _rate(self, batches: "Sequence[Batch] | Part") -> float:
+        start = now(self.device)
+        train_epoch(
+            self.forward,
+            batches,  # type: ignore[arg-type]  # all that it needs is a length and an iterator
+            self.optimizer,
+            self.schedule,
+            self.params,
+            self.device,
+            epoch=1,
+            say_estimate=None,
+        )
+        seconds = now(self.device) - start
+        return len(batches) * self.params.train.batch_size / seconds
+
+
+class Part:
+    """The first `steps` whole batches of each pass through a loader."""
+
+    def __init__(self, loader: Any, steps: int) -> None:
+        self.loader = loader
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(iter(self.loader), self.steps)
+
+
+class Plain:
+    """The same model in a plain loop: fp32, PyTorch's own memory layout, nothing tuned."""
+
+    def __init__(self, changes: dict[str, Any], device: torch.device) -> None:
+        params = params_with(changes)
+        self.device = device
+        self.model = build(params.norm, params.model.width, params.model.strides, CLASSES).to(device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), LR, momentum=0.9, weight_decay=5e-4)
+        self.images = torch.randn(params.train.batch_size, 3, 32, 32, device=device)
+        self.labels = torch.randint(0, CLASSES, (params.train.batch_size,), device=device)
+
+    def resident(self, steps: int) -> float:
+        """Images/s over `steps` steps with one batch of noise that is on the device already."""
+        start = now(self.device)
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            loss = F.cross_entropy(self.model(self.images), self.labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return steps * len(self.labels) / (now(self.device) - start)
+
+
+@contextmanager
+def elsewhere(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
+    """A new process with these environment variables, kept for the block: what it builds once stays warm."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(os.getpid).result()  # starts it, with the environment as it is now
+            os.environ.clear()
+            os.environ.update(before)
+            yield pool
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def call(pool: ProcessPoolExecutor, function: Callable[..., float], *arguments: Any) -> float:
+    """The result of `function` in the process of `pool`."""
+    return pool.submit(function, *arguments).result()
+
+
+_kept: dict[str, Plain] = {}
+
+
+def plain_rate(changes: dict[str, Any], device: str, steps: int) -> float:
+    """`Plain.resident`, of a model that the calling process keeps from call to call."""
+    key = f"{changes} {device}"
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = Plain(changes, torch.device(device))
+    return _kept[key].resident(steps)

@@ -1,0 +1,167 @@
+"""Training on its own: the step against a plain loop and against the machine's floor, augmentation, norms, growth."""
+
+import json
+import resource
+import sys
+from functools import partial
+from typing import Any
+
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import (
+    COPY_BYTES,
+    MATMUL_SIDE,
+    Row,
+    Settings,
+    copy_bandwidth,
+    floor_seconds,
+    in_process,
+    in_turn,
+    matmul_rate,
+)
+from benchmarks.session import Ours, call, elsewhere, plain_rate
+
+PLAIN = {"THP_MEM_ALLOC_ENABLE": "0"}  # PyTorch's default, which src changes for this project's processes
+BATCHES = {"cpu": (64, 256, 512), "cuda": (256, 512, 1024)}
+FLOOR_GOAL = {"cpu": 0.65, "cuda": 0.60}
+AUGMENTED_GOAL = {"cpu": 0.97, "cuda": 0.92}
+NORMS_GOAL = {"cpu": 0.95, "cuda": 0.85}
+MEMORY_LIMIT = 3e9  # bytes, on the CPU, with two workers
+
+
+def step(settings: Settings) -> list[Row]:
+    """Images/s of our step against a plain eager one, fp32 and NCHW, for several batch sizes."""
+    rows = []
+    with elsewhere(PLAIN) as pool:
+        for batch in (8,) if settings.smoke else BATCHES[settings.device.type]:
+            changes = {"train.batch_size": batch} | _small(settings)
+            ours = Ours(changes, settings.device)
+            steps = _steps(settings, batch)
+            against = partial(call, pool, plain_rate, changes, str(settings.device), steps)
+            rates = in_turn(partial(ours.resident, steps), against, settings.repeats)
+            name = f"training step, batch {batch}: ours / plain eager loop"
+            note = "one resident batch; against: the same model in fp32, NCHW, PyTorch's defaults"
+            rows.append(Row(name, *rates, "images/s", 2.4, note=note))
+    return rows
+
+
+def floor(settings: Settings) -> list[Row]:
+    """Images/s of our step against what the machine's rate of products and its memory allow for the same operations."""
+    batch = 8 if settings.smoke else max(BATCHES[settings.device.type])
+    ours = Ours({"train.batch_size": batch} | _small(settings), settings.device)
+    with FlopCounterMode(display=False) as flops, Traffic() as traffic:
+        ours.resident(1)
+    operations, moved = flops.get_total_flops(), traffic.bytes
+
+    sizes = (64, 4096) if settings.smoke else (MATMUL_SIDE, COPY_BYTES)
+
+    def least() -> float:
+        rate, bandwidth = matmul_rate(settings.device, sizes[0]), copy_bandwidth(settings.device, sizes[1])
+        return batch / floor_seconds(operations, moved, rate, bandwidth)
+
+    rates = in_turn(partial(ours.resident, _steps(settings, batch)), least, settings.repeats)
+    note = (
+        f"batch {batch}, {operations / batch / 1e9:.2f} G operations and {moved / batch / 1e6:.1f} MB an image; "
+        "against: the rate of a bf16 product of 4096 x 4096 matrices, and of a copy of 1 GiB"
+    )
+    return [Row("training step: ours / floor", *rates, "images/s", FLOOR_GOAL[settings.device.type], note=note)]
+
+
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the bytes that all operations but products and convolutions read and write, each tensor once."""
+
+    PRODUCTS = frozenset({"convolution", "convolution_backward", "mm", "addmm"})
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if not func.is_view and name not in self.PRODUCTS and not name.startswith("empty"):
+            tensors = (leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor))
+            self.bytes += sum({(t.data_ptr(), t.nbytes): t.nbytes for t in tensors}.values())
+        return out
+
+
+def augmented(settings: Settings) -> list[Row]:
+    """Images/s of training with the augmentation of params.yaml against one batch that is there already."""
+    batch = 8 if settings.smoke else 128 if settings.device.type == "cpu" else 512
+    changes = {"train.batch_size": batch} | _small(settings)
+    ours = Ours(changes, settings.device, images=_images(settings, 10_000))
+    steps = _steps(settings, batch)
+    rates = in_turn(partial(ours.augmented, steps), partial(ours.resident, steps), 3 * settings.repeats)
+    name = "training with augmentation / with one resident batch"
+    return [Row(name, *rates, "images/s", AUGMENTED_GOAL[settings.device.type], note=f"batch {batch}, {steps} steps")]
+
+
+def norms(settings: Settings) -> list[Row]:
+    """Images/s of training with layer norm against batch norm."""
+    batch = 8 if settings.smoke else 256 if settings.device.type == "cpu" else 512
+    layer, batch_norm = (
+        Ours({"norm": norm, "train.batch_size": batch} | _small(settings), settings.device)
+        for norm in ("layer", "batch")
+    )
+    steps = _steps(settings, batch)
+    rates = in_turn(partial(layer.resident, steps), partial(batch_norm.resident, steps), 2 * settings.repeats + 1)
+    note = f"batch {batch}, {steps} steps"
+    return [
+        Row("training step: layer norm / batch norm", *rates, "images/s", NORMS_GOAL[settings.device.type], note=note)
+    ]
+
+
+def growth(settings: Settings) -> list[Row]:
+    """Images/s of training with augmentation as the data set grows, at three widths."""
+    sizes = (100, 200) if settings.smoke else (1_000, 10_000, 50_000)
+    rows = []
+    for width in (4,) if settings.smoke else (16, 32, 64):
+        changes = {"model.width": width, "train.batch_size": 8 if settings.smoke else 128}
+        first, *larger = (Ours(changes, settings.device, images=images) for images in sizes)
+        steps = _steps(settings, 128 * 64 // width)
+        for images, ours in zip(sizes[1:], larger, strict=True):
+            rates = in_turn(partial(ours.augmented, steps), partial(first.augmented, steps), settings.repeats)
+            name = f"training, width {width}: {images:,} / {sizes[0]:,} images"
+            rows.append(Row(name, *rates, "images/s", 0.95, note=f"batch 128, {steps} steps with augmentation"))
+    return rows
+
+
+def memory(settings: Settings) -> list[Row]:
+    """Peak memory of a process that trains by params.yaml, without and with a transform that needs the two workers."""
+    rotated = {"augment": [{"name": "Rotate", "limit": 5}]}
+    rows = []
+    for name, changes in (("params.yaml", {}), ("params.yaml with a rotation", rotated)):
+        given = json.dumps({"train.workers": 2} | changes | _small(settings))
+        size = in_process("training", given, settings.device, _images(settings, 45_000))
+        note = "resident memory, with what its workers hold alone, in GB; against: the limit"
+        rows.append(Row(f"peak memory, {name} / limit", size / 1e9, MEMORY_LIMIT / 1e9, "GB", 1.0, True, note))
+    return rows
+
+
+def peak_memory(changes: dict[str, Any], device: torch.device, images: int) -> float:
+    """Bytes: the peak of this process after some steps of training on `images`, and what each worker holds alone."""
+    ours = Ours(changes, device, images)
+    ours.augmented(min(3, len(ours.loader)))
+    workers = sum(child.memory_full_info().uss for child in psutil.Process().children())
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + workers
+
+
+def _images(settings: Settings, images: int) -> int:
+    return 64 if settings.smoke else images
+
+
+def _steps(settings: Settings, batch: int) -> int:
+    """As many steps as give a measurement of a few seconds: on the CPU about 512 images, on a GPU 50,000."""
+    return 1 if settings.smoke else max(1, (512 if settings.device.type == "cpu" else 50_000) // batch)
+
+
+def _small(settings: Settings) -> dict[str, Any]:
+    return {"model.width": 4} if settings.smoke else {}
+
+
+if __name__ == "__main__":
+    print(peak_memory(json.loads(sys.argv[1]), torch.device(sys.argv[2]), int(sys.argv[3])))
