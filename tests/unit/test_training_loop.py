@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, independent of workers, and stopped before a bad step."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,20 @@ def test_the_bad_step_and_its_rate_are_named(monkeypatch: pytest.MonkeyPatch) ->
     assert len(after) == 6
     assert not torch.equal(after[1], after[2])
     assert torch.equal(after[2], after[5])
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on the CPU needs g++")
+def test_a_compiled_step_equals_the_eager_one(tmp_path: Path) -> None:
+    """Three steps in fp32: compiled code adds in another order, so losses agree to 1e-5 and weights to 1e-4."""
+    (eager, _), (compiled, _) = (
+        run(tmp_path / str(choice), **{"train.epochs": 1, "train.compile": choice}) for choice in (False, True)
+    )
+    for name in ("train_loss", "val_loss"):
+        assert compiled.history[0][name] == pytest.approx(eager.history[0][name], rel=1e-5), name
+    for name, tensor in weights(eager).items():
+        torch.testing.assert_close(
+            weights(compiled)[name], tensor, rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_gradients_are_clipped_to_the_norm() -> None:
