@@ -27,7 +27,9 @@ class Results:
         self.measures: dict[str, dict[str, Any]] = {}
         self.rows: list[dict[str, Any]] = []
         before = read(file) if file.exists() else None
-        self.replaces = before["machine"] if before and before["machine"] != self.machine else None
+        # A machine that is lent in pieces may come back with another kernel.
+        same = before is not None and before["machine"] | {"system": self.machine["system"]} == self.machine
+        self.replaces = before["machine"] if before and not same else None
         if before and not self.replaces:
             self.measures, self.rows = before["measures"], before["rows"]
 

@@ -12,11 +12,13 @@ from benchmarks.measure import (
     RESULTS,
     Row,
     Settings,
+    code_digest,
     copy_bandwidth,
     floor_seconds,
     in_process,
     in_turn,
     in_turn_cold,
+    machine,
     matmul_dtype,
     matmul_rate,
     params_with,
@@ -164,8 +166,10 @@ def test_other_code_settings_or_machines_are_measured_anew(tmp_path: Path, monke
     monkeypatch.setattr(results, "code_digest", lambda: "other")
     assert not Results(file, SMOKE).has("a", SMOKE)
     assert Results(file, SMOKE).rows  # they stay until they are replaced
-    monkeypatch.undo()
-    monkeypatch.setattr(results, "machine", lambda device: {"hardware": "other"})
+    monkeypatch.setattr(results, "code_digest", code_digest)
+    monkeypatch.setattr(results, "machine", lambda device: machine(device) | {"system": "another kernel"})
+    assert Results(file, SMOKE).has("a", SMOKE)
+    monkeypatch.setattr(results, "machine", lambda device: machine(device) | {"torch": "another version"})
     elsewhere = Results(file, SMOKE)
     assert (elsewhere.rows, elsewhere.has("a", SMOKE)) == ([], False)
     assert elsewhere.replaces is not None
