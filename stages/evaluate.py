@@ -1,5 +1,6 @@
 """Test images, touched once: accuracy, loss, calibration, per-class scores, and every prediction."""
 
+import time
 from functools import partial
 
 import numpy as np
@@ -34,6 +35,7 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     classes, labels = data.classes, data.test.labels
     device = resolve_device(params.device)
     with compute_turn(device):
+        start = time.perf_counter()
         logits = predict_logits(
             model,
             data.test,
@@ -43,6 +45,7 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
             batch_size=params.evaluate.batch_size,
             progress=partial(tqdm, desc="evaluate", unit="batch", delay=1),
         )
+        seconds = time.perf_counter() - start
     probabilities = metrics.softmax(logits)  # (N, C)
     predicted, confidence = logits.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == labels
@@ -62,6 +65,7 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
             "ece": error,
             "images": len(right),
             "wrong": int((~right).sum()),
+            "images_per_second": len(right) / seconds,
         },
     )
     scores = zip(classes, *metrics.class_scores(confusion), strict=True)

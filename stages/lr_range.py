@@ -1,5 +1,7 @@
 """Learning-rate range test on a copy of the model: `dvc repro lr_range`."""
 
+import time
+
 from src import artifacts
 from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
@@ -31,7 +33,9 @@ def main(params: Params) -> None:
         workers=0,  # a sweep is short, and ends in the middle of an epoch: nothing to shut down
     )
     with compute_turn(device):
+        start = time.perf_counter()
         sweep = range_test(model, prepared, loader, params, device, resolve_precision(params.precision, device))
+        seconds = time.perf_counter() - start
 
     found = suggestions(sweep.lrs, sweep.smoothed)
     if params.lr == "auto":
@@ -54,6 +58,7 @@ def main(params: Params) -> None:
         "lr": lr,
         "last_lr": rows[-1]["lr"],
         "iterations": len(rows),
+        "seconds": seconds,
     }
     artifacts.write_json(artifacts.METRICS / "lr_range.json", result)
     figure = lr_range_figure(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), found, lr)
