@@ -1,5 +1,6 @@
 """What all stages share: turns on the CPU, stops, and messages."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -76,3 +77,16 @@ run_stage(main)
     assert output == "clean\n"
     assert errors.startswith("stopped by")
     assert "Traceback" not in errors
+
+
+def test_libraries_are_loaded_without_garbage_collection_and_the_stage_runs_with_it() -> None:
+    code = """
+import gc, sys
+sys.argv[0] = "-m"  # as in `python -m stages.NAME`
+import stages
+print(gc.isenabled())
+stages.run_stage(lambda params: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+"""
+    started = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert started.stdout == "False\nTrue True\n"
+    assert gc.isenabled()  # this process has imported `stages` too

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from sqlalchemy import create_engine
 
 from src import artifacts, record, tracking
 from src.model.resnet import build
@@ -277,6 +278,18 @@ def test_a_server_that_is_down_stops_nothing(
             mirror.epoch(ROWS[0])
     assert not mirror.complete
     assert capsys.readouterr().out.count("warning: the MLflow run at http://127.0.0.1") == 1
+
+
+def test_only_a_store_in_the_making_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    def synchronous(name: str) -> int:
+        engine = create_engine(f"sqlite:///{tmp_path / name}")
+        with engine.connect() as connection:
+            return int(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    full = synchronous("before.db")
+    with tracking._unsynced():
+        assert synchronous("new.db") == 0
+    assert synchronous("new.db") == full > 0
 
 
 def test_processes_that_start_at_once_share_one_new_store(workspace: Path) -> None:
