@@ -16,6 +16,7 @@ import torch
 from benchmarks.measure import in_process, params_with, random_data
 from src.model.device import resolve_precision
 from src.training.loop import train
+from stages import keep_memory
 
 EPOCHS = 2
 
@@ -48,6 +49,7 @@ def train_rates(changes: dict[str, Any], rate: float, images: int, device: torch
 
 def main(changes: str, rate: str, images: str, device: str) -> None:
     """Train and print."""
+    keep_memory()  # as a stage does
     print(*train_rates(json.loads(changes), float(rate), int(images), torch.device(device), EPOCHS))
 
 

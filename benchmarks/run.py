@@ -23,6 +23,7 @@ from benchmarks.measure import Measure, Row, Settings
 from benchmarks.results import Results, table
 from src import artifacts
 from src.errors import UserError
+from stages import keep_memory
 
 Plan = Mapping[str, Settings]
 
@@ -77,6 +78,7 @@ def find(name: str) -> Measure:
 
 def main(name: str, given: str, out: str) -> None:
     """Run one measure; its rows, or the reason of its failure, go into the file `out`."""
+    keep_memory()  # as a stage does
     content = json.loads(given)
     answer: dict[str, Any]
     try:

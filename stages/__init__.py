@@ -47,6 +47,7 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     gc.enable()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
+    keep_memory()
     _die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -59,6 +60,21 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
         sys.exit("stopped by SIGTERM; the next `dvc repro` goes on from the last whole epoch")
     finally:
         gc.freeze()  # the process ends: searching all of it once more takes a second with torch and mlflow loaded
+
+
+def keep_memory() -> None:
+    """Keep the memory of activations from step to step; to be called before PyTorch makes its first tensor.
+
+    As a rule each large tensor is memory new from the system and given back after use: at every step it is handed out
+    page by page and cleared again, which takes a fifth of the training time on a CPU. So glibc keeps what is freed
+    (tensors up to 32 MiB, the most that it allows), and PyTorch asks for pages of 2 MiB instead of 4 KiB
+    (c10/core/impl/alloc_cpu.cpp). Results stay the same. On systems without the one or the other nothing happens.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 32 << 20)
+        libc.mallopt(m_trim_threshold, 256 << 20)  # free memory at the end of the heap that is kept
 
 
 @contextmanager

@@ -20,7 +20,10 @@ class Augmenter(Protocol):
         """Whether it is so slow that worker processes pay."""
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """Rows `indices` (B,) of the split's `images`, uint8 (N, S, S, 3), augmented for `epoch`: (B, S, S, 3)."""
+        """Rows `indices` (B,) of the split's `images`, uint8 (N, S, S, 3), augmented for `epoch`: (B, S, S, 3).
+
+        Where it is not `one_by_one`, the images may have a fourth channel, which has no meaning and makes it faster.
+        """
 
 
 class BatchAugmenter:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from src.data.augmenters import Augmenter
@@ -17,6 +18,7 @@ Keys = tuple[int, npt.NDArray[np.int64]]  # epoch, so that a persistent worker k
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)
 
 RESIDENT = 0.25  # largest share of a GPU's free memory that images may take; the rest is for the training
+PADDED = 2**30  # bytes of images up to which a fourth channel is added to all beforehand, instead of to each batch
 
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ class AugmentedSplit(Dataset[Batch]):
     """A split whose batches are augmented at once, on the device where its tensors are."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor, augmenter: Augmenter) -> None:
-        self.images = images
+        self.images = images  # perhaps with a fourth channel, see PADDED
         self.labels = labels
         self.augmenter = augmenter
 
@@ -69,6 +71,8 @@ def train_loader(
     """
     workers = workers if augmenter.one_by_one else 0
     images, labels = to_tensors(split, torch.device("cpu") if augmenter.one_by_one else device)
+    if not augmenter.one_by_one and images.nbytes <= PADDED:
+        images = F.pad(images, (0, 1))
     return DataLoader(
         AugmentedSplit(images, labels, augmenter),
         batch_sampler=ShuffledBatches(len(split), batch_size, seed),  # type: ignore[arg-type]  # keys need be no list

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from src.data.prepared import Split
+from src.model.device import exact_fp32
 from src.model.inputs import to_input
 
 
@@ -27,8 +28,7 @@ def predict_logits(
     """
     model = model.to(device).eval()
     batches = []
-    # cuDNN would otherwise round the inputs of convolutions to TF32
-    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.inference_mode(), exact_fp32():
         for start in progress(range(0, len(split.images), batch_size)):
             images = np.ascontiguousarray(split.images[start : start + batch_size])
             inputs = to_input(images, mean, std, device)  # (B, 3, S, S)

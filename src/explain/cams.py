@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.model.device import exact_fp32
+
 # No gradients: one forward pass for every channel of the layer. Ten to a thousand times the work of the others.
 ONE_BY_ONE = ("ScoreCAM", "AblationCAM")
 
@@ -42,9 +44,7 @@ def compute_cams(
     target_type = ClassifierOutputSoftmaxTarget if method == "AblationCAM" else ClassifierOutputTarget
     step = 1 if method in ONE_BY_ONE else batch_size
     maps = np.zeros((len(inputs), *inputs.shape[2:]), dtype=np.float32)
-    # Without the arguments, `flags` switches cuDNN off and lets it round the inputs of convolutions to TF32.
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    with _mended_library(), exact, _graph_from(layer, model):  # before the library hooks itself to the layer
+    with _mended_library(), exact_fp32(), _graph_from(layer, model):  # before the library hooks itself to the layer
         explainer = getattr(pytorch_grad_cam, method)(model=model, target_layers=[layer])
         if method in ONE_BY_ONE:
             explainer.batch_size = batch_size  # channels in a forward pass

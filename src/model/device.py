@@ -2,12 +2,10 @@
 
 import os
 import platform
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-# Read by PyTorch at its first large allocation (c10/core/impl/alloc_cpu.cpp; Linux): activations then come in pages of
-# 2 MiB. In pages of 4 KiB, handing them out and taking them back at every step costs a fifth of the training time.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 
 from src.errors import UserError
@@ -40,6 +38,14 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """A context in which the model computes in `precision`; its weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def exact_fp32() -> AbstractContextManager[None]:
+    """A context in which cuDNN rounds no input of a convolution to TF32.
+
+    Both arguments, because `flags` turns off what it is not given, cuDNN itself too.
+    """
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def prefers_channels_last(norm: str, device: torch.device) -> bool:
