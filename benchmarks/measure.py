@@ -32,6 +32,8 @@ from src.params import Params, flatten, parse_params, read_yaml
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "albumentations", "grad-cam")
 CODE = ("src", "stages", "commands", "recipes", "benchmarks", "params.yaml", "dvc.yaml")  # what a measurement rests on
 RESULTS = Path("benchmarks/results")
+# For processes of the other side: PyTorch's default, which `stages.keep_memory` changes and a child inherits.
+PLAIN = {"THP_MEM_ALLOC_ENABLE": "0"}
 
 MATMUL_SIDE = 4096
 COPY_BYTES = 2**30

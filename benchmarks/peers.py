@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import ours
-from benchmarks.measure import RESULTS, Row, Settings, in_process, in_turn_cold
+from benchmarks.measure import PLAIN, RESULTS, Row, Settings, in_process, in_turn_cold
 from benchmarks.run import Plan, run
-from benchmarks.seed_loop import PEAK_RATE, PLAIN, RECIPE
+from benchmarks.seed_loop import PEAK_RATE, RECIPE
 from commands import run_command
 from src.errors import UserError
 

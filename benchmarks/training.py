@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import (
     COPY_BYTES,
     MATMUL_SIDE,
+    PLAIN,
     Row,
     Settings,
     copy_bandwidth,
@@ -25,7 +26,6 @@ from benchmarks.measure import (
 )
 from benchmarks.session import Ours, call, elsewhere, plain_rate
 
-PLAIN = {"THP_MEM_ALLOC_ENABLE": "0"}  # PyTorch's default, which src changes for this project's processes
 BATCHES = {"cpu": (64, 256, 512), "cuda": (256, 512, 1024)}
 FLOOR_GOAL = {"cpu": 0.65, "cuda": 0.60}
 AUGMENTED_GOAL = {"cpu": 0.97, "cuda": 0.92}
@@ -95,7 +95,7 @@ def augmented(settings: Settings) -> list[Row]:
     changes = {"train.batch_size": batch} | _small(settings)
     ours = Ours(changes, settings.device, images=_images(settings, 10_000))
     steps = _steps(settings, batch)
-    rates = in_turn(partial(ours.augmented, steps), partial(ours.resident, steps), 3 * settings.repeats)
+    rates = in_turn(partial(ours.augmented, steps), partial(ours.resident, steps), 5 * settings.repeats)
     name = "training with augmentation / with one resident batch"
     return [Row(name, *rates, "images/s", AUGMENTED_GOAL[settings.device.type], note=f"batch {batch}, {steps} steps")]
 
@@ -108,7 +108,7 @@ def norms(settings: Settings) -> list[Row]:
         for norm in ("layer", "batch")
     )
     steps = _steps(settings, batch)
-    rates = in_turn(partial(layer.resident, steps), partial(batch_norm.resident, steps), 2 * settings.repeats + 1)
+    rates = in_turn(partial(layer.resident, steps), partial(batch_norm.resident, steps), 3 * settings.repeats)
     note = f"batch {batch}, {steps} steps"
     return [
         Row("training step: layer norm / batch norm", *rates, "images/s", NORMS_GOAL[settings.device.type], note=note)
@@ -155,8 +155,8 @@ def _images(settings: Settings, images: int) -> int:
 
 
 def _steps(settings: Settings, batch: int) -> int:
-    """As many steps as give a measurement of a few seconds: on the CPU about 512 images, on a GPU 50,000."""
-    return 1 if settings.smoke else max(1, (512 if settings.device.type == "cpu" else 50_000) // batch)
+    """As many steps as give a measurement of one or two seconds: on the CPU 256 images, on a GPU 50,000."""
+    return 1 if settings.smoke else max(1, (256 if settings.device.type == "cpu" else 50_000) // batch)
 
 
 def _small(settings: Settings) -> dict[str, Any]:
