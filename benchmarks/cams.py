@@ -2,7 +2,7 @@
 
 The network is the full ResNet-18 with random weights and the images are noise. How long a map takes does not depend on
 the values, and the label that makes an image a misclassified one is not looked at: maps are of the predicted class, as
-in the pipeline's main figure. Batch norm has the statistics of the images, as that of a trained network would.
+in the pipeline's main figure.
 """
 
 import numpy as np

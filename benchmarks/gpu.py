@@ -41,7 +41,8 @@ MEASURES = (
     "seed_loop.epoch",
     "cams.gradcam",
     "gpu.standard",
-    "gpu.throughput",
+    "gpu.batch_norm",
+    "gpu.layer_norm",
     "training.growth",
 )
 BATCHES = (256, 512, 1024)
@@ -54,18 +55,26 @@ SMOKE_RUN = [
 ]  # fmt: skip
 
 
-def throughput(settings: Settings) -> list[Row]:
-    """Images/s of training by norm and batch size, compiled against eager."""
+def batch_norm(settings: Settings) -> list[Row]:
+    """Images/s of training with batch norm by batch size, compiled against eager."""
+    return _compiled("batch", settings)
+
+
+def layer_norm(settings: Settings) -> list[Row]:
+    """Images/s of training with layer norm by batch size, compiled against eager."""
+    return _compiled("layer", settings)
+
+
+def _compiled(norm: str, settings: Settings) -> list[Row]:
     batches, images = ((16,), 32) if settings.smoke else (BATCHES, IMAGES)
     rows = []
-    for norm in ("batch", "layer"):
-        for batch in batches:
-            changes: dict[str, Any] = {"norm": norm, "train.batch_size": batch, "data.size": 32}
-            changes |= {"model.width": 4} if settings.smoke else {}
-            eager, compiled = (_rate(changes | {"train.compile": choice}, images, settings) for choice in (False, True))
-            note = f"epochs of {images:,} images with augmentation, width {changes.get('model.width', 64)}"
-            name = f"training, {norm} norm, batch {batch}: compiled / eager"
-            rows.append(Row(name, compiled, eager, "images/s", None, note=note))
+    for batch in batches:
+        changes: dict[str, Any] = {"norm": norm, "train.batch_size": batch, "data.size": 32}
+        changes |= {"model.width": 4} if settings.smoke else {}
+        eager, compiled = (_rate(changes | {"train.compile": choice}, images, settings) for choice in (False, True))
+        note = f"epochs of {images:,} images with augmentation, width {changes.get('model.width', 64)}"
+        name = f"training, {norm} norm, batch {batch}: compiled / eager"
+        rows.append(Row(name, compiled, eager, "images/s", None, note=note))
     return rows
 
 

@@ -183,6 +183,7 @@ def machine(device: torch.device) -> dict[str, str]:
     return {
         "hardware": hardware_name(device),
         "processor": hardware_name(torch.device("cpu")),
+        "threads": str(torch.get_num_threads()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     } | {library: _version(library) for library in LIBRARIES}

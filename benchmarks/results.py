@@ -147,7 +147,7 @@ def _basis(result: Result) -> list[str]:
     return lines
 
 
-_OWN = ("hardware", "processor", "system", "python")  # keys of `machine` that are no library
+_OWN = ("hardware", "processor", "threads", "system", "python")  # keys of `machine` that are no library
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Training steps without the rest: ours over batches from anywhere, and the loop anyone would write first."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import now, params_with, random_data
 from src.data.augmenters import make_augmenter
-from src.data.loader import Batch, train_loader
+from src.data.loader import Batch, set_epoch, train_loader
 from src.model.device import prefers_channels_last, resolve_precision
 from src.model.resnet import build
 from src.training.forward import FromPixels
@@ -21,7 +21,7 @@ from src.training.loop import train_epoch
 from src.training.optimisers import make_optimizer
 from src.training.schedules import make_schedule
 
-LR = 0.01
+LR = 0.001
 CLASSES = 10
 
 
@@ -50,19 +50,24 @@ class Ours:
             workers=self.params.train.workers,
             device=device,
         )
+        self._epochs = itertools.count(1)
 
-    def resident(self, steps: int) -> float:
-        """Images/s over `steps` steps with one batch of noise that is on the device already."""
+    def resident(self, steps: int, warm_up: int = 0) -> float:
+        """Images/s over `steps` steps, after `warm_up` unmeasured ones, with one batch that is on the device."""
         shape = (self.params.train.batch_size, 32, 32, 3)
         images = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
         labels = torch.randint(0, CLASSES, shape[:1], device=self.device)
-        return self._rate([(images, labels)] * steps)
+        if warm_up:
+            self._seconds([(images, labels)] * warm_up)
+        return steps * len(labels) / self._seconds([(images, labels)] * steps)
 
     def augmented(self, steps: int) -> float:
-        """Images/s over the first `steps` steps of an epoch with augmentation."""
-        return self._rate(Part(self.loader, steps))
+        """Images/s over `steps` steps with augmentation, from the start of an epoch on that was not seen before."""
+        part = Part(self.loader, steps, self._epochs)
+        seconds = self._seconds(part)
+        return part.images / seconds
 
-    def _rate(self, batches: "Sequence[Batch] | Part") -> float:
+    def _seconds(self, batches: "Sequence[Batch] | Part") -> float:
         start = now(self.device)
         train_epoch(
             self.forward,
@@ -74,22 +79,30 @@ class Ours:
             epoch=1,
             say_estimate=None,
         )
-        seconds = now(self.device) - start
-        return len(batches) * self.params.train.batch_size / seconds
+        return now(self.device) - start
 
 
 class Part:
-    """The first `steps` whole batches of each pass through a loader."""
+    """`steps` batches of a loader, from as many of the next `epochs` as that takes; `images` counts theirs."""
 
-    def __init__(self, loader: Any, steps: int) -> None:
+    def __init__(self, loader: Any, steps: int, epochs: Iterator[int]) -> None:
         self.loader = loader
         self.steps = steps
+        self.epochs = epochs
+        self.images = 0
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        return islice(iter(self.loader), self.steps)
+        return itertools.islice(self._batches(), self.steps)
+
+    def _batches(self) -> Iterator[Batch]:
+        for epoch in self.epochs:
+            set_epoch(self.loader, epoch)
+            for images, labels in self.loader:
+                self.images += len(labels)
+                yield images, labels
 
 
 class Plain:
@@ -103,10 +116,11 @@ class Plain:
         self.images = torch.randn(params.train.batch_size, 3, 32, 32, device=device)
         self.labels = torch.randint(0, CLASSES, (params.train.batch_size,), device=device)
 
-    def resident(self, steps: int) -> float:
-        """Images/s over `steps` steps with one batch of noise that is on the device already."""
-        start = now(self.device)
-        for _ in range(steps):
+    def resident(self, steps: int, warm_up: int) -> float:
+        """Images/s over `steps` steps, after `warm_up` unmeasured ones, with one batch that is on the device."""
+        for step in range(warm_up + steps):
+            if step == warm_up:
+                start = now(self.device)
             self.optimizer.zero_grad()
             loss = F.cross_entropy(self.model(self.images), self.labels)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -138,10 +152,10 @@ def call(pool: ProcessPoolExecutor, function: Callable[..., float], *arguments: 
 _kept: dict[str, Plain] = {}
 
 
-def plain_rate(changes: dict[str, Any], device: str, steps: int) -> float:
+def plain_rate(changes: dict[str, Any], device: str, steps: int, warm_up: int) -> float:
     """`Plain.resident`, of a model that the calling process keeps from call to call."""
     key = f"{changes} {device}"
     if key not in _kept:
         _kept.clear()
         _kept[key] = Plain(changes, torch.device(device))
-    return _kept[key].resident(steps)
+    return _kept[key].resident(steps, warm_up)

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import psutil
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.epoch import train_rates
 from benchmarks.measure import (
     COPY_BYTES,
     MATMUL_SIDE,
@@ -22,9 +24,11 @@ from benchmarks.measure import (
     floor_seconds,
     in_process,
     in_turn,
+    in_turn_cold,
     matmul_rate,
 )
-from benchmarks.session import Ours, call, elsewhere, plain_rate
+from benchmarks.session import LR, Ours, call, elsewhere, plain_rate
+from stages import keep_memory
 
 BATCHES = {"cpu": (64, 256, 512), "cuda": (256, 512, 1024)}
 FLOOR_GOAL = {"cpu": 0.65, "cuda": 0.60}
@@ -41,8 +45,9 @@ def step(settings: Settings) -> list[Row]:
             changes = {"train.batch_size": batch} | _small(settings)
             ours = Ours(changes, settings.device)
             steps = _steps(settings, batch)
-            against = partial(call, pool, plain_rate, changes, str(settings.device), steps)
-            rates = in_turn(partial(ours.resident, steps), against, settings.repeats)
+            # Each after a step of warm-up: while the other side computes, the system takes memory back.
+            against = partial(call, pool, plain_rate, changes, str(settings.device), steps, 1)
+            rates = in_turn_cold(partial(ours.resident, steps, 1), against, settings.repeats)
             name = f"training step, batch {batch}: ours / plain eager loop"
             note = "one resident batch; against: the same model in fp32, NCHW, PyTorch's defaults"
             rows.append(Row(name, *rates, "images/s", 2.4, note=note))
@@ -72,9 +77,10 @@ def floor(settings: Settings) -> list[Row]:
 
 
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes that all operations but products and convolutions read and write, each tensor once."""
+    """Adds up the bytes that norms, activations, additions and the optimiser read and write, each tensor once."""
 
     PRODUCTS = frozenset({"convolution", "convolution_backward", "mm", "addmm"})
+    OURS = frozenset({"_to_copy", "copy_", "_foreach_norm"})  # casts and checks, which the network does not ask for
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -83,7 +89,7 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not func.is_view and name not in self.PRODUCTS and not name.startswith("empty"):
+        if not func.is_view and name not in self.PRODUCTS | self.OURS and not name.startswith("empty"):
             tensors = (leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor))
             self.bytes += sum({(t.data_ptr(), t.nbytes): t.nbytes for t in tensors}.values())
         return out
@@ -122,7 +128,7 @@ def growth(settings: Settings) -> list[Row]:
     for width in (4,) if settings.smoke else (16, 32, 64):
         changes = {"model.width": width, "train.batch_size": 8 if settings.smoke else 128}
         first, *larger = (Ours(changes, settings.device, images=images) for images in sizes)
-        steps = _steps(settings, 128 * 64 // width)
+        steps = _steps(settings, 128 * width // 64)
         for images, ours in zip(sizes[1:], larger, strict=True):
             rates = in_turn(partial(ours.augmented, steps), partial(first.augmented, steps), settings.repeats)
             name = f"training, width {width}: {images:,} / {sizes[0]:,} images"
@@ -143,10 +149,18 @@ def memory(settings: Settings) -> list[Row]:
 
 
 def peak_memory(changes: dict[str, Any], device: torch.device, images: int) -> float:
-    """Bytes: the peak of this process after some steps of training on `images`, and what each worker holds alone."""
-    ours = Ours(changes, device, images)
-    ours.augmented(min(3, len(ours.loader)))
+    """Bytes: the peak of this process, and what each worker holds alone.
+
+    The process has the libraries of the stage `train` and a loader of `images`; it trains an
+    epoch of fewer images, with its checkpoint.
+    """
+    keep_memory()
+    import_module("stages.train")
+    loader = Ours(changes, device, images).loader
+    batches = iter(loader)
+    next(batches)
     workers = sum(child.memory_full_info().uss for child in psutil.Process().children())
+    train_rates(changes, LR, min(images, 1024), device, epochs=1)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + workers
 
 

@@ -72,8 +72,8 @@ def open_store() -> tuple[MlflowClient, str]:
 def _unsynced() -> Iterator[None]:
     """SQLite files that are opened within do not wait for the disk.
 
-    MLflow makes a store by 400 changes of its schema, and waits for the disk after each: 5 s instead of 0.6 s. A store
-    of which a crash leaves half is a temporary file that nobody reads; `atomic` waits for the disk once.
+    MLflow makes a store by many changes of its schema, and waits for the disk after each: seconds instead of 0.6 s. A
+    store of which a crash leaves half is a temporary file that nobody reads; `atomic` waits for the disk once.
     """
 
     def connected(connection: sqlite3.Connection, _: object) -> None:

@@ -39,7 +39,8 @@ def main(params: Params) -> None:
     ]
     for key, check in checks:
         try:
-            check()
+            with torch.inference_mode():
+                check()
         except UserError as error:
             raise wrong_value(key, f"cannot be used: {error}") from None
     artifacts.write_text(artifacts.CHECKED, "params.yaml is valid\n")

@@ -47,9 +47,9 @@ class Step(NamedTuple):
 
 
 def pad(shape: Shape, padding: Any = 0, border_mode: int = 0, fill: Any = 0, p: float = 1.0) -> Step:
-    _require(p == 1 and border_mode in BORDERS)
     color = _color(fill)
-    left, top, right, bottom = [padding] * 4 if isinstance(padding, int) else padding
+    left, top, right, bottom = sides = padding if isinstance(padding, list) else [padding] * 4
+    _require(p == 1 and border_mode in BORDERS and all(type(side) is int for side in sides))
 
     def apply(view: View, u: Tensor) -> None:
         for axis, sides in enumerate(((top, bottom), (left, right))):
@@ -66,7 +66,7 @@ def pad_if_needed(shape: Shape, min_height: int = 1024, min_width: int = 1024, *
 
 
 def random_crop(shape: Shape, height: int, width: int, p: float = 1.0) -> Step:
-    _require(p == 1 and height <= shape[0] and width <= shape[1])
+    _require(p == 1 and type(height) is type(width) is int and height <= shape[0] and width <= shape[1])
 
     def apply(view: View, u: Tensor) -> None:
         for axis, length in enumerate((height, width)):
@@ -85,7 +85,7 @@ def horizontal_flip(shape: Shape, p: float = 0.5) -> Step:
 
 def coarse_dropout(shape: Shape, fill: Any = 0, p: float = 0.5, **ranges: Any) -> Step:
     holes, *sides = (ranges.pop(f"{name}_range") for name in ("num_holes", "hole_height", "hole_width"))
-    fixed = all(isinstance(low, int) and 1 <= low == high <= shape[axis] for axis, (low, high) in enumerate(sides))
+    fixed = all(type(low) is int and 1 <= low == high <= shape[axis] for axis, (low, high) in enumerate(sides))
     _require(not ranges and list(holes) == [1, 1] and fixed)
     color = _color(fill)
 
@@ -141,7 +141,7 @@ def _both(rows: Tensor, columns: Tensor) -> Tensor:
 
 def _color(fill: Any) -> int:
     channels = fill if isinstance(fill, list) else [fill] * 3
-    _require(all(isinstance(value, int) and 0 <= value <= 255 for value in channels))
+    _require(len(channels) == 3 and all(type(value) is int and 0 <= value <= 255 for value in channels))
     return sum(value << 8 * byte for byte, value in enumerate(channels))
 
 

@@ -67,7 +67,7 @@ def train_loader(
 
     The batches are made on `device`, from images that stay there, or on the CPU where they are too many. An augmenter
     that goes image by image works on the CPU, in `workers` processes (0: the calling one), which live as long as the
-    loader; any other is faster than the way to another process, and has none.
+    loader; any other is faster than the way to another process (measured with 32 pixels a side), and has none.
     """
     workers = workers if augmenter.one_by_one else 0
     images, labels = to_tensors(split, torch.device("cpu") if augmenter.one_by_one else device)

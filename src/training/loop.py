@@ -159,7 +159,6 @@ def train_epoch(
         labels = labels.to(device, non_blocking=True)
         logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
         loss = F.cross_entropy(logits, labels, label_smoothing=params.train.label_smoothing)
-        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = _clip(parameters, params.train.grad_clip)
         bad = torch.maximum(bad, (~(loss.detach() + norm).isfinite()).float())
@@ -167,6 +166,7 @@ def train_epoch(
         optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that torch.amp.GradScaler uses
         rates.append(optimizer.param_groups[0]["lr"])  # before the schedule steps
         optimizer.step()
+        optimizer.zero_grad()  # here, so that gradients and activations are never in memory together
         schedule.after_batch()
 
         loss_sum += loss.detach() * len(labels)

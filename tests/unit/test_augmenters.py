@@ -131,6 +131,9 @@ def test_the_way_is_chosen_by_the_transforms() -> None:
         [{**HOLE[0], "hole_height_range": [0.1, 0.1]}],
         [{**HOLE[0], "fill": "random"}],
         [{**HOLE[0], "fill": 0.5}],
+        [{**HOLE[0], "fill": [1, 2]}],
+        [{"name": "RandomCrop", "height": 32.0, "width": 32}],
+        [{"name": "Pad", "padding": True}, *PAD_CROP[1:]],
         [{"name": "CoarseDropout"}],
     ]
     for transforms in others:

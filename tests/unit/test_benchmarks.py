@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run
+from benchmarks import cpu, document, gpu, peers, results, run, session
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -233,6 +233,28 @@ def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path
 def test_the_document_shows_the_committed_results() -> None:
     text = document.DOCUMENT.read_text(encoding="utf-8")
     assert document.fill(text, RESULTS) == text, "make it so with: python -m benchmarks.document"
+
+
+@pytest.mark.parametrize(
+    "name", ["training.floor", "training.augmented", "training.norms", "training.growth", "input.pipeline"]
+)
+def test_measures_run(name: str) -> None:
+    rows = run.find(name)(SMOKE)
+    assert rows
+    assert all(row.ours > 0 and row.goal is not None for row in rows)
+
+
+def test_a_part_of_a_loader_goes_on_in_the_next_epoch() -> None:
+    ours = session.Ours({"model.width": 4, "train.batch_size": 8}, torch.device("cpu"), images=20)
+    part = session.Part(ours.loader, 5, iter(range(1, 9)))
+    assert [len(labels) for _, labels in part] == [8, 8, 4, 8, 8]
+    assert len(part) == 5
+    assert part.images == 36
+
+
+def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to measure"):
+        run.run({}, tmp_path / "r.json", again=False)
 
 
 def test_a_measure_runs_in_a_process() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from src.data import loader
 from src.data.augmenters import make_augmenter
-from src.data.loader import ShuffledBatches, set_epoch, train_loader
+from src.data.loader import ShuffledBatches, set_epoch, to_tensors, train_loader
 from src.data.prepared import Split
 
 CPU = torch.device("cpu")
@@ -52,16 +53,16 @@ def test_every_image_once_in_a_new_order_each_epoch() -> None:
 
 
 def test_images_keep_their_labels() -> None:
-    loader = make(21, transforms=[])
-    originals = loader.dataset.images[..., :3]  # type: ignore[attr-defined]
-    ((images, labels),) = epochs(loader, 3)
+    batches = make(21, transforms=[])
+    originals = batches.dataset.images[..., :3]  # type: ignore[attr-defined]
+    ((images, labels),) = epochs(batches, 3)
     assert torch.equal(images, originals[labels])
 
 
-@pytest.mark.parametrize("transforms", [COMMON, ONE_BY_ONE])
-def test_same_batches_for_any_number_of_workers(transforms: list[dict[str, Any]]) -> None:
-    alone = epochs(make(50, transforms=transforms), 1, 2)
-    helped = epochs(make(50, workers=2, transforms=transforms), 1, 2)  # the workers outlive the first epoch
+@pytest.mark.parametrize("workers", [1, 2])
+def test_same_batches_for_any_number_of_workers(workers: int) -> None:
+    alone = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
+    helped = epochs(make(50, workers=workers, transforms=ONE_BY_ONE), 1, 2)  # the workers outlive the first epoch
     for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
         assert torch.equal(images, images2)
         assert torch.equal(labels, labels2)
@@ -74,11 +75,38 @@ def test_only_what_goes_image_by_image_gets_worker_processes() -> None:
     assert make(8, workers=2, transforms=ONE_BY_ONE).num_workers == 2
 
 
+def test_a_fourth_channel_changes_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    ((padded, _),) = epochs(make(21), 1)
+    monkeypatch.setattr(loader, "PADDED", 0)
+    ((plain, _),) = epochs(make(21), 1)
+    assert torch.equal(padded, plain)
+
+
+def test_images_that_do_not_fit_on_the_gpu_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = Split(np.zeros((8, 16, 16, 3), np.uint8), np.zeros(8, np.int64))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * split.images.nbytes - 1, 0))
+    images, labels = to_tensors(split, torch.device("cuda"))
+    assert (images.device.type, labels.device.type) == ("cpu", "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: whether anything waits for it")
+def test_a_batch_on_the_gpu_waits_for_nothing() -> None:
+    split = Split(np.zeros((64, 16, 16, 3), np.uint8), np.zeros(64, np.int64))
+    augmenter = make_augmenter(COMMON, 16, 0)
+    batches = iter(train_loader(split, augmenter, batch_size=8, seed=0, workers=0, device=torch.device("cuda")))
+    next(batches)  # makes the tables of the epoch
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert sum(len(labels) for _, labels in batches) == 56
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize(("count", "batches"), [(16, 2), (17, 2), (18, 3), (1, 1), (8, 1), (9, 1)])
 def test_a_last_batch_of_one_is_left_out(count: int, batches: int) -> None:
-    loader = make(count)
-    sizes = [len(labels) for _, labels in loader]
-    assert len(loader) == len(sizes) == batches
+    made = make(count)
+    sizes = [len(labels) for _, labels in made]
+    assert len(made) == len(sizes) == batches
     assert sum(sizes) == (count - 1 if count in (9, 17) else count)
 
 
