@@ -32,7 +32,7 @@ LIBRARIES = {
 }
 TINY = ("data.shapes.train=200", "data.shapes.test=100", "model.width=8", "train.epochs=1", "lr=0.01",
         "lr_range.iterations=10", "gradcam.count=4")  # fmt: skip
-NOOPS = 5  # per repeat: they are short
+NOOPS = 3  # per repeat: they are short
 ONE_STAGE = "stages:\n  one:\n    cmd: touch made\n    outs:\n    - made\n"
 
 

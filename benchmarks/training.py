@@ -101,7 +101,7 @@ def augmented(settings: Settings) -> list[Row]:
     changes = {"train.batch_size": batch} | _small(settings)
     ours = Ours(changes, settings.device, images=_images(settings, 10_000))
     steps = _steps(settings, batch)
-    rates = in_turn(partial(ours.augmented, steps), partial(ours.resident, steps), 4 * settings.repeats + 1)
+    rates = in_turn(partial(ours.augmented, steps), partial(ours.resident, steps), 3 * settings.repeats)
     name = "training with augmentation / with one resident batch"
     return [Row(name, *rates, "images/s", AUGMENTED_GOAL[settings.device.type], note=f"batch {batch}, {steps} steps")]
 
@@ -114,7 +114,7 @@ def norms(settings: Settings) -> list[Row]:
         for norm in ("layer", "batch")
     )
     steps = _steps(settings, batch)
-    rates = in_turn(partial(layer.resident, steps), partial(batch_norm.resident, steps), 3 * settings.repeats)
+    rates = in_turn(partial(layer.resident, steps), partial(batch_norm.resident, steps), 2 * settings.repeats + 1)
     note = f"batch {batch}, {steps} steps"
     return [
         Row("training step: layer norm / batch norm", *rates, "images/s", NORMS_GOAL[settings.device.type], note=note)
