@@ -46,7 +46,7 @@ def quickstart(settings: Settings) -> list[Row]:
         python(copy, "commands.summary")
         whole = time.perf_counter() - start
         work = seconds_of_work(copy / artifacts.METRICS)
-        imports = sum(median(partial(bare_import, names), settings) for names in LIBRARIES.values())
+        imports = sum(bare_import(names) for names in LIBRARIES.values())  # once each: a sum of eight varies little
         store = median(lambda: in_process("overhead", Path(tempfile.mkdtemp(dir=folder)) / "mlflow.db"), settings)
         nothing = median(partial(repro, empty), settings)
     note = (
