@@ -12,6 +12,7 @@ from torch import nn
 from benchmarks.measure import Row, Settings, in_turn, seconds_of
 from src.errors import UserError
 from src.explain.cams import compute_cams
+from src.model.device import exact_fp32
 from src.model.layers import find_layer
 from src.model.resnet import build
 from src.params import load_params
@@ -61,6 +62,6 @@ def one_at_a_time(model: nn.Module, layer: nn.Module, images: torch.Tensor, targ
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), GradCAM(model=model, target_layers=[layer]) as cam:
+    with exact_fp32(), GradCAM(model=model, target_layers=[layer]) as cam:
         maps = [cam(images[i : i + 1], [ClassifierOutputTarget(target)])[0] for i, target in enumerate(targets)]
     return np.stack(maps)

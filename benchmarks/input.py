@@ -1,5 +1,6 @@
 """The input pipeline on its own: batches of augmented uint8 images, no training."""
 
+import itertools
 import os
 import warnings
 from typing import Any
@@ -8,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import Row, Settings, in_turn, now, params_with, random_data
-from src.data.augmenters import make_augmenter
-from src.data.loader import set_epoch, train_loader
+from benchmarks.session import our_loader
+from src.data.loader import set_epoch
 from src.data.prepared import Split
 from src.params import Params, fill_size
 
@@ -33,20 +34,11 @@ def pipeline(settings: Settings) -> list[Row]:
 
 
 def _ours(params: Params, images: int, device: torch.device) -> Any:
-    loader = train_loader(
-        random_data(images).train,
-        make_augmenter(params.augment, SIZE, 0),
-        batch_size=params.train.batch_size,
-        seed=0,
-        workers=params.train.workers,
-        device=device,
-    )
-    epoch = 0
+    loader = our_loader(random_data(images), params, device)
+    epochs = itertools.count(1)
 
     def rate() -> float:
-        nonlocal epoch
-        epoch += 1
-        set_epoch(loader, epoch)
+        set_epoch(loader, next(epochs))
         return _rate(loader, images, device)
 
     return rate

@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.util
 import io
+import itertools
 import os
 import sys
 import tempfile
@@ -23,11 +24,11 @@ import torch
 import torchvision
 from PIL import Image
 
+from benchmarks import session
 from benchmarks.measure import params_with, random_data, seconds_of
 from benchmarks.seed_loop import RECIPE, WORKERS, seed_schedule, seed_transform
 from commands import run_command
-from src.data.augmenters import make_augmenter
-from src.data.loader import set_epoch, train_loader
+from src.data.loader import set_epoch
 from src.errors import UserError
 from src.model.device import prefers_channels_last
 from src.model.inputs import to_input
@@ -133,23 +134,14 @@ def airbench(images: int, device: torch.device, batch: int) -> Epoch:
 
 def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
     """This project's loader with airbench's augmentation, up to the normalised fp32 input of the model."""
-    params = params_with(RECIPE | {"augment": AIRBENCH_AUGMENT})
+    params = params_with(RECIPE | {"augment": AIRBENCH_AUGMENT, "train.batch_size": batch})
     data = random_data(images)
-    loader = train_loader(
-        data.train,
-        make_augmenter(params.augment, data.size, params.seed),
-        batch_size=batch,
-        seed=params.seed,
-        workers=params.train.workers,
-        device=device,
-    )
+    loader = session.our_loader(data, params, device)
     channels_last = prefers_channels_last(params.norm, device)
-    epoch = 0
+    epochs = itertools.count(1)
 
     def once() -> None:
-        nonlocal epoch
-        epoch += 1
-        set_epoch(loader, epoch)
+        set_epoch(loader, next(epochs))
         for pixels, labels in loader:
             to_input(pixels, data.mean, data.std, device, channels_last)
             labels.to(device)

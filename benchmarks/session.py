@@ -1,21 +1,27 @@
 """Training steps without the rest: ours over batches from anywhere, and the loop anyone would write first."""
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 from benchmarks.measure import now, params_with, random_data
 from src.data.augmenters import make_augmenter
 from src.data.loader import Batch, set_epoch, train_loader
+from src.data.prepared import Prepared
 from src.model.device import prefers_channels_last, resolve_precision
 from src.model.resnet import build
+from src.params import Params
 from src.training.forward import FromPixels
 from src.training.loop import train_epoch
 from src.training.optimisers import make_optimizer
@@ -23,6 +29,18 @@ from src.training.schedules import make_schedule
 
 LR = 0.001
 CLASSES = 10
+
+
+def our_loader(data: Prepared, params: Params, device: torch.device) -> DataLoader[Batch]:
+    """The loader that the stage `train` makes of these parameters."""
+    return train_loader(
+        data.train,
+        make_augmenter(params.augment, data.size, params.seed),
+        batch_size=params.train.batch_size,
+        seed=params.seed,
+        workers=params.train.workers,
+        device=device,
+    )
 
 
 class Ours:
@@ -42,14 +60,7 @@ class Ours:
         )
         self.optimizer = make_optimizer(model.parameters(), LR, self.params)
         self.schedule = make_schedule(self.optimizer, LR, 1, self.params)
-        self.loader = train_loader(
-            self.data.train,
-            make_augmenter(self.params.augment, 32, 0),
-            batch_size=self.params.train.batch_size,
-            seed=0,
-            workers=self.params.train.workers,
-            device=device,
-        )
+        self.loader = our_loader(self.data, self.params, device)
         self._epochs = itertools.count(1)
 
     def resident(self, steps: int, warm_up: int = 0) -> float:
@@ -131,17 +142,10 @@ class Plain:
 @contextmanager
 def elsewhere(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
     """A new process with these environment variables, kept for the block: what it builds once stays warm."""
-    before = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with mock.patch.dict(os.environ, environment):
             pool.submit(os.getpid).result()  # starts it, with the environment as it is now
-            os.environ.clear()
-            os.environ.update(before)
-            yield pool
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        yield pool
 
 
 def call(pool: ProcessPoolExecutor, function: Callable[..., float], *arguments: Any) -> float:
@@ -149,13 +153,11 @@ def call(pool: ProcessPoolExecutor, function: Callable[..., float], *arguments: 
     return pool.submit(function, *arguments).result()
 
 
-_kept: dict[str, Plain] = {}
+def plain_rate(changes: str, device: str, steps: int, warm_up: int) -> float:
+    """`Plain.resident`, of a model that the calling process keeps from call to call; `changes` are JSON."""
+    return _plain(changes, device).resident(steps, warm_up)
 
 
-def plain_rate(changes: dict[str, Any], device: str, steps: int, warm_up: int) -> float:
-    """`Plain.resident`, of a model that the calling process keeps from call to call."""
-    key = f"{changes} {device}"
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = Plain(changes, torch.device(device))
-    return _kept[key].resident(steps, warm_up)
+@lru_cache(maxsize=1)
+def _plain(changes: str, device: str) -> Plain:
+    return Plain(json.loads(changes), torch.device(device))

@@ -46,7 +46,7 @@ def step(settings: Settings) -> list[Row]:
             ours = Ours(changes, settings.device)
             steps = _steps(settings, batch)
             # Each after a step of warm-up: while the other side computes, the system takes memory back.
-            against = partial(call, pool, plain_rate, changes, str(settings.device), steps, 1)
+            against = partial(call, pool, plain_rate, json.dumps(changes), str(settings.device), steps, 1)
             rates = in_turn_cold(partial(ours.resident, steps, 1), against, settings.repeats)
             name = f"training step, batch {batch}: ours / plain eager loop"
             note = "one resident batch; against: the same model in fp32, NCHW, PyTorch's defaults"
@@ -151,8 +151,8 @@ def memory(settings: Settings) -> list[Row]:
 def peak_memory(changes: dict[str, Any], device: torch.device, images: int) -> float:
     """Bytes: the peak of this process, and what each worker holds alone.
 
-    The process has the libraries of the stage `train` and a loader of `images`; it trains an
-    epoch of fewer images, with its checkpoint.
+    The process has the libraries of the stage `train` and a loader of `images`; it trains an epoch of fewer images,
+    with its checkpoint.
     """
     keep_memory()
     import_module("stages.train")
