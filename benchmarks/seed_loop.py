@@ -24,7 +24,7 @@ from benchmarks.epoch import EPOCHS, ours
 from benchmarks.measure import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
 from commands import run_command
 from src.data.prepared import Split
-from src.model.resnet import build
+from src.training.untrained import new_model
 
 GOAL = {"cpu": 2.5, "cuda": 8.0}
 IMAGES = {"cpu": 768, "cuda": 45_000}  # of CIFAR-10's 45,000 for training, as many as the time allows
@@ -151,7 +151,7 @@ def theirs(images: int, device: torch.device, smoke: bool) -> float:
         num_workers=WORKERS,
         pin_memory=device.type == "cuda",
     )
-    model = build(params.norm, params.model.width, params.model.strides, len(data.classes)).to(device)
+    model = new_model(params, len(data.classes)).to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=params.train.weight_decay)
     schedule = seed_schedule(optimizer, len(loader))

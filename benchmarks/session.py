@@ -20,12 +20,12 @@ from src.data.augmenters import make_augmenter
 from src.data.loader import Batch, set_epoch, train_loader
 from src.data.prepared import Prepared
 from src.model.device import prefers_channels_last, resolve_precision
-from src.model.resnet import build
 from src.params import Params
 from src.training.forward import FromPixels
 from src.training.loop import train_epoch
 from src.training.optimisers import make_optimizer
 from src.training.schedules import make_schedule
+from src.training.untrained import new_model
 
 LR = 0.001
 CLASSES = 10
@@ -53,7 +53,7 @@ class Ours:
         self.data = random_data(images)
         channels_last = prefers_channels_last(self.params.norm, device)
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        model = build(self.params.norm, self.params.model.width, self.params.model.strides, CLASSES)
+        model = new_model(self.params, CLASSES)
         precision = resolve_precision(self.params.precision, device)
         self.forward = FromPixels(
             model.to(device).to(memory_format=layout), self.data, device, precision, channels_last
@@ -122,7 +122,7 @@ class Plain:
     def __init__(self, changes: dict[str, Any], device: torch.device) -> None:
         params = params_with(changes)
         self.device = device
-        self.model = build(params.norm, params.model.width, params.model.strides, CLASSES).to(device)
+        self.model = new_model(params, CLASSES).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), LR, momentum=0.9, weight_decay=5e-4)
         self.images = torch.randn(params.train.batch_size, 3, 32, 32, device=device)
         self.labels = torch.randint(0, CLASSES, (params.train.batch_size,), device=device)

@@ -86,6 +86,7 @@ class Data(Section):
     sha256: str
     mirrors: list[str]
     size: Annotated[int, Field(ge=16, le=512, multiple_of=8)]
+    share: Annotated[Float, Field(gt=0, le=1)]
     val_share: Share
     test_share: Annotated[Float, Field(gt=0, lt=1)]
     split_seed: Seed
@@ -96,6 +97,8 @@ class Data(Section):
 class Model(Section):
     width: Annotated[int, Field(ge=4, le=1024)]
     strides: Annotated[list[Annotated[int, Field(ge=1, le=4)]], Field(min_length=4, max_length=4)]
+    zero_init: bool
+    weight_standardization: bool
 
 
 class LrRange(Section):
@@ -114,8 +117,10 @@ class Train(Section):
     optimizer: Literal["sgd", "adam", "adamw"]
     schedule: Literal["onecycle", "plateau", "cosine", "constant"]
     weight_decay: Annotated[Float, Field(ge=0)]
+    decay_norms: bool
     label_smoothing: Share
     grad_clip: Annotated[Float, Field(ge=0)]
+    ema: Share
     early_stopping: Annotated[int, Field(ge=0)]
     keep: Literal["last", "best"]
     compile: bool
@@ -175,6 +180,7 @@ class Schedules(Section):
 class Evaluate(Section):
     batch_size: Count
     bins: Annotated[int, Field(ge=2, le=1000)]
+    flip: bool
 
 
 class GradCam(Section):
@@ -189,7 +195,14 @@ class GradCam(Section):
     batch_size: Count
 
 
+class Reference(Section):
+    name: str
+    accuracy: Annotated[Float, Field(ge=0, le=1)]
+    note: str
+
+
 class Params(Section):
+    recipe: str
     norm: Norm
     seed: Seed
     lr: Rate
@@ -204,6 +217,7 @@ class Params(Section):
     schedule: Schedules
     evaluate: Evaluate
     gradcam: GradCam
+    reference: Reference
 
     @model_validator(mode="after")
     def _across_keys(self) -> "Params":

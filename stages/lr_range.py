@@ -10,10 +10,10 @@ from src.errors import UserError
 from src.figures.lr_range import lr_range_figure
 from src.figures.style import save
 from src.model.device import resolve_device, resolve_precision
-from src.model.resnet import build
 from src.params import Params
 from src.training.lr_range import fell, range_test, round2, suggestions
 from src.training.randomness import seed_everything
+from src.training.untrained import new_model
 from stages import compute_turn, run_stage
 
 
@@ -22,7 +22,7 @@ def main(params: Params) -> None:
     prepared = load()
     device = resolve_device(params.device)
     seed_everything(params.seed)
-    model = build(params.norm, params.model.width, params.model.strides, len(prepared.classes))
+    model = new_model(params, len(prepared.classes))
     augmenter = make_augmenter(params.augment, prepared.size, params.seed)
     loader = train_loader(
         prepared.train,

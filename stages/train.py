@@ -42,6 +42,7 @@ def main(params: Params) -> None:
             norm=params.norm,
             width=params.model.width,
             strides=params.model.strides,
+            weight_standardization=params.model.weight_standardization,
             classes=prepared.classes,
             size=prepared.size,
             mean=prepared.mean,

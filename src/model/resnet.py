@@ -7,9 +7,14 @@ two basic blocks, an average over all positions, one linear layer. 11,173,962 pa
 
 The initial weights are PyTorch's own (uniform, He et al. 2015 with a = sqrt(5)), as in the projects that this one is
 compared with. They also let `norm: none` train: each residual branch starts small, so nothing grows with depth.
+
+Two choices from the literature are off unless asked for. `zero_init`: the last norm of each block begins with scale 0,
+so that a block begins as its shortcut (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1,
+https://arxiv.org/abs/1706.02677). `weight_standardization`: see `StandardizedConv2d`.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,20 +24,39 @@ from src.errors import UserError
 from src.model.norms import NORMS
 
 Norm = Callable[[int], nn.Module]
+Conv = Callable[..., nn.Conv2d]
+
+
+class StandardizedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean 0 and variance 1 over their inputs before they are used.
+
+    For norms of single images: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight
+    Standardization", 2019, https://arxiv.org/abs/1903.10520. A norm has to follow, since the size of the output no
+    longer depends on the size of the weights.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C_in, H, W) -> (N, C, H', W')"""
+        # In fp32, also under autocast: bf16 has eight bits for a mean over thousands of weights.
+        with torch.autocast(x.device.type, enabled=False):
+            spread, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)  # (C, 1, 1, 1)
+            weight = (self.weight - mean) * torch.rsqrt(spread + 1e-5 / self.weight[0].numel())
+        out: torch.Tensor = self._conv_forward(x, weight, self.bias)
+        return out
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm, bias: bool) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm, conv: Conv) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1, bias=bias)
+        self.conv1 = conv(channels_in, channels, 3, stride=stride, padding=1)
         self.norm1 = norm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.conv2 = conv(channels, channels, 3, padding=1)
         self.norm2 = norm(channels)
         self.shortcut = nn.Sequential()
         if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=bias), norm(channels))
+            self.shortcut = nn.Sequential(conv(channels_in, channels, 1, stride=stride), norm(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))"""
@@ -44,14 +68,14 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """Stem, `layer1` to `layer4` of two basic blocks each (width, 2, 4 and 8 times width channels), average, linear."""
 
-    def __init__(self, norm: Norm, width: int, strides: Sequence[int], classes: int, bias: bool) -> None:
+    def __init__(self, norm: Norm, width: int, strides: Sequence[int], classes: int, conv: Conv) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=bias)
+        self.conv1 = conv(3, width, 3, padding=1)
         self.norm1 = norm(width)
-        self.layer1 = _stage(width, width, strides[0], norm, bias)
-        self.layer2 = _stage(width, 2 * width, strides[1], norm, bias)
-        self.layer3 = _stage(2 * width, 4 * width, strides[2], norm, bias)
-        self.layer4 = _stage(4 * width, 8 * width, strides[3], norm, bias)
+        self.layer1 = _stage(width, width, strides[0], norm, conv)
+        self.layer2 = _stage(width, 2 * width, strides[1], norm, conv)
+        self.layer3 = _stage(2 * width, 4 * width, strides[2], norm, conv)
+        self.layer4 = _stage(4 * width, 8 * width, strides[3], norm, conv)
         self.linear = nn.Linear(8 * width, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,13 +90,29 @@ class ResNet18(nn.Module):
         return logits
 
 
-def build(norm: str, width: int, strides: Sequence[int], classes: int) -> ResNet18:
+def build(
+    norm: str,
+    width: int,
+    strides: Sequence[int],
+    classes: int,
+    *,
+    zero_init: bool = False,
+    weight_standardization: bool = False,
+) -> ResNet18:
     """A new model with random weights from PyTorch's global generator.
 
     A convolution has a bias only where no normalisation follows it: the shift of a normalisation layer would make the
-    bias redundant, and without one (`none`) the bias is the only shift left.
+    bias redundant, and without one (`none`) the bias is the only shift left. `zero_init` changes nothing there.
     """
-    return ResNet18(NORMS[norm], width, strides, classes, bias=norm == "none")
+    conv = partial(StandardizedConv2d if weight_standardization else nn.Conv2d, bias=norm == "none")
+    model = ResNet18(NORMS[norm], width, strides, classes, conv)
+    if zero_init:
+        for block in model.modules():
+            if isinstance(block, BasicBlock) and isinstance(
+                scale := getattr(block.norm2, "weight", None), nn.Parameter
+            ):
+                nn.init.zeros_(scale)
+    return model
 
 
 def check_shape(norm: str, size: int, strides: Sequence[int], batch_size: int) -> None:
@@ -89,9 +129,9 @@ def check_shape(norm: str, size: int, strides: Sequence[int], batch_size: int) -
         )
 
 
-def _stage(channels_in: int, channels: int, stride: int, norm: Norm, bias: bool) -> nn.Sequential:
+def _stage(channels_in: int, channels: int, stride: int, norm: Norm, conv: Conv) -> nn.Sequential:
     """Two blocks; the first one changes the shape."""
     return nn.Sequential(
-        BasicBlock(channels_in, channels, stride, norm, bias),
-        BasicBlock(channels, channels, 1, norm, bias),
+        BasicBlock(channels_in, channels, stride, norm, conv),
+        BasicBlock(channels, channels, 1, norm, conv),
     )

@@ -25,6 +25,7 @@ class Description:
     norm: str
     width: int
     strides: list[int]
+    weight_standardization: bool
     classes: list[str]
     size: int  # pixels a side of the training images
     mean: Rgb  # of the training split, per channel RGB, in units of 0..1
@@ -73,7 +74,13 @@ def load_model(
         raise UserError(f"{weights_path} is missing. {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise UserError(f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. {AGAIN}")
-    model = build(description.norm, description.width, description.strides, len(description.classes))
+    model = build(
+        description.norm,
+        description.width,
+        description.strides,
+        len(description.classes),
+        weight_standardization=description.weight_standardization,
+    )
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except (RuntimeError, SafetensorError) as error:

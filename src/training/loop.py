@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from src.data.loader import Batch, set_epoch, to_tensors, train_loader
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.device import Precision, hardware_name, prefers_channels_last
-from src.model.resnet import build
 from src.params import Params
+from src.training.average import make_average
 from src.training.checkpoint import load_latest, save_checkpoint
 from src.training.forward import FromPixels
 from src.training.history import History, Row, best_epoch, should_stop
@@ -33,6 +34,7 @@ from src.training.progress import progress
 from src.training.randomness import capture, restore, seed_everything
 from src.training.schedules import Schedule, make_schedule
 from src.training.system import SystemMeter
+from src.training.untrained import new_model
 
 LOOK_EVERY = {"cuda": 10.0, "cpu": 0.0}  # seconds between two looks at the numbers; on a GPU each look waits for it
 ESTIMATE_AFTER = 5  # steps measured for the estimate of the time; the first one is left out
@@ -67,12 +69,14 @@ def train(
     settings = params.train
     seed_everything(params.seed)
     channels_last = prefers_channels_last(params.norm, device)
-    model = build(params.norm, params.model.width, params.model.strides, len(prepared.classes))
+    model = new_model(params, len(prepared.classes))
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
     fast = torch.compile(model, dynamic=False) if settings.compile else model
     forward = FromPixels(fast, prepared, device, precision, channels_last)  # type: ignore[arg-type]
-    plain = FromPixels(model, prepared, device, precision, channels_last)
+    average = make_average(model, settings.ema) if settings.ema > 0 else None
+    kept_model = average.module if average else model  # validated, and kept at the end
+    kept = FromPixels(kept_model, prepared, device, precision, channels_last)
 
     loader = train_loader(
         prepared.train,
@@ -91,6 +95,8 @@ def train(
     state = load_latest(checkpoints, say)
     if state is not None:
         model.load_state_dict(state["model"])
+        if average:
+            average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         restore(state["random"])
@@ -104,10 +110,13 @@ def train(
         start = time.perf_counter()
         set_epoch(loader, epoch)
         row: Row = {"epoch": epoch}
-        row |= train_epoch(forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None)
+        after_step = partial(average.update_parameters, model) if average else None
+        row |= train_epoch(
+            forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None, after_step
+        )
         estimate = False
         train_seconds = time.perf_counter() - start
-        row |= validate(plain, val, settings.batch_size, epoch)
+        row |= validate(kept, val, settings.batch_size, epoch)
         row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
         row["images_per_second"] = len(prepared.train) / train_seconds
         row["seconds"] = time.perf_counter() - start
@@ -115,14 +124,14 @@ def train(
         schedule.after_epoch(row)
         history.append(row)
         if settings.keep == "best" and best_epoch(history) == epoch:
-            best = copy.deepcopy(model.state_dict())
-        save_checkpoint(checkpoints, epoch, _state(model, optimizer, schedule, history, best))
+            best = copy.deepcopy(kept_model.state_dict())
+        save_checkpoint(checkpoints, epoch, _state(model, average, optimizer, schedule, history, best))
         on_epoch(row)
 
     if settings.keep == "best":
-        model.load_state_dict(best)
-    kept = best_epoch(history) if settings.keep == "best" else len(history)
-    return Trained(model.cpu().to(memory_format=torch.contiguous_format), kept, history)
+        kept_model.load_state_dict(best)
+    kept_epoch = best_epoch(history) if settings.keep == "best" else len(history)
+    return Trained(kept_model.cpu().to(memory_format=torch.contiguous_format), kept_epoch, history)
 
 
 def train_epoch(
@@ -134,6 +143,7 @@ def train_epoch(
     device: torch.device,
     epoch: int,
     say_estimate: Callable[[str], None] | None,
+    after_step: Callable[[], None] | None = None,
 ) -> Row:
     """One pass over the training images: train_loss, train_accuracy, and lr, the rate of the last step.
 
@@ -168,6 +178,8 @@ def train_epoch(
         optimizer.step()
         optimizer.zero_grad()  # here, so that gradients and activations are never in memory together
         schedule.after_batch()
+        if after_step is not None:
+            after_step()
 
         loss_sum += loss.detach() * len(labels)
         correct += (logits.detach().argmax(dim=1) == labels).sum()
@@ -235,11 +247,17 @@ def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
 
 
 def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule, history: History, best: Weights
+    model: nn.Module,
+    average: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    history: History,
+    best: Weights,
 ) -> dict[str, Any]:
     """All that the next epoch depends on."""
     return {
         "model": model.state_dict(),
+        "average": average.state_dict() if average else None,
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "random": capture(),

@@ -1,10 +1,13 @@
 """Optimisers by name: what `train.optimizer` may be.
 
-Weight decay goes to all parameters, norms and biases included, as PyTorch does by default. All are the fused ones:
-one kernel a step, and a step that is skipped on the device itself where `found_inf` is set (see `loop.py`).
+Weight decay goes to all parameters, as PyTorch does by default, or with `train.decay_norms: false` to the weights of
+convolutions and of the linear layer alone (He et al., "Bag of Tricks", CVPR 2019, https://arxiv.org/abs/1812.01187,
+section 3.1). All are the fused ones: one kernel a step, and a step that is skipped on the device itself where
+`found_inf` is set (see `loop.py`).
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -12,24 +15,25 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from src.params import Optimizers, Params
 
 Parameters = Iterable[nn.Parameter]
+Groups = list[dict[str, Any]]  # parameters with settings of their own, as PyTorch takes them
 
 
-def _sgd(parameters: Parameters, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _sgd(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.sgd
     return SGD(parameters, lr, momentum=own.momentum, nesterov=own.nesterov, weight_decay=weight_decay, fused=True)
 
 
-def _adam(parameters: Parameters, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _adam(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.adam
     return Adam(parameters, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
 
 
-def _adamw(parameters: Parameters, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _adamw(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.adamw
     return AdamW(parameters, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
 
 
-OPTIMIZERS: dict[str, Callable[[Parameters, float, float, Optimizers], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Groups, float, float, Optimizers], Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,
@@ -38,4 +42,18 @@ OPTIMIZERS: dict[str, Callable[[Parameters, float, float, Optimizers], Optimizer
 
 def make_optimizer(parameters: Parameters, lr: float, params: Params) -> Optimizer:
     """The optimiser that `params` names, with its settings, at the rate `lr`."""
-    return OPTIMIZERS[params.train.optimizer](parameters, lr, params.train.weight_decay, params.optimizer)
+    settings = params.train
+    groups = decay_groups(parameters, settings.decay_norms)
+    return OPTIMIZERS[settings.optimizer](groups, lr, settings.weight_decay, params.optimizer)
+
+
+def decay_groups(parameters: Parameters, decay_norms: bool) -> Groups:
+    """All in one group; or, without `decay_norms`, those of one dimension (scales, shifts, biases) without decay."""
+    everything = list(parameters)
+    if decay_norms:
+        return [{"params": everything}]
+    groups: Groups = [
+        {"params": [p for p in everything if p.ndim > 1]},
+        {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

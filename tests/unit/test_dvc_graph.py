@@ -23,6 +23,8 @@ EXEMPT = {"src/tracking.py", "src/record.py", "src/params.py", "src/artifacts.py
 # Key or group -> the stages that its change makes stale, besides `check` and `report`, which every change does.
 # The longest key that fits a leaf holds.
 READERS: dict[str, set[str]] = {
+    "recipe": set(),
+    "reference": set(),
     "norm": {"lr_range", "train"},
     "seed": {"lr_range", "train", "gradcam"},
     "lr": {"lr_range"},
@@ -34,6 +36,7 @@ READERS: dict[str, set[str]] = {
     "data.sha256": {"download"},
     "data.mirrors": {"download"},
     "data.size": {"prepare"},
+    "data.share": {"prepare"},
     "data.val_share": {"prepare"},
     "data.test_share": {"prepare"},
     "data.split_seed": {"prepare"},
@@ -46,6 +49,7 @@ READERS: dict[str, set[str]] = {
     "train.batch_size": {"lr_range", "train"},
     "train.optimizer": {"lr_range", "train"},
     "train.weight_decay": {"lr_range", "train"},
+    "train.decay_norms": {"lr_range", "train"},
     "train.label_smoothing": {"lr_range", "train"},
     "optimizer": {"lr_range", "train"},
     "schedule": {"train"},
