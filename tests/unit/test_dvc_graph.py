@@ -224,7 +224,8 @@ def test_reads_are_found_through_local_names_groups_and_nested_functions() -> No
 def test_every_parameter_is_declared_where_expected(leaf: str) -> None:
     stages = {stage for stage in STAGES if leaf in declared(stage)}
     assert stages == expected_readers(leaf)
-    assert stages - {"check", "report"}, f"{leaf} changes nothing but the report"
+    named = leaf == "recipe" or within(leaf, "reference")  # words for the report, which shape no result
+    assert named or stages - {"check", "report"}, f"{leaf} changes nothing but the report"
 
 
 def test_no_stage_declares_a_parameter_that_does_not_exist() -> None:

@@ -83,7 +83,8 @@ def test_the_processor_has_a_name() -> None:
 @pytest.fixture
 def description() -> Description:
     return Description(
-        norm="layer", width=4, strides=[1, 2, 2, 2], classes=["a", "b", "c"], size=16, mean=MEAN, std=STD,
+        norm="layer", width=4, strides=[1, 2, 2, 2], weight_standardization=False,
+            classes=["a", "b", "c"], size=16, mean=MEAN, std=STD,
         model_key="k", seed=0, lr=0.1, epochs=2, epoch=2, device="cpu", precision="fp32", hardware="none",
         source="shapes", data_digest="d",
     )  # fmt: skip

@@ -26,7 +26,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_model(
         build("batch", 4, [1, 2, 2, 2], 3),
         Description(
-            norm="batch", width=4, strides=[1, 2, 2, 2], classes=CLASSES, size=16, mean=(0.5, 0.5, 0.5),
+            norm="batch", width=4, strides=[1, 2, 2, 2], weight_standardization=False,
+            classes=CLASSES, size=16, mean=(0.5, 0.5, 0.5),
             std=(0.25, 0.25, 0.25), model_key="k", seed=0, lr=0.1, epochs=1, epoch=1, device="cpu", precision="fp32",
             hardware="", source="shapes", data_digest="d",
         ),
