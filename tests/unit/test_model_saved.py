@@ -1,5 +1,6 @@
 """Inputs, devices, and a model's way to disk and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +84,9 @@ def test_the_processor_has_a_name() -> None:
 @pytest.fixture
 def description() -> Description:
     return Description(
-        norm="layer", width=4, strides=[1, 2, 2, 2], weight_standardization=False,
-            classes=["a", "b", "c"], size=16, mean=MEAN, std=STD,
-        model_key="k", seed=0, lr=0.1, epochs=2, epoch=2, device="cpu", precision="fp32", hardware="none",
-        source="shapes", data_digest="d",
+        norm="layer", width=4, strides=[1, 2, 2, 2], weight_standardization=False, classes=["a", "b", "c"],
+        size=16, mean=MEAN, std=STD, model_key="k", seed=0, lr=0.1, epochs=2, epoch=2, device="cpu",
+        precision="fp32", hardware="none", source="shapes", data_digest="d",
     )  # fmt: skip
 
 
@@ -106,6 +106,14 @@ def test_a_saved_model_comes_back(model: ResNet18, description: Description, tmp
     assert not loaded.training
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(loaded(x), model.eval()(x))
+
+
+def test_a_saved_model_keeps_its_standardised_convolutions(description: Description, tmp_path: Path) -> None:
+    model = build("layer", 4, [1, 2, 2, 2], 3, weight_standardization=True).eval()
+    paths = tmp_path / "w.safetensors", tmp_path / "m.json"
+    save_model(model, replace(description, weight_standardization=True), *paths)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(load_model(*paths)[0](x), model(x))
 
 
 def test_damage_is_noticed(model: ResNet18, description: Description, tmp_path: Path) -> None:
