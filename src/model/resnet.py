@@ -39,8 +39,9 @@ class StandardizedConv2d(nn.Conv2d):
         """(N, C_in, H, W) -> (N, C, H', W')"""
         # In fp32, also under autocast: bf16 has eight bits for a mean over thousands of weights.
         with torch.autocast(x.device.type, enabled=False):
-            spread, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)  # (C, 1, 1, 1)
-            weight = (self.weight - mean) * torch.rsqrt(spread + 1e-5 / self.weight[0].numel())
+            variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)  # (C, 1, 1, 1)
+            # PyTorch's initial weights have a variance of 1 / (3 inputs): the floor is a small share of that.
+            weight = (self.weight - mean) * torch.rsqrt(variance + 1e-5 / self.weight[0].numel())
         out: torch.Tensor = self._conv_forward(x, weight, self.bias)
         return out
 

@@ -75,8 +75,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path
     artifacts.write_text(artifacts.REPORT, "<html></html>")
     about = Description(
         norm="layer", width=4, strides=[2, 2, 2, 2], weight_standardization=False, classes=["a", "b", "c"],
-        size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3, device="cpu",
-        precision="fp32", hardware="test", source="shapes", data_digest="d" * 64,
+        size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3,
+        device="cpu", precision="fp32", hardware="test", source="shapes", data_digest="d" * 64,
     )  # fmt: skip
     torch.manual_seed(0)
     save_model(build("layer", 4, [2, 2, 2, 2], 3), about)
