@@ -6,7 +6,7 @@ from commands import run_command
 from commands.sync import stale_stages
 from src import artifacts, record
 from src.errors import UserError
-from src.params import committed_params, flatten, read_yaml
+from src.params import committed_params, flatten, load_params, read_yaml
 
 
 def main() -> None:
@@ -19,12 +19,15 @@ def main() -> None:
     model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    params = load_params()
+    recorded, label = params.reference.accuracy, record.reference_label(params.reference)
+    compared = f"compared with  {recorded:.2%}  {label}: {100 * (test['accuracy'] - recorded):+.2f} points\n"
     print(
         f"""
 test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%} to {test["accuracy_high"]:.2%})
-               ResNet-18 with norm {model["norm"]} on {record.SOURCES[data["source"]]}, \
+               ResNet-18 with norm {model["norm"]} on {record.data_name(params, data["source"])}, \
 {test["wrong"]} of {test["images"]} test images wrong
-report         {artifacts.REPORT}  (open it in a browser)
+{compared if recorded > 0 else ""}report         {artifacts.REPORT}  (open it in a browser)
 figures        {artifacts.FIGURES}/
 MLflow run     make ui, then open the address that it prints
 

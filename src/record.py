@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from src import artifacts, git
-from src.params import Params, flatten
+from src.errors import UserError
+from src.params import Params, Reference, flatten, load_params, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
+RECIPES = Path("recipes")
 SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
@@ -46,13 +48,52 @@ def run_name(params: Params) -> str:
     return os.environ.get("DVC_EXP_NAME") or f"{params.norm}-seed{params.seed}"
 
 
-def tags(model_key: str) -> dict[str, str]:
-    """Where a run comes from: revision, commit, library versions."""
+def data_name(params: Params, source: str) -> str:
+    """The data set as a person calls it; with the name of the archive or folder where it is one's own."""
+    own = Path(params.data.url or params.data.path).name
+    return f"{SOURCES[source]} {own}" if source == "folder" else SOURCES[source]
+
+
+def reference_label(reference: Reference) -> str:
+    """How the result to compare with is called; '' where there is none."""
+    if reference.name:
+        return f"recorded by {reference.name}"
+    return "target" if reference.accuracy > 0 else ""
+
+
+def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
+    """(value in the recipe's file, value of this run) by dotted key, where they differ.
+
+    None where `params.recipe` names no file that can be read: then nobody knows.
+    """
+    if params.recipe not in {file.stem for file in RECIPES.glob("*.yaml")}:
+        return None
+    try:
+        recipe = flatten(read_yaml(RECIPES / f"{params.recipe}.yaml"))
+    except UserError:
+        return None
+    ours = flatten(params.model_dump())
+    shaping = [key for key in recipe if key in ours and key != "recipe" and not key.startswith("reference.")]
+    return {key: (recipe[key], ours[key]) for key in shaping if _number(recipe[key]) != ours[key]}
+
+
+def _number(value: Any) -> Any:
+    """`1e-05` as a number: PyYAML reads it as a text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def tags(params: Params, model_key: str) -> dict[str, str]:
+    """Where a run comes from: recipe, result to compare with, revision, commit, library versions."""
     commit = git.output("rev-parse", "HEAD").strip()
     found = {
         "model_key": model_key,
         "baseline": os.environ.get("DVC_EXP_BASELINE_REV") or commit,
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "recipe": params.recipe,
+        "reference": params.reference.name,
         "mlflow.source.name": "dvc.yaml",
         "mlflow.user": getpass.getuser(),
         "mlflow.source.git.commit": commit,
@@ -105,6 +146,9 @@ def points(stage: str) -> list[Point]:
             return history(artifacts.read_csv(metrics / "history.csv"))
         case "evaluate":
             return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
+        case "report":  # params.yaml is a file of its: the result to compare with belongs to no stage before
+            recorded = load_params().reference.accuracy
+            return [Point("test/reference_accuracy", recorded)] if recorded > 0 else []
     return []
 
 
@@ -139,14 +183,22 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
             f"calibration error {test['ece']:.3f}; {test['wrong']:,} of {test['images']:,} images wrong.",
             "",
         ]
+        if reference_label(params.reference):
+            lines += [_comparison(params, test, data), ""]
     lines += [
-        f"ResNet-18, norm **{params.norm}**, width {params.model.width}, on {SOURCES[data['source']]}: "
+        f"ResNet-18, norm **{params.norm}**, width {params.model.width}, on {data_name(params, data['source'])}: "
         f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
         f"{data['classes']} classes, {data['size']}x{data['size']}.",
         "",
         f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, batch {params.train.batch_size}, "
         f"{params.train.epochs} epochs, seed {params.seed}",
+        f"- recipe {params.recipe or 'none'}{_changes(recipe_changes(params))}",
     ]
+    if "evaluate" in stages and "flip_accuracy" in test:
+        lines.append(
+            f"- each test image together with its mirror image: accuracy {test['flip_accuracy']:.2%} "
+            f"({test['flip_accuracy_low']:.2%} to {test['flip_accuracy_high']:.2%})"
+        )
     if "lr_range" in stages:
         rate = artifacts.read_json(artifacts.LR)["lr"]
         lines.append(f"- learning rate {rate:g}" + (" (range test)" if params.lr == "auto" else ""))
@@ -159,6 +211,31 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
     if "report" in stages:
         lines += ["", "The whole story is in the artifact `reports/run.html`."]
     return "\n".join(lines)
+
+
+def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """The result beside the recorded one, and what differed, in Markdown."""
+    reference = params.reference
+    label = reference_label(reference)
+    text = f"**{label[0].upper()}{label[1:]}: "
+    if reference.accuracy > 0:
+        difference = 100 * (test["accuracy"] - reference.accuracy)
+        text += f"{reference.accuracy:.2%}**, here {test['accuracy']:.2%}: {difference:+.2f} points."
+    else:
+        text += "no accuracy**."
+    there = f" There: {reference.note.rstrip('.')}." if reference.note else ""
+    return (
+        f"{text}{there} Here: {data['train']:,} training images of {data_name(params, data['source'])}, "
+        f"{params.train.epochs} epochs."
+    )
+
+
+def _changes(changes: Mapping[str, tuple[Any, Any]] | None) -> str:
+    """What differs from the recipe's file, in words; of a list the key alone."""
+    if not changes:
+        return "" if changes is None else ", as its file has it"
+    named = [key if isinstance(ours, list) else f"{key} {ours} (there {was})" for key, (was, ours) in changes.items()]
+    return f", but for {', '.join(named)}"
 
 
 def _scalars(prefix: str, content: Mapping[str, Any]) -> list[Point]:

@@ -176,7 +176,7 @@ class Mirror:
         with _lock(f"run-{key}"):
             run = find_run(self._client, experiment, key)
             if run is None or (self.again and "train/loss" in run.data.metrics):
-                tags = {"run_key": key, "process": _this_process(), **record.tags(self.model_key)}
+                tags = {"run_key": key, "process": _this_process(), **record.tags(self.params, self.model_key)}
                 run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
         self.run_id = run.info.run_id
         self._client.update_run(self.run_id, status="RUNNING")

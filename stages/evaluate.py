@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from src import artifacts
 from src.data import prepared
+from src.data.prepared import Split
 from src.evaluation import calibration, metrics
 from src.evaluation.logits import predict_logits
 from src.evaluation.summary import model_summary
@@ -30,26 +31,39 @@ def main(params: Params) -> None:
 
 
 def evaluate(params: Params, model: nn.Module, description: Description) -> None:
-    """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate."""
+    """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate.
+
+    With `evaluate.flip`, `flip_accuracy` judges each image together with its mirror image; all else is of the images
+    as they are.
+    """
     data = prepared.load()
     classes, labels = data.classes, data.test.labels
     device = resolve_device(params.device)
-    with compute_turn(device):
-        start = time.perf_counter()
-        logits = predict_logits(
+
+    def logits_of(split: Split, name: str) -> np.ndarray:
+        return predict_logits(
             model,
-            data.test,
+            split,
             description.mean,
             description.std,
             device=device,
             batch_size=params.evaluate.batch_size,
-            progress=partial(tqdm, desc="evaluate", unit="batch", delay=1),
+            progress=partial(tqdm, desc=name, unit="batch", delay=1),
         )
+
+    flipped: dict[str, float] = {}
+    with compute_turn(device):
+        start = time.perf_counter()
+        logits = logits_of(data.test, "evaluate")
         seconds = time.perf_counter() - start
+        if params.evaluate.flip:
+            mirrored = logits_of(Split(data.test.images[:, :, ::-1], labels), "evaluate mirror images")
+            both = metrics.mean_probabilities(logits, mirrored).argmax(axis=1) == labels
+            flipped = _accuracy("flip_accuracy", both)
     probabilities = metrics.softmax(logits)  # (N, C)
     predicted, confidence = logits.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == labels
-    low, high = metrics.wilson_interval(int(right.sum()), len(right))
+    result = _accuracy("accuracy", right)
     binned = calibration.reliability(confidence, right, params.evaluate.bins)
     error = calibration.expected_calibration_error(binned)
     confusion = metrics.confusion_matrix(labels, predicted, len(classes))
@@ -57,15 +71,14 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     artifacts.write_json(
         artifacts.METRICS / "evaluate.json",
         {
-            "accuracy": float(right.mean()),
-            "accuracy_low": low,
-            "accuracy_high": high,
+            **result,
             "top5": metrics.top_k_accuracy(logits, labels, 5),
             "loss": metrics.cross_entropy(logits, labels),
             "ece": error,
             "images": len(right),
             "wrong": int((~right).sum()),
             "images_per_second": len(right) / seconds,
+            **flipped,
         },
     )
     scores = zip(classes, *metrics.class_scores(confusion), strict=True)
@@ -87,7 +100,14 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     save(figures.confusion_matrix(confusion, classes), folder / "confusion_matrix.png")
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
     artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
+    low, high = result["accuracy_low"], result["accuracy_high"]
     print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")
+
+
+def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:
+    """The share of `right` (N,), with its 95 % interval."""
+    low, high = metrics.wilson_interval(int(right.sum()), len(right))
+    return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def _cell(value: float) -> str:

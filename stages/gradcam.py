@@ -22,7 +22,7 @@ from src.tracking import Mirror
 from stages import compute_turn, run_stage
 
 COLUMNS = ("index", "true", "predicted", "confidence")
-MATRIX_ROWS = 10  # images in the layer matrix
+MATRIX_ROWS = 25  # images in the layer matrix, the first of the list
 
 
 def main(params: Params) -> None:
@@ -34,7 +34,11 @@ def main(params: Params) -> None:
 
 
 def explain(params: Params, model: nn.Module, description: Description) -> None:
-    """Write metrics/misclassified.csv and gradcam.json, and figures/gradcam."""
+    """Write metrics/misclassified.csv and gradcam.json, and figures/gradcam.
+
+    The maps of the predicted class at the last of gradcam.layers are `predicted.png`, those at another layer
+    `predicted-LAYER.png`, with the same images in the same places; `layers.png` has them all, a row an image.
+    """
     settings = params.gradcam
     data = prepared.load()
     device = resolve_device(params.device)
@@ -47,17 +51,18 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
     mistakes = [predictions[i] for i in chosen]
 
     images = np.ascontiguousarray(data.test.images[chosen])  # (K, S, S, 3)
-    inputs = to_input(images, description.mean, description.std, device)  # (K, 3, S, S)
+    # Maps are made of the images that a figure has room for.
+    inputs = to_input(images[: figures.LARGEST], description.mean, description.std, device)  # (M, 3, S, S)
     predicted = [data.classes.index(row["predicted"]) for row in mistakes]
     true = [data.classes.index(row["true"]) for row in mistakes]
-    layer = settings.layers[-1]
+    main_layer = settings.layers[-1]
 
-    def cams(name: str, targets: list[int], count: int | None = None) -> np.ndarray:
+    def cams(name: str, targets: list[int]) -> np.ndarray:
         return compute_cams(
             model,
             find_layer(model, name),
-            inputs[:count],
-            targets[:count],
+            inputs,
+            targets[: len(inputs)],
             method=settings.method,
             batch_size=settings.batch_size,
             aug_smooth=settings.aug_smooth,
@@ -66,14 +71,12 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         )
 
     with compute_turn(device):
-        of_predicted = cams(layer, predicted)
+        of_predicted = {name: cams(name, predicted) for name in dict.fromkeys(settings.layers)}  # each (M, S, S)
         start = time.perf_counter()  # not before: the first call loads the library
-        of_true = cams(layer, true)
+        of_true = cams(main_layer, true)  # (M, S, S)
         seconds = time.perf_counter() - start
-        # (R, L, S, S); the last layer's maps are there already
-        of_others = [cams(name, predicted, MATRIX_ROWS) for name in settings.layers[:-1]]
-        by_layer = np.stack([*of_others, of_predicted[:MATRIX_ROWS]], axis=1)
 
+    grids = {name: f"predicted-{file_name(name)}" for name in of_predicted} | {main_layer: "predicted"}
     table = artifacts.METRICS / "misclassified.csv"
     if mistakes:
         artifacts.write_csv(table, mistakes)
@@ -83,29 +86,33 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         artifacts.METRICS / "gradcam.json",
         {
             "method": settings.method,
-            "layer": layer,
+            "layer": main_layer,
+            "grids": grids,
             "wrong": int(wrong.sum()),
             "shown": len(mistakes),
-            "images_per_second": round(len(mistakes) / seconds, 1),
+            "images_per_second": round(len(inputs) / seconds, 1),
         },
     )
     folder = artifacts.FIGURES / "gradcam"
     titles = figures.pair_titles([row["predicted"] for row in mistakes], [row["true"] for row in mistakes])
     pair = "predicted / true"
-    grid = partial(figures.overlay_grid, images, columns=settings.columns, image_weight=settings.image_weight)
+
+    def save_grid(name: str, maps: np.ndarray, layer: str, target: str) -> None:
+        heading = f"{settings.method} at {layer} for the {target} class: {pair}"
+        grid = figures.overlay_grid(images, maps, titles, settings.columns, heading, settings.image_weight)
+        save(grid, folder / f"{name}.png")
+
     save(
         figures.image_grid(images, titles, settings.columns, f"Misclassified test images: {pair}"),
         folder / "misclassified.png",
     )
-    save(
-        grid(of_predicted, titles, heading=f"{settings.method} at {layer} for the predicted class: {pair}"),
-        folder / "predicted.png",
-    )
-    save(grid(of_true, titles, heading=f"{settings.method} at {layer} for the true class: {pair}"), folder / "true.png")
+    for layer, maps in of_predicted.items():
+        save_grid(grids[layer], maps, layer, "predicted")
+    save_grid("true", of_true, main_layer, "true")
     save(
         figures.layer_matrix(
             images[:MATRIX_ROWS],
-            by_layer,
+            np.stack([of_predicted[name][:MATRIX_ROWS] for name in settings.layers], axis=1),  # (R, L, S, S)
             titles[:MATRIX_ROWS],
             settings.layers,
             f"{settings.method} by layer for the predicted class: {pair}",
@@ -114,6 +121,14 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         folder / "layers.png",
     )
     print(f"{settings.method} of {len(mistakes)} of {wrong.sum():,} misclassified test images")
+
+
+def file_name(layer: str) -> str:
+    """The dotted name of a layer without brackets, which a shell would expand. layer1[0].conv1 -> layer1.0.conv1
+
+    Two layers never share a name: where two spellings do, they mean the same layer.
+    """
+    return layer.replace("[", ".").replace("]", "")
 
 
 if __name__ == "__main__":

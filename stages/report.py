@@ -34,12 +34,13 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
         }
     )
     folder = artifacts.FIGURES / "report"
-    save(figures.learning_curves(curves, model["epoch"], test["accuracy"]), folder / "curves.png")
+    label, target = record.reference_label(params.reference), params.reference.accuracy
+    save(figures.learning_curves(curves, model["epoch"], test["accuracy"], target, label), folder / "curves.png")
     save(figures.learning_rate(curves), folder / "learning_rate.png")
 
     values, committed = flatten(params.model_dump()), flatten(committed_params())
     changed = {key: committed.get(key, "") for key in values if committed and committed.get(key) != values[key]}
-    tags = record.tags(model["model_key"])
+    tags = record.tags(params, model["model_key"])
     page = render(
         Run(
             data=data,
@@ -55,7 +56,9 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
             figures=read_figures(artifacts.FIGURES),
             params=values,
             changed=changed,
-            data_name=data_name(params, data["source"]),
+            reference=label,
+            recipe_changes=record.recipe_changes(params),
+            data_name=record.data_name(params, data["source"]),
             name=record.run_name(params),
             command=command({key: values[key] for key in changed}),
             commit=tags.get("mlflow.source.git.commit", ""),
@@ -70,12 +73,6 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
 def read_figures(folder: Path) -> dict[str, bytes]:
     """Every PNG under `folder` by its path without the suffix, e.g. `evaluate/reliability`."""
     return {p.relative_to(folder).with_suffix("").as_posix(): p.read_bytes() for p in sorted(folder.glob("*/*.png"))}
-
-
-def data_name(params: Params, source: str) -> str:
-    """The data set as a person calls it; with the name of the archive or folder where it is one's own."""
-    own = Path(params.data.url or params.data.path).name
-    return f"{record.SOURCES[source]} {own}" if source == "folder" else record.SOURCES[source]
 
 
 def command(changed: dict[str, object]) -> str:

@@ -27,6 +27,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(log_softmax(logits)))
 
 
+def mean_probabilities(*logits: np.ndarray) -> np.ndarray:
+    """Mean over several views of the same images of their class probabilities, each view's logits (N, C).
+
+    The probabilities and not the logits, as is usual for an ensemble: each view has one vote, which it divides among
+    the classes. A mean of logits lets the view with the larger logits decide. The order of the views does not matter.
+    """
+    return np.asarray(np.mean([softmax(view) for view in logits], axis=0))
+
+
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-probability of the true class, in nats; no label smoothing."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())

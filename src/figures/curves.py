@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.figures.style import BLUE, GREEN, MUTED, RED, new_figure
+from src.figures.style import BLUE, GREEN, MUTED, PURPLE, RED, new_figure, plain
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,13 @@ class Curves:
     lr: Sequence[float]
 
 
-def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
-    """Loss and accuracy of training and validation; the epoch whose weights were `kept`; the test accuracy."""
+def learning_curves(
+    curves: Curves, kept: int, test_accuracy: float, target: float = 0.0, target_label: str = ""
+) -> Figure:
+    """Loss and accuracy of training and validation; the epoch whose weights were `kept`; the test accuracy.
+
+    `target` is a test accuracy to compare with, called `target_label`; 0 draws no line.
+    """
     figure = new_figure(11.2, 3.9)
     loss, accuracy = figure.subplots(1, 2)
     for axes, train, val in (
@@ -34,6 +39,9 @@ def learning_curves(curves: Curves, kept: int, test_accuracy: float) -> Figure:
             _line(axes, val, RED, "validation")
         axes.axvline(kept, color=MUTED, linestyle=":", linewidth=1.2, label=f"weights kept: epoch {kept}")
     accuracy.axhline(test_accuracy, color=GREEN, linestyle="--", linewidth=1.2, label=f"test: {test_accuracy:.2%}")
+    if target > 0:
+        label = f"{plain(target_label)}: {target:.2%}"
+        accuracy.axhline(target, color=PURPLE, linestyle="-.", linewidth=1.2, label=label)
     loss.set(title="Loss", ylabel="loss")
     accuracy.set(title="Accuracy", ylabel="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))

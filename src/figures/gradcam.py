@@ -4,6 +4,7 @@ Maps are drawn in turbo (Mikhailov, 2019): it reads like the jet of the Grad-CAM
 without jet's false edges. Images keep their pixels (nearest neighbour); maps are smooth (bilinear).
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ LARGEST = 200  # images in one figure; the list itself is whole in metrics/miscl
 
 # Lengths in inches.
 CELL, GAP, LINE, EDGE, HEAD, BAR, NARROWEST = 1.35, 0.12, 0.16, 0.15, 0.42, 0.75, 4.5
+HEADING_LINE, HEADING_LETTER = 0.2, 0.1  # of the heading: from line to line, and an average letter
 
 Corner = tuple[float, float]  # of a cell, its top left
 
@@ -31,7 +33,10 @@ def image_grid(images: np.ndarray, titles: Sequence[str], columns: int, heading:
 def overlay_grid(
     images: np.ndarray, maps: np.ndarray, titles: Sequence[str], columns: int, heading: str, image_weight: float
 ) -> Figure:
-    """Maps (N, S, S) in [0, 1] laid over images uint8 (N, S, S, 3): `image_weight` is the share of the image."""
+    """Maps (N, S, S) in [0, 1] laid over images uint8 (N, S, S, 3): `image_weight` is the share of the image.
+
+    Of more than LARGEST images, the maps of the first LARGEST do.
+    """
     return _grid(images, maps, titles, columns, heading, image_weight)
 
 
@@ -47,8 +52,10 @@ def layer_matrix(
     if len(images) == 0:
         return _nothing(heading)
     columns = 1 + len(layers)
+    names = ["image", *(_layer_title(name) for name in layers)]
+    lines = 1 + max(name.count("\n") for name in names)
     figure, sheet, corners = _cells(
-        len(images) * columns, columns, heading, head=HEAD + LINE, left=1.35, title=0.0, bar=True
+        len(images) * columns, columns, heading, head=HEAD + lines * LINE, left=1.35, title=0.0, bar=True
     )
     for row, (image, title) in enumerate(zip(images, titles, strict=True)):
         first, *rest = corners[row * columns : (row + 1) * columns]
@@ -56,8 +63,8 @@ def layer_matrix(
         sheet.text(first[0] - 0.08, first[1] + CELL / 2, title, fontsize=8, ha="right", va="center")
         for corner, values in zip(rest, maps[row], strict=True):
             _show(sheet, corner, image, values, image_weight)
-    for corner, name in zip(corners, ["image", *layers], strict=False):
-        _title(sheet, corner, plain(name, 18), fontsize=9, fontweight="bold")
+    for corner, name in zip(corners, names, strict=False):
+        _title(sheet, corner, name, fontsize=8, fontweight="bold")
     return figure
 
 
@@ -108,9 +115,12 @@ def _cells(
     rows = -(-count // columns)
     across, down = CELL + GAP, title + CELL + GAP
     width = max(left + columns * across + BAR, NARROWEST)  # with or without the bar: figures lie beside each other
+    words = textwrap.wrap(heading, int((width - 2 * EDGE) / HEADING_LETTER))
+    head += (len(words) - 1) * HEADING_LINE
     height = head + rows * down + EDGE
     figure, sheet = new_sheet(width, height)
-    sheet.text(EDGE, 0.12, heading, fontsize=10.5, fontweight="bold", va="top")
+    for i, line in enumerate(words):
+        sheet.text(EDGE, 0.12 + i * HEADING_LINE, line, fontsize=10.5, fontweight="bold", va="top")
     corners = [(left + i % columns * across, head + title + i // columns * down) for i in range(count)]
     if bar:
         x, y, length = left + columns * across + 0.05, head + title, min(2 * CELL, rows * CELL)
@@ -134,6 +144,12 @@ def _show(
 def _title(sheet: Axes, corner: Corner, text: str, **look: Any) -> None:
     """A text in the middle above a cell."""
     sheet.text(corner[0] + CELL / 2, corner[1] - 0.03, text, ha="center", va="bottom", **look)
+
+
+def _layer_title(name: str) -> str:
+    """The dotted name of a layer, in two lines where one would be too long for its cell."""
+    front, dot, back = name.rpartition(".")
+    return name if len(name) <= 15 or not dot else f"{plain(front + dot, 18)}\n{plain(back, 18)}"
 
 
 def _nothing(heading: str) -> Figure:

@@ -7,11 +7,11 @@ from torch import nn
 
 from src.errors import UserError
 
-_PART = re.compile(r"(?P<name>\w+)(?P<indices>(\[-?\d+\])*)")
+_PART = re.compile(r"(?P<name>\w+)(?P<indices>(\[-?\d+\])*)", re.ASCII)
 
 
 def find_layer(model: nn.Module, dotted: str) -> nn.Module:
-    """The module that `layer4`, `layer4[-1]`, `layer2[-2]` or `layer1[0].conv1` names; UserError says what exists."""
+    """The module that `layer4`, `layer2[-2]`, `layer1[0].conv1` or `layer1.0.conv1` names, else a UserError."""
     layer = model
     seen = ""
     for part in dotted.split("."):

@@ -29,6 +29,8 @@ class Run:
     figures: Mapping[str, bytes]  # PNG by name, e.g. `evaluate/reliability`
     params: Mapping[str, Any]  # by dotted key
     changed: Mapping[str, Any]  # the keys whose value is not the committed one -> the committed value
+    reference: str  # what the result to compare with is called, '' where there is none; the rest is in `params`
+    recipe_changes: Mapping[str, tuple[Any, Any]] | None  # (recipe's value, ours); None: its file is not known
     data_name: str
     name: str  # of the experiment
     command: str  # that runs it again
@@ -46,13 +48,20 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, duration, number, shown, listed, data_uri, css_width)}
+    environment.filters |= {
+        f.__name__: f for f in (percent, points, duration, number, shown, listed, data_uri, css_width)
+    }
     return environment.get_template("template.html.j2").render(run=run, groups=grouped(run.params))
 
 
 def percent(share: float | str, digits: int = 2) -> str:
     """A fraction as a percentage, a dash for an empty cell. 0.9214 -> 92.14 %"""
     return "–" if share == "" else f"{100 * float(share):.{digits}f} %"
+
+
+def points(difference: float) -> str:
+    """The difference of two fractions in points of a percentage. -0.0115 -> −1.15 points"""
+    return f"{100 * difference:+.2f} points".replace("-", "−")
 
 
 def number(value: float | str, digits: int = 4) -> str:

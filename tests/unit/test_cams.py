@@ -1,5 +1,6 @@
 """Maps against an independent Grad-CAM, against the library's defaults and known by hand; the choice of mistakes."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
@@ -15,7 +16,8 @@ from torch import nn
 
 from src.explain.cams import compute_cams
 from src.explain.choose import ORDERS, choose_mistakes
-from src.model.layers import find_layer
+from src.errors import UserError
+from src.model.layers import check_map, find_layer
 from src.model.resnet import build
 from src.params import CamMethod
 
@@ -57,6 +59,36 @@ def test_grad_cam_is_that_of_the_paper(norm: str, name: str) -> None:
     assert maps.max() == pytest.approx(1, abs=1e-5)
     for i, target in enumerate(TARGETS):
         assert maps[i] == pytest.approx(plain_grad_cam(model, layer, INPUTS[i : i + 1], target), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("conv1", "conv1"), ("layer2[-2]", "layer2.0"), ("layer3[-2]", "layer3.0"), ("layer4[-1]", "layer4.1"),
+        ("layer1[0].conv1", "layer1.0.conv1"), ("layer1.0.conv1", "layer1.0.conv1"),
+        ("layer3[0].shortcut[0]", "layer3.0.shortcut.0"), ("layer2.0.shortcut[-1]", "layer2.0.shortcut.1"),
+        ("layer4[-1].norm2", "layer4.1.norm2"), ("layer1[1].shortcut", "layer1.1.shortcut"),
+    ],
+)  # fmt: skip
+def test_a_dotted_path_with_indices_is_a_layer_that_gives_maps(name: str, module: str) -> None:
+    model = model_with()
+    assert find_layer(model, name) is model.get_submodule(module)
+    check_map(model, name, INPUTS)
+    assert compute_cams(model, find_layer(model, name), INPUTS, TARGETS, method="GradCAM", batch_size=5).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("layer5", "the model has conv1, norm1, layer1"), ("layer4[-3]", "layer4 has indices -2 to 1"),
+        ("layer2.7", "layer2 has 0, 1"), ("layer3[1].shortcut[0]", "is empty"), ("layer1[0][1]", "not a list of layers"),
+        ("linear", "gives no map"), ("", "write it like"), ("layer1[0]conv1", "write it like"),
+        ("layer2..conv1", "write it like"), (" layer1", "write it like"), ("layer1[٠]", "write it like"),
+    ],
+)  # fmt: skip
+def test_what_gives_no_map_is_refused_with_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        check_map(model_with(), name, INPUTS)
 
 
 def maps_by_default(

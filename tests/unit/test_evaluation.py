@@ -15,6 +15,7 @@ from src.evaluation.metrics import (
     class_scores,
     confusion_matrix,
     cross_entropy,
+    mean_probabilities,
     softmax,
     top_k_accuracy,
     wilson_interval,
@@ -56,6 +57,27 @@ def test_cross_entropy_agrees_with_torch(case: tuple[np.ndarray, np.ndarray]) ->
     logits, labels = case
     expected = torch.nn.functional.cross_entropy(torch.tensor(logits, dtype=torch.float64), torch.tensor(labels))
     assert cross_entropy(logits, labels) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_probabilities_and_not_logits_are_averaged_by_hand() -> None:
+    # view 1: 0.9 and 0.1; view 2: 0.3 and 0.7, whatever is added to its logits. Mean: 0.6 and 0.4, the first class.
+    views = np.log([[0.9, 0.1]]), np.log([[0.3, 0.7]]) + 100
+    assert mean_probabilities(*views) == pytest.approx(np.array([[0.6, 0.4]]))
+    # view 1: 0.6, 0.4 and 0; view 2: 0, 0.4 and 0.6. The mean of the logits would be largest at the second class too,
+    # but with probability 1: the votes are 0.3, 0.4 and 0.3.
+    views = np.log([[0.6, 0.4, 1e-9]]), np.log([[1e-9, 0.4, 0.6]])
+    assert mean_probabilities(*views) == pytest.approx(np.array([[0.3, 0.4, 0.3]]), abs=1e-8)
+    # one sure view outvotes an unsure one, but not more than its one vote: 0.01 + 0.98 against 0.99 + 0.02
+    views = np.log([[0.01, 0.99]]), np.log([[0.98, 0.02]])
+    assert mean_probabilities(*views).argmax() == 1
+
+
+@given(labelled_logits())
+def test_the_order_of_views_does_not_matter(case: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, _ = case
+    one, other = mean_probabilities(logits, logits[::-1]), mean_probabilities(logits[::-1], logits)
+    assert one == pytest.approx(other)
+    assert one.sum(axis=1) == pytest.approx(1)
 
 
 def test_top_k_by_hand() -> None:

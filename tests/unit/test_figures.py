@@ -79,6 +79,19 @@ def test_curves(tmp_path: Path, epochs: int, validated: bool) -> None:
     save(curves.learning_rate(data), tmp_path / "learning_rate.png")
 
 
+def test_the_curves_have_a_target_line_where_there_is_a_target(tmp_path: Path) -> None:
+    values = [0.5, 0.7]
+    data = curves.Curves(values, values, values, values, values)
+    figure = curves.learning_curves(data, 2, 0.7, 0.8925, "recorded by $x$.txt")
+    accuracy = figure.axes[1]
+    (line,) = [line for line in accuracy.lines if list(np.asarray(line.get_ydata())) == [0.8925, 0.8925]]
+    assert line.get_label() == r"recorded by \$x\$.txt: 89.25%"
+    assert accuracy.get_ylim()[1] > 0.8925
+    save(figure, tmp_path / "curves.png")
+    without = curves.learning_curves(data, 2, 0.7)
+    assert len(without.axes[1].lines) == len(accuracy.lines) - 1
+
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
 MAPS = np.random.default_rng(1).random((7, 16, 16), dtype=np.float32)
 TITLES = gradcam.pair_titles(["cat"] * 6 + [LONG], ["dog"] * 6 + ["$x$"])
@@ -149,6 +162,36 @@ def test_layer_matrix_has_a_row_an_image_and_a_column_a_layer(tmp_path: Path) ->
     assert len({place(row[0])[0] for row in rows}) == 1
     assert len({place(picture)[3] for picture in rows[2]}) == 1
     save(figure, tmp_path / "layers.png")
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 15, 20, 25, 40])
+@pytest.mark.parametrize("columns", [1, 5, 20])
+def test_grids_of_any_number_of_images_hold_their_words(count: int, columns: int) -> None:
+    pictures, maps = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.float32)
+    titles = gradcam.pair_titles(["automobile"] * count, ["a class with a long name"] * count)
+    heading = "GradCAMElementWise at layer3[0].shortcut[0] for the predicted class: predicted / true"
+    layers = ["layer4", "layer3[0].shortcut[0]", "layer2.0.conv1"]
+    for figure in (
+        gradcam.overlay_grid(pictures, maps, titles, columns, heading, 0.5),
+        gradcam.layer_matrix(pictures, np.stack([maps] * 3, axis=1), titles, layers, heading, 0.5),
+    ):
+        sheet = figure.axes[0]
+        boxes = {text.get_text(): text.get_window_extent() for text in sheet.texts}
+        whole = figure.bbox
+        for words, box in boxes.items():  # nothing is cut off
+            assert box.x0 >= 0, words
+            assert box.x1 <= whole.width, words
+            assert box.y1 <= whole.height, words
+        pixel = whole.width / figure.get_figwidth()
+        across = (gradcam.CELL + gradcam.GAP) * pixel
+        assert all(box.width < across for words, box in boxes.items() if words in titles or words.startswith("layer"))
+        top = whole.height - min(place(picture)[3] for picture in sheet.images) * pixel
+        assert all(box.y0 > top for words, box in boxes.items() if words in heading)  # the heading is above the images
+
+
+def test_the_long_name_of_a_layer_takes_two_lines() -> None:
+    figure = gradcam.layer_matrix(IMAGES[:1], MAPS[:1, None], TITLES[:1], ["layer3[1].shortcut[0]"], "heading", 0.5)
+    assert "layer3[1].\nshortcut[0]" in texts(figure)
 
 
 def test_without_mistakes_the_figures_say_so(tmp_path: Path) -> None:

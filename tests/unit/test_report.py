@@ -7,7 +7,19 @@ from html.parser import HTMLParser
 import pytest
 
 from src.params import flatten, load_params
-from src.report.report import Run, css_width, data_uri, duration, grouped, listed, number, percent, render, shown
+from src.report.report import (
+    Run,
+    css_width,
+    data_uri,
+    duration,
+    grouped,
+    listed,
+    number,
+    percent,
+    points,
+    render,
+    shown,
+)
 from stages.report import command
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xdc\0\0\0\x01"  # 1500 pixels wide
@@ -18,7 +30,7 @@ def a_run() -> Run:
     epoch = {"train_loss": "1.5", "train_accuracy": "0.4", "val_loss": "1.4", "val_accuracy": "0.5", "lr": "0.1"}
     names = ("prepare/class_counts", "prepare/augmented", "lr_range/lr_range", "report/curves", "report/learning_rate")
     more = ("evaluate/confusion_matrix", "evaluate/reliability")
-    cams = ("gradcam/misclassified", "gradcam/predicted", "gradcam/true", "gradcam/layers")
+    cams = ("misclassified", "predicted", "predicted-layer2.-2", "true", "layers")
     return Run(
         data={"source": "shapes", "digest": "d" * 64, "classes": 10, "size": 32, "train": 5400, "val": 600,
               "test": 2000, "unreadable": 0},
@@ -30,14 +42,17 @@ def a_run() -> Run:
                "best_epoch": 2, "seconds": 75.2, "images_per_second": 1234.5, "parameters": 11173962, "lr": 0.012},
         test={"accuracy": 0.9214, "accuracy_low": 0.9088, "accuracy_high": 0.9324, "top5": 0.99, "loss": 0.25,
               "ece": 0.031, "images": 2000, "wrong": 157},
-        gradcam={"method": "GradCAM", "layer": "layer4", "wrong": 157, "shown": 1, "images_per_second": 50.0},
+        gradcam={"method": "GradCAM", "layer": "layer4",
+                 "grids": {"layer2[-2]": "predicted-layer2.-2", "layer4": "predicted"}, "wrong": 157, "shown": 1, "images_per_second": 50.0},
         history=[epoch | {"epoch": str(i), "images_per_second": "1234.5", "seconds": "37.6"} for i in (1, 2)],
         per_class=[{"class": EVIL, "precision": "0.9", "recall": "", "f1": "", "images": "0"}],
         misclassified=[{"index": "7", "true": EVIL, "predicted": "dog", "confidence": "0.987654"}],
         model_summary="Layer <ResNet>",
-        figures=dict.fromkeys((*names, *more, *cams), PNG),
+        figures=dict.fromkeys((*names, *more, *(f"gradcam/{name}" for name in cams)), PNG),
         params=flatten(load_params().model_dump()),
         changed={"norm": "batch"},
+        reference="",
+        recipe_changes={},
         data_name="generated shapes",
         name="brisk-owl",
         command="dvc exp run -S norm=layer",
@@ -116,12 +131,69 @@ def test_a_run_without_validation_or_mistakes() -> None:
     assert "There is no commit to compare them with" in text
 
 
+def test_the_recorded_result_stands_beside_ours() -> None:
+    run = a_run()
+    assert "difference:" not in render(run)
+    seed = {"recipe": "seed-001", "reference.accuracy": 0.95, "reference.note": f"{EVIL} original images"}
+    changes = {"norm": ("batch", "layer"), "augment": ([], run.params["augment"])}
+    html = render(replace(run, reference="recorded by 001.txt", params=dict(run.params) | seed, recipe_changes=changes))
+    page = Page(html)
+    text = " ".join(page.text.split())
+    assert page.open == []
+    for wanted in (
+        "Recorded by 001.txt: 95.00 % · here: 92.14 % (90.88 % to 93.24 %) · difference: −2.86 points",
+        f"There: {EVIL} original images", "Here: 5,400 training images of generated shapes, 2 epochs.",
+        "Not as in recipes/seed-001.yaml: norm layer (there batch), augment.",
+        "seed-001, but for norm layer (there batch), augment",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+    assert text.index("Recorded by") < text.index("Summary Data")  # under the headline
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({}, "standard, as recipes/standard.yaml has it"), (None, "standard, of which there is no file here")],
+)
+def test_a_recipe_is_named_with_what_is_known_of_it(
+    changes: dict[str, tuple[object, object]] | None, words: str
+) -> None:
+    assert words in " ".join(Page(render(replace(a_run(), recipe_changes=changes))).text.split())
+
+
+def test_a_target_without_a_name_and_a_name_without_an_accuracy() -> None:
+    run = a_run()
+    target = replace(run, reference="target", params=dict(run.params) | {"reference.accuracy": 0.93})
+    assert "Target: 93.00 % · here: 92.14 %" in " ".join(Page(render(target)).text.split())
+    text = " ".join(Page(render(replace(run, reference="recorded by x"))).text.split())
+    assert "Recorded by x: no accuracy · here: 92.14 %" in text
+    assert "difference" not in text
+
+
+def test_the_accuracy_with_mirror_images_is_a_line_and_not_the_headline() -> None:
+    run = a_run()
+    assert "mirror image" not in render(run)
+    flipped = {"flip_accuracy": 0.9355, "flip_accuracy_low": 0.92, "flip_accuracy_high": 0.945}
+    page = Page(render(replace(run, test=dict(run.test) | flipped)))
+    text = " ".join(page.text.split())
+    assert "mirror image averaged: 93.55 % (92.00 % to 94.50 %)" in text
+    assert text.count("93.55") == 1
+    assert page.open == []
+
+
+def test_every_layer_has_its_grid() -> None:
+    text = " ".join(Page(render(a_run())).text.split())
+    assert "Evidence for the predicted class at each of layer2[-2], layer4." in text
+    assert text.count("All of them at") == 1  # the last layer's grid is the main one
+    assert "All of them at layer2[-2]" in text
+
+
 def test_formats() -> None:
     assert [percent(0.92141), percent("0.5", 0), percent("")] == ["92.14 %", "50 %", "–"]
     assert [number(1e-5), number("0.012345"), number("")] == ["1e-05", "0.01235", "–"]
     assert [duration(s) for s in (0.04, 59.9, 75.2, 7325)] == ["0.0 s", "59.9 s", "1 min 15 s", "2 h 2 min"]
     assert listed({"valley": 0.01234, "minimum": 1.0}) == "valley 0.0123, minimum 1"
     assert [shown(v) for v in (True, "", ["a", 1, False], 1e-5)] == ["true", "–", "[a, 1, false]", "1e-05"]
+    assert [points(-0.0115), points(0.2)] == ["−1.15 points", "+20.00 points"]
     assert css_width(PNG) == 960  # 10 inches
     assert data_uri(b"abc") == "data:image/png;base64,YWJj"
 

@@ -13,12 +13,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import yaml
 from sqlalchemy import create_engine
 
 from src import artifacts, record, tracking
 from src.model.resnet import build
 from src.model.saved import Description, save_model
-from src.params import Params, parse_params, read_yaml
+from src.params import Params, Reference, parse_params, read_yaml
 from tests.conftest import REPOSITORY
 
 ROWS = [
@@ -119,6 +120,9 @@ def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
     assert "**Test accuracy 50.00%** (95 % interval 20.00% to 80.00%)" in run.data.tags["mlflow.note.content"]
     assert "torch " in run.data.tags["versions"]
     assert run.data.tags["hardware"] == "test"
+    assert run.data.tags["recipe"] == params.recipe
+    assert "reference" not in run.data.tags  # there is no result to compare with
+    assert "test/reference_accuracy" not in run.data.metrics
     for stage in record.STAGES:
         assert f"figures/{stage}/figure.png" in {
             a.path for a in client.list_artifacts(run.info.run_id, f"figures/{stage}")
@@ -126,6 +130,57 @@ def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
     assert "reports/run.html" in {a.path for a in client.list_artifacts(run.info.run_id, "reports")}
     assert len(run.outputs.model_outputs) == 1
     assert (workspace / "mlartifacts").is_dir()
+
+
+def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Params) -> None:
+    content = params.model_dump() | {
+        "recipe": "mine",
+        "norm": "layer",
+        "reference": {"name": "001_x.txt", "accuracy": 0.55, "note": "Original images."},
+    }
+    content["data"] |= {"source": "folder", "path": "own/pets.zip"}
+    data = artifacts.read_json(artifacts.METRICS / "data.json") | {"source": "folder"}
+    artifacts.write_json(artifacts.METRICS / "data.json", data)
+    test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    flipped = {"flip_accuracy": 0.6, "flip_accuracy_low": 0.3, "flip_accuracy_high": 0.9}
+    artifacts.write_json(artifacts.METRICS / "evaluate.json", test | flipped)
+    artifacts.write_text(artifacts.PARAMS, yaml.safe_dump(content))
+    # PyYAML reads 5e-4 as a text; `recipe` and `reference` shape nothing
+    recipe = "recipe: other\nnorm: batch\nreference:\n  accuracy: 0.1\ntrain:\n  weight_decay: 5e-4\n  epochs: 7\n"
+    artifacts.write_text(record.RECIPES / "mine.yaml", recipe)
+    with tracking.Mirror(parse_params(content), "k") as mirror:
+        mirror.upload(*record.STAGES)
+    (run,) = runs()
+    assert (run.data.tags["recipe"], run.data.tags["reference"]) == ("mine", "001_x.txt")
+    assert run.data.metrics["test/reference_accuracy"] == 0.55
+    assert run.data.metrics["test/accuracy"] == 0.5
+    assert run.data.metrics["test/flip_accuracy"] == 0.6
+    text = run.data.tags["mlflow.note.content"]
+    assert (
+        "**Recorded by 001_x.txt: 55.00%**, here 50.00%: -5.00 points. There: Original images. "
+        "Here: 9 training images of image folder pets.zip, 20 epochs."
+    ) in text
+    assert "- recipe mine, but for norm layer (there batch), train.epochs 20 (there 7)\n" in text
+    assert "- each test image together with its mirror image: accuracy 60.00% (30.00% to 90.00%)" in text
+
+
+def test_what_differs_from_a_recipe(workspace: Path, params: Params) -> None:
+    def changes(text: str) -> dict[str, tuple[Any, Any]] | None:
+        artifacts.write_text(record.RECIPES / "mine.yaml", text)
+        return record.recipe_changes(params.model_copy(update={"recipe": "mine"}))
+
+    assert changes("{}\n") == {}
+    assert changes("model:\n  strides: [1, 2, 2, 2]\nnorm: batch\n") == {}
+    assert changes("model:\n  strides: [1, 1, 2, 2]\n") == {"model.strides": ([1, 1, 2, 2], [1, 2, 2, 2])}
+    assert changes("unknown: 1\n") == {}
+    assert changes("norm: [\n") is None  # not YAML
+    for name in ("", "nobody", "../params", "x" * 5000):
+        assert record.recipe_changes(params.model_copy(update={"recipe": name})) is None
+
+
+def test_a_result_to_compare_with_is_named() -> None:
+    named = [record.reference_label(Reference(name=n, accuracy=a, note="")) for n, a in (("", 0), ("", 0.9), ("x", 0))]
+    assert named == ["", "target", "recorded by x"]
 
 
 def test_the_logged_model_takes_raw_images(workspace: Path, params: Params) -> None:
