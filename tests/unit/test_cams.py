@@ -14,9 +14,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 from torch import nn
 
+from src.errors import UserError
 from src.explain.cams import compute_cams
 from src.explain.choose import ORDERS, choose_mistakes
-from src.errors import UserError
 from src.model.layers import check_map, find_layer
 from src.model.resnet import build
 from src.params import CamMethod
@@ -81,7 +81,7 @@ def test_a_dotted_path_with_indices_is_a_layer_that_gives_maps(name: str, module
     ("name", "sentence"),
     [
         ("layer5", "the model has conv1, norm1, layer1"), ("layer4[-3]", "layer4 has indices -2 to 1"),
-        ("layer2.7", "layer2 has 0, 1"), ("layer3[1].shortcut[0]", "is empty"), ("layer1[0][1]", "not a list of layers"),
+        ("layer2.7", "layer2 has 0, 1"), ("layer3[1].shortcut[0]", "is empty"), ("layer1[0][1]", "not a list"),
         ("linear", "gives no map"), ("", "write it like"), ("layer1[0]conv1", "write it like"),
         ("layer2..conv1", "write it like"), (" layer1", "write it like"), ("layer1[٠]", "write it like"),
     ],
