@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from commands import run_command
+from recipes.read import nest as nest  # benchmarks/measure.py takes it from here
+from recipes.read import read_recipe, recipe_files
 from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import committed_params, flatten, hydra_value, nearest, parse_params, read_yaml
-
-FOLDER = Path("recipes")
+from src.params import committed_params, flatten, hydra_value, read_yaml
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print((__doc__ or "").strip() + "\n\nRecipes:")
-        for file in sorted(FOLDER.glob("*.yaml")):
-            print(f"  {file.stem:<16} {_first_line(file)}")
+        for recipe_name, file in recipe_files().items():
+            print(f"  {recipe_name:<16} {_first_line(file)}")
         return
     committed = committed_params()
     if not committed:
@@ -37,7 +37,7 @@ def main() -> None:
             "there is no committed params.yaml here; DVC experiments need a git repository with a commit.\n"
             "  Make one with: git init && git add -A && git commit -m start"
         )
-    recipe = read_recipe(name)
+    recipe = read_recipe(name, committed)
     workspace = read_yaml(PARAMS)
     yours = given_keys(arguments)
     settings, replaced = overrides(workspace, committed, recipe, yours)
@@ -47,17 +47,6 @@ def main() -> None:
     command = ["dvc", "exp", "run", *flags, *arguments]
     print("$ " + shlex.join(command), flush=True)
     sys.exit(subprocess.run([sys.executable, "-m", *command], env=experiment_environment(), check=False).returncode)
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """The flat keys of recipe `name`, each a key of the committed file with an allowed value, else a UserError."""
-    file = FOLDER / f"{name}.yaml"
-    names = sorted(f.stem for f in FOLDER.glob("*.yaml"))
-    if name not in names:
-        raise UserError(f"there is no recipe {name!r}{nearest(name, names)}. Recipes: {', '.join(names)}")
-    recipe = flatten(read_yaml(file))
-    parse_params(nest(flatten(committed_params()) | recipe), file)
-    return recipe
 
 
 def overrides(
@@ -89,18 +78,6 @@ def given_keys(arguments: list[str]) -> set[str]:
     return set(re.findall(r"(?:^|\s)(?:-S\s*|--set-param[\s=])(?:params\.yaml:)?[+~]*([\w.]+)", text))
 
 
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree
-
-
 def experiment_environment() -> dict[str, str]:
     """This environment, with this Python first in PATH and a git identity where the machine has none.
 
@@ -117,7 +94,8 @@ def experiment_environment() -> dict[str, str]:
 
 
 def _first_line(file: Path) -> str:
-    return file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    """What the file says of itself; a broken one is listed too."""
+    return file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")
 
 
 if __name__ == "__main__":

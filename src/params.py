@@ -286,6 +286,15 @@ def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
         raise UserError("\n".join(_explain(e, committed, path) for e in error.errors())) from None
 
 
+def problems(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the schema refuses in `content`: keys, each with the rest of a sentence that begins with it."""
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        return [_problem(e) for e in error.errors()]
+    return []
+
+
 def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     """The content of `path` in the last commit, or {} where there is none."""
     content = yaml.safe_load(git.output("show", f"HEAD:./{path.as_posix()}"))
@@ -328,15 +337,27 @@ def nearest(name: str, names: list[str]) -> str:
 
 def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
     """One sentence for one wrong key: which, what is wrong, what is allowed, how to take it back."""
+    key, problem = _problem(error)
+    match error["type"]:
+        case "extra_forbidden":
+            cure = f"\n  Remove it with: git restore {path}, or -S ~{key}"
+        case "missing":
+            cure = f"\n  Put it back with: git restore {path}"
+        case _:
+            cure = _take_back(key, committed, path)
+    return f"{path}: {key} {problem}{cure}"
+
+
+def _problem(error: ErrorDetails) -> tuple[str, str]:
+    """The dotted key, and what is wrong with it and what is allowed, as the rest of the sentence."""
     context = error.get("ctx", {})
     key = str(context.get("key") or ".".join(str(part) for part in error["loc"]))
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            guess = nearest(key, list(flatten(_allowed_keys())))
-            return f"{path}: {key} is not a parameter{guess}\n  Remove it with: git restore {path}, or -S ~{key}"
+            problem = f"is not a parameter{nearest(key, list(flatten(allowed_keys())))}"
         case "missing":
-            return f"{path}: {key} is missing\n  Put it back with: git restore {path}"
+            problem = "is missing"
         case "conflict":
             problem = str(context["problem"])
         case "literal_error":
@@ -346,7 +367,7 @@ def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
             problem = f"is {value!r}; allowed: auto, cpu, cuda or cuda:N"
         case _:
             problem = f"is {value!r}; {error['msg'].removeprefix('Input ').removeprefix('List ')}"
-    return f"{path}: {key} {problem}{_take_back(key, committed, path)}"
+    return key, problem
 
 
 def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
@@ -355,10 +376,10 @@ def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
     return f"\n  Take it back with: git restore {path}{override}"
 
 
-def _allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:
+def allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:
     """Every allowed key as a nested mapping."""
     return {
-        name: _allowed_keys(field.annotation)
+        name: allowed_keys(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         else None
         for name, field in section.model_fields.items()

@@ -1,11 +1,14 @@
 """The network's size, shape and names."""
 
+import re
+
 import pytest
 import torch
 import torchinfo
 from torch import nn
 
 from src.errors import UserError
+from src.evaluation.summary import model_summary
 from src.model.layers import find_layer
 from src.model.norms import NORMS
 from src.model.resnet import build, check_shape
@@ -17,9 +20,97 @@ def test_parameters_of_the_full_network(norm: str, strides: list[int]) -> None:
     assert sum(p.numel() for p in build(norm, 64, strides, 10).parameters()) == 11_173_962
 
 
-def test_mult_adds_of_the_full_network() -> None:
-    info = torchinfo.summary(build("batch", 64, [1, 2, 2, 2], 10), (1, 3, 32, 32), verbose=0)
-    assert f"{info.total_mult_adds / 1e6:.2f}" == "555.43"
+@pytest.mark.parametrize(("strides", "millions"), [([1, 2, 2, 2], "555.43"), ([1, 1, 2, 2], "1763.39")])
+def test_mult_adds_of_the_full_network(strides: list[int], millions: str) -> None:
+    info = torchinfo.summary(build("batch", 64, strides, 10), (1, 3, 32, 32), verbose=0)
+    assert f"{info.total_mult_adds / 1e6:.2f}" == millions
+
+
+# The layer table of a recorded ResNet-18 (torchinfo): layer, kernel, input, output, parameters, mult-adds.
+LAYERS = """
+Conv2d: 1-1  [3, 3]  [1, 3, 32, 32]  [1, 64, 32, 32]  1,728  1,769,472
+BatchNorm2d: 1-2  --  [1, 64, 32, 32]  [1, 64, 32, 32]  128  128
+Sequential: 1-3  --  [1, 64, 32, 32]  [1, 64, 32, 32]  --  --
+BasicBlock: 2-1  --  [1, 64, 32, 32]  [1, 64, 32, 32]  --  --
+Conv2d: 3-1  [3, 3]  [1, 64, 32, 32]  [1, 64, 32, 32]  36,864  37,748,736
+BatchNorm2d: 3-2  --  [1, 64, 32, 32]  [1, 64, 32, 32]  128  128
+Conv2d: 3-3  [3, 3]  [1, 64, 32, 32]  [1, 64, 32, 32]  36,864  37,748,736
+BatchNorm2d: 3-4  --  [1, 64, 32, 32]  [1, 64, 32, 32]  128  128
+Sequential: 3-5  --  [1, 64, 32, 32]  [1, 64, 32, 32]  --  --
+BasicBlock: 2-2  --  [1, 64, 32, 32]  [1, 64, 32, 32]  --  --
+Conv2d: 3-6  [3, 3]  [1, 64, 32, 32]  [1, 64, 32, 32]  36,864  37,748,736
+BatchNorm2d: 3-7  --  [1, 64, 32, 32]  [1, 64, 32, 32]  128  128
+Conv2d: 3-8  [3, 3]  [1, 64, 32, 32]  [1, 64, 32, 32]  36,864  37,748,736
+BatchNorm2d: 3-9  --  [1, 64, 32, 32]  [1, 64, 32, 32]  128  128
+Sequential: 3-10  --  [1, 64, 32, 32]  [1, 64, 32, 32]  --  --
+Sequential: 1-4  --  [1, 64, 32, 32]  [1, 128, 16, 16]  --  --
+BasicBlock: 2-3  --  [1, 64, 32, 32]  [1, 128, 16, 16]  --  --
+Conv2d: 3-11  [3, 3]  [1, 64, 32, 32]  [1, 128, 16, 16]  73,728  18,874,368
+BatchNorm2d: 3-12  --  [1, 128, 16, 16]  [1, 128, 16, 16]  256  256
+Conv2d: 3-13  [3, 3]  [1, 128, 16, 16]  [1, 128, 16, 16]  147,456  37,748,736
+BatchNorm2d: 3-14  --  [1, 128, 16, 16]  [1, 128, 16, 16]  256  256
+Sequential: 3-15  --  [1, 64, 32, 32]  [1, 128, 16, 16]  8,448  2,097,408
+BasicBlock: 2-4  --  [1, 128, 16, 16]  [1, 128, 16, 16]  --  --
+Conv2d: 3-16  [3, 3]  [1, 128, 16, 16]  [1, 128, 16, 16]  147,456  37,748,736
+BatchNorm2d: 3-17  --  [1, 128, 16, 16]  [1, 128, 16, 16]  256  256
+Conv2d: 3-18  [3, 3]  [1, 128, 16, 16]  [1, 128, 16, 16]  147,456  37,748,736
+BatchNorm2d: 3-19  --  [1, 128, 16, 16]  [1, 128, 16, 16]  256  256
+Sequential: 3-20  --  [1, 128, 16, 16]  [1, 128, 16, 16]  --  --
+Sequential: 1-5  --  [1, 128, 16, 16]  [1, 256, 8, 8]  --  --
+BasicBlock: 2-5  --  [1, 128, 16, 16]  [1, 256, 8, 8]  --  --
+Conv2d: 3-21  [3, 3]  [1, 128, 16, 16]  [1, 256, 8, 8]  294,912  18,874,368
+BatchNorm2d: 3-22  --  [1, 256, 8, 8]  [1, 256, 8, 8]  512  512
+Conv2d: 3-23  [3, 3]  [1, 256, 8, 8]  [1, 256, 8, 8]  589,824  37,748,736
+BatchNorm2d: 3-24  --  [1, 256, 8, 8]  [1, 256, 8, 8]  512  512
+Sequential: 3-25  --  [1, 128, 16, 16]  [1, 256, 8, 8]  33,280  2,097,664
+BasicBlock: 2-6  --  [1, 256, 8, 8]  [1, 256, 8, 8]  --  --
+Conv2d: 3-26  [3, 3]  [1, 256, 8, 8]  [1, 256, 8, 8]  589,824  37,748,736
+BatchNorm2d: 3-27  --  [1, 256, 8, 8]  [1, 256, 8, 8]  512  512
+Conv2d: 3-28  [3, 3]  [1, 256, 8, 8]  [1, 256, 8, 8]  589,824  37,748,736
+BatchNorm2d: 3-29  --  [1, 256, 8, 8]  [1, 256, 8, 8]  512  512
+Sequential: 3-30  --  [1, 256, 8, 8]  [1, 256, 8, 8]  --  --
+Sequential: 1-6  --  [1, 256, 8, 8]  [1, 512, 4, 4]  --  --
+BasicBlock: 2-7  --  [1, 256, 8, 8]  [1, 512, 4, 4]  --  --
+Conv2d: 3-31  [3, 3]  [1, 256, 8, 8]  [1, 512, 4, 4]  1,179,648  18,874,368
+BatchNorm2d: 3-32  --  [1, 512, 4, 4]  [1, 512, 4, 4]  1,024  1,024
+Conv2d: 3-33  [3, 3]  [1, 512, 4, 4]  [1, 512, 4, 4]  2,359,296  37,748,736
+BatchNorm2d: 3-34  --  [1, 512, 4, 4]  [1, 512, 4, 4]  1,024  1,024
+Sequential: 3-35  --  [1, 256, 8, 8]  [1, 512, 4, 4]  132,096  2,098,176
+BasicBlock: 2-8  --  [1, 512, 4, 4]  [1, 512, 4, 4]  --  --
+Conv2d: 3-36  [3, 3]  [1, 512, 4, 4]  [1, 512, 4, 4]  2,359,296  37,748,736
+BatchNorm2d: 3-37  --  [1, 512, 4, 4]  [1, 512, 4, 4]  1,024  1,024
+Conv2d: 3-38  [3, 3]  [1, 512, 4, 4]  [1, 512, 4, 4]  2,359,296  37,748,736
+BatchNorm2d: 3-39  --  [1, 512, 4, 4]  [1, 512, 4, 4]  1,024  1,024
+Sequential: 3-40  --  [1, 512, 4, 4]  [1, 512, 4, 4]  --  --
+Linear: 1-7  --  [1, 512]  [1, 10]  5,130  5,130
+"""
+
+
+def test_the_layer_table_is_the_recorded_one() -> None:
+    table = model_summary(build("batch", 64, [1, 2, 2, 2], 10), 32)
+    rows = [re.sub(r"^(│    )*[├└]─", "", line) for line in table.splitlines() if line.startswith(("├", "│"))]
+    # Our layers have names, which torchinfo writes behind their kinds: "Conv2d (conv1): 1-1".
+    ours = [re.sub(r"  +", "  ", re.sub(r" \(\w+\):", ":", row)).strip() for row in rows]
+    assert ours == LAYERS.strip().splitlines()
+    assert "Total params: 11,173,962" in table
+
+
+def test_a_layer_norm_with_a_scale_per_position_would_have_more_parameters() -> None:
+    """What tells `layer` from LayerNorm over [C, H, W] by its count alone."""
+    model = build("layer", 64, [1, 2, 2, 2], 10)
+    shapes: dict[str, torch.Size] = {}
+
+    def note(name: str, out: torch.Tensor) -> None:
+        shapes[name] = out.shape[1:]
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_hook(lambda _m, _i, out, name=name: note(name, out))
+    model(torch.zeros(1, 3, 32, 32))
+    assert len(shapes) == 20
+    for name, shape in shapes.items():
+        model.set_submodule(name, nn.LayerNorm(shape))
+    assert sum(p.numel() for p in model.parameters()) == 12_393_162
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -26,9 +26,22 @@ def test_statistics_over_the_named_axes(name: str, x: torch.Tensor) -> None:
     torch.testing.assert_close(NORMS[name](8)(x), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_layer_is_layer_norm_over_c_h_w_without_its_scale_per_position(x: torch.Tensor) -> None:
-    reference = nn.LayerNorm([8, 5, 6], elementwise_affine=False)
-    torch.testing.assert_close(NORMS["layer"](8)(x), reference(x), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("spread", [1.0, 1e-3])  # the second lets the norm's epsilon count
+def test_layer_is_layer_norm_over_c_h_w_with_its_scale_per_channel(spread: float, x: torch.Tensor) -> None:
+    x = x * spread
+    norm, reference = NORMS["layer"](8), nn.LayerNorm([8, 5, 6])
+    scale, shift = torch.linspace(-1, 2, 8), torch.linspace(3, -3, 8)
+    with torch.no_grad():
+        norm.weight.copy_(scale)
+        norm.bias.copy_(shift)
+        reference.weight.copy_(scale[:, None, None].expand(8, 5, 6))
+        reference.bias.copy_(shift[:, None, None].expand(8, 5, 6))
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    weights = torch.arange(float(x.numel())).view_as(x)  # a loss that every position has a part in
+    torch.testing.assert_close(norm(ours), reference(theirs), atol=1e-5, rtol=1e-5)
+    (norm(ours) * weights).sum().backward()
+    (reference(theirs) * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-2, rtol=1e-3)
 
 
 def test_group_has_statistics_per_group(x: torch.Tensor) -> None:

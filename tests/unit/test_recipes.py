@@ -1,16 +1,24 @@
-"""Recipes: relative to the committed file, so that nothing leaks in."""
+"""Recipes: relative to the committed file, so that nothing leaks in; what is wrong is told with its line."""
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recipes.__main__ import given_keys, nest, overrides, read_recipe
+from recipes.__main__ import given_keys, overrides
+from recipes.read import nest, parse_recipe, read_recipe, recipe_files
 from src.errors import UserError
-from src.params import flatten, hydra_value
-from tests.conftest import REPOSITORY
+from src.params import flatten, hydra_value, parse_params, read_yaml
+from tests.conftest import REPOSITORY, copy_repository
 
+PARAMS = read_yaml(REPOSITORY / "params.yaml")
 COMMITTED = {"norm": "batch", "train": {"epochs": 20, "lr": 0.1}}
 
 
@@ -77,19 +85,180 @@ def test_nest_undoes_flatten(tree: dict[str, dict[str, int]]) -> None:
 @pytest.mark.parametrize("name", sorted(f.stem for f in (REPOSITORY / "recipes").glob("*.yaml")))
 def test_every_recipe_is_valid_and_says_what_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    read_recipe(name)
+    assert read_recipe(name, PARAMS)["recipe"] == name
     assert (REPOSITORY / "recipes" / f"{name}.yaml").read_text().startswith("# ")
 
 
-def test_an_unknown_recipe_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(f.stem for f in (REPOSITORY / "recipes").glob("*.yaml")))
+def test_dvc_reads_every_value_of_a_recipe_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
     monkeypatch.chdir(REPOSITORY)
-    with pytest.raises(UserError, match=r"did you mean quick\?"):
-        read_recipe("quik")
+    file = tmp_path / "params.yaml"
+    shutil.copy(REPOSITORY / "params.yaml", file)
+    recipe = read_recipe(name, PARAMS)
+    settings, _ = overrides(PARAMS, PARAMS, recipe, set())
+    apply_overrides(file, settings)
+    assert parse_params(yaml.safe_load(file.read_text())) == parse_params(nest(flatten(PARAMS) | recipe))
 
 
-def test_a_recipe_with_a_wrong_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_states_what_its_minute_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("recipes.__main__.FOLDER", tmp_path)
-    (tmp_path / "bad.yaml").write_text("# Bad\ntrain:\n  epoch: 3\n")
-    with pytest.raises(UserError, match=r"bad\.yaml: train\.epoch is not a parameter \(did you mean train\.epochs"):
-        read_recipe("bad")
+    quick = read_recipe("quick", PARAMS)
+    images = (
+        quick["data.shapes.train"] * quick["train.epochs"] + quick["lr_range.iterations"] * quick["train.batch_size"]
+    )
+    assert (quick["device"], quick["data.source"], quick["model.width"]) == ("cpu", "shapes", 16)
+    assert images < 40_000
+
+
+def test_an_unknown_recipe_lists_the_known_ones_with_the_nearest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(
+        UserError, match=r"no recipe 'seed003' \(did you mean seed-003\?\)\. Recipes: seed-003, seed-00"
+    ) as error:
+        read_recipe("seed003", PARAMS)
+    assert set(str(error.value).partition("Recipes: ")[2].split(", ")) == set(recipe_files())
+    with pytest.raises(UserError, match=r"did you mean quick\?\)\. Recipes: quick, "):
+        read_recipe("quik", PARAMS)
+
+
+def test_a_recipe_of_your_own_is_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/mine.yaml").write_text("norm: layer\ntrain.epochs: 3\ntrain:\n  schedule: cosine\n")
+    monkeypatch.chdir(tmp_path)
+    expected = {"recipe": "mine", "norm": "layer", "train.epochs": 3, "train.schedule": "cosine"}
+    assert read_recipe("mine", PARAMS) == expected
+    with pytest.raises(UserError, match=r"Recipes: mine$"):
+        read_recipe("min", PARAMS)
+
+
+def mine(content: str | bytes) -> dict[str, Any]:
+    """A person's recipe of that content, read."""
+    return parse_recipe(content if isinstance(content, bytes) else content.encode(), Path("recipes/mine.yaml"), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        ("# Mine\n\ntrain:\n  epoch: 3\n", 4, "train.epoch is not a parameter (did you mean train.epochs?)"),
+        ("norm: batch\nnrom: layer\n", 2, "nrom is not a parameter (did you mean norm?)"),
+        ("modle:\n  width: 8\n", 1, "modle is not a parameter (did you mean model?)"),
+        ("norm: layer\ntrain:\n  epochs: 0\n", 3, "train.epochs is 0; should be greater than or equal to 1"),
+        ("train:\n  schedule: linear\n", 2, "train.schedule is 'linear' (did you mean cosine?); allowed: onecycle"),
+        ("norm:\n  kind: layer\n", 1, "norm is {'kind': 'layer'}; allowed: batch"),
+        ("norm:\n", 1, "norm is None"),
+        ("train: 5\n", 1, "train is a group: its keys stand below it, indented, as train.epochs does"),
+        ("seed: 1\ntrain:\n", 2, "train is a group"),
+        ("lr:\n- 0.1\n", 1, "lr is [0.1]; allowed: auto, or a number above 0"),
+        ("model:\n  strides:\n  - 1\n  - 2\n  - two\n  - 2\n", 5, "model.strides.2 is 'two'"),
+        ("augment:\n- name: Pad\n- Pad\n", 3, "augment.1 is 'Pad'"),
+        ("seed: 2\nlr_range:\n  start: 100\n", 3, "lr_range.end must be above lr_range.start (100)"),
+        ("train:\n  schedule: plateau\ndata:\n  val_share: 0\n", 2, "train.schedule needs validation images"),
+        ("optimizer:\n  sgd:\n    nesterov: true\n    momentum: 0\n", 3, "nesterov needs optimizer.sgd.momentum"),
+        ("recipe: yours\n", 1, "recipe is 'yours', but the file's name makes it 'mine'"),
+        ("recipe: 7\n", 1, "recipe is 7; should be a valid string"),
+        ("norm: layer\nseed: 1\nnorm: batch\n", 3, "norm stands in line 1 already"),
+        ("train:\n  epochs: 1\nseed: 1\ntrain:\n  ema: 0.9\n", 4, "train stands in line 1 already"),
+        ("train:\n  epochs: 1\ntrain.epochs: 2\n", 3, "train.epochs stands in line 2 already"),
+        ("norm: layer\ntrain: [\n", 3, "is not valid YAML"),
+        ("norm: layer\n\ttrain: 1\n", 2, "is not valid YAML"),
+        ("norm: a: b\n", 1, "is not valid YAML"),
+        ("norm: layer\n---\nseed: 1\n", 2, "is not valid YAML"),
+        ("seed: 1\nlr: *unknown\n", 2, "is not valid YAML: found undefined alias"),
+        ("seed: 1\nlr: 2026-13-01\n", 2, "lr has a value that cannot be read: month must be in 1..12"),
+        ("seed: 1\nlr: !!python/object/apply:os.system ['true']\n", 2, "lr has a value that cannot be read"),
+        ("data: &all\n  shapes: *all\n", 2, "data.shapes"),
+        ("? [norm]\n: 1\n", 1, "has a key that is no word"),
+        ("\n- norm\n", 2, "is no `key: value`"),
+        ("layer\n", 1, "is no `key: value`"),
+        ("# only words\n", 1, "is empty"),
+        ("", 1, "is empty"),
+        ("# né\nnorm: \x07\n", 2, "holds the control character"),
+        (b"seed: 1\n# n\xe9\n", 2, "is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_is_told_with_file_line_and_key(content: str | bytes, line: int, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        mine(content)
+    assert f"recipes/mine.yaml:{line}: " in str(error.value)
+    assert said in str(error.value)
+    assert "git restore" not in str(error.value)
+
+
+def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
+    with pytest.raises(UserError) as error:
+        mine("train:\n  epoch: 1\n  ema: 2\nnorm: x\n")
+    assert re.findall(r"mine\.yaml:(\d+)", str(error.value)) == ["2", "3", "4"]
+
+
+def test_a_wrong_committed_file_is_not_the_recipes_fault() -> None:
+    wrong = nest(flatten(PARAMS) | {"train.epochs": 0})
+    with pytest.raises(UserError, match=r"^params\.yaml: train\.epochs is 0.*\n.*commit it"):
+        parse_recipe(b"norm: layer\n", Path("recipes/mine.yaml"), wrong)
+    assert parse_recipe(b"train.epochs: 1\n", Path("recipes/mine.yaml"), wrong)["train.epochs"] == 1
+
+
+LEAVES = sorted(flatten(PARAMS))
+words = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+yaml_values = st.recursive(
+    st.none() | scalars | st.floats() | st.dates() | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    place=st.integers(0, 3),
+    group=st.sampled_from(["", "train.", "data.shapes.", "norm."]),
+    word=words,
+    value=yaml_values,
+)
+def test_any_unknown_key_is_named_with_its_line(place: int, group: str, word: str, value: object) -> None:
+    key = f"{group}{word}"
+    assume(not any(leaf == key or leaf.startswith(f"{key}.") for leaf in LEAVES))
+    with pytest.raises(UserError) as error:
+        mine("\n" * place + yaml.safe_dump({key: value}))
+    assert f"recipes/mine.yaml:{place + 1}: {key} is not a parameter" in str(error.value)
+
+
+def refusal(content: str | bytes) -> str | None:
+    """What is said against a recipe; None where nothing is."""
+    try:
+        mine(content)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+@given(key=st.sampled_from(LEAVES), place=st.integers(0, 3), value=yaml_values)
+def test_any_value_is_taken_or_named_with_its_line(key: str, place: int, value: object) -> None:
+    content = "\n" * place + yaml.safe_dump({key: value})
+    said = refusal(content)
+    if said is None:
+        parse_params(nest(flatten(PARAMS) | mine(content)))
+        return
+    told = re.match(r"recipes/mine\.yaml:(\d+): ([\w.]+) ", said)
+    assert told is not None, said
+    assert place < int(told[1]) <= content.count("\n") + 1
+    assert told[2] == key or told[2].startswith(f"{key}.") or key in said
+
+
+@given(st.binary(max_size=40) | st.text("ab:-[]{}&*!#'\"|>%@?,\n\t ", max_size=30))
+def test_any_file_is_read_or_told_with_its_line(content: str | bytes) -> None:
+    said = refusal(content)
+    assert said is None or re.match(r"recipes/mine\.yaml:\d+: ", said)
+
+
+def test_the_door_prints_a_sentence_and_lists_broken_recipes_too(tmp_path: Path) -> None:
+    root = copy_repository(tmp_path / "copy")
+    (root / "recipes/mine.yaml").write_bytes(b"# n\xe9\ntrain:\n  epoch: 1\n")
+    listed, run = (
+        subprocess.run(
+            [sys.executable, "-m", "recipes", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+        for arguments in ([], ["mine"])
+    )
+    assert re.search(r"^  mine +n", listed.stdout, re.MULTILINE)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("error: recipes/mine.yaml:1: is not UTF-8 text")

@@ -1,0 +1,147 @@
+"""Read recipes: partial `params.yaml` files, held against its schema. What is wrong is told with file, line and key."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from src.artifacts import PARAMS
+from src.errors import UserError
+from src.params import allowed_keys, flatten, nearest, problems
+
+FOLDER = Path("recipes")
+
+
+class Entry(NamedTuple):
+    """What a recipe says for one key, and where."""
+
+    value: Any
+    line: int  # of the key, from 1
+    items: list[int]  # the lines of the items where the value is a list
+
+
+def recipe_files() -> dict[str, Path]:
+    """The recipes by name: every YAML file of the folder is one."""
+    return {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+
+
+def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:
+    """The flat keys of recipe `name` with their values, `recipe` among them; UserError says what is wrong with it.
+
+    `committed` is what the recipe changes: with it, too, its values must go together.
+    """
+    files = recipe_files()
+    if name not in files:
+        names = difflib.get_close_matches(name, files, n=max(len(files), 1), cutoff=0)  # all, the nearest first
+        raise UserError(f"there is no recipe {name!r}{nearest(name, names)}. Recipes: {', '.join(names)}")
+    return parse_recipe(files[name].read_bytes(), files[name], committed)
+
+
+def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[str, Any]:
+    """`read_recipe` for the content of `file` (its name is the recipe's, and for the messages)."""
+    keys = allowed_keys()
+    leaves = flatten(keys)
+    entries = _entries(content, file, groups=_groups(keys))
+    said: list[tuple[int, str]] = []
+    for key, entry in entries.items():
+        if key in _groups(keys):
+            example = next(leaf for leaf in leaves if leaf.startswith(f"{key}."))
+            said.append((entry.line, f"{key} is a group: its keys stand below it, indented, as {example} does"))
+        elif key not in leaves:
+            said.append((entry.line, f"{key} is not a parameter{nearest(key, [*leaves, *_groups(keys)])}"))
+        elif key == "recipe" and isinstance(entry.value, str) and entry.value != file.stem:
+            said.append((entry.line, f"recipe is {entry.value!r}, but the file's name makes it {file.stem!r}"))
+    values = {key: entry.value for key, entry in entries.items() if key in leaves}
+    ours = []
+    for key, problem in problems(nest(flatten(committed) | values)):
+        line = _line(key, problem, entries)
+        if line is None:  # no line of the recipe has a part in it
+            ours.append(f"{PARAMS}: {key} {problem}")
+        else:
+            said.append((line, f"{key} {problem}"))
+    if said:
+        told = "\n".join(f"{file}:{line}: {what}" for line, what in sorted(said))
+        raise UserError(f"{told}\n  Mend the recipe there; {PARAMS} has every parameter and says what it takes.")
+    if ours:
+        raise UserError("\n".join(ours) + f"\n  Mend {PARAMS} and commit it: recipes change the committed file.")
+    return {"recipe": file.stem} | values
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
+    """The dotted keys of a YAML mapping; UserError for anything that is none. Groups are entered, nothing else is."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise _broken(file, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _broken(file, line, f"holds the control character {error.character!r}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _broken(file, mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem}") from None
+    if root is None:
+        raise UserError(f"{file}:1: is empty; write what the recipe changes, as in {PARAMS}, or {{}} for nothing")
+    entries: dict[str, Entry] = {}
+    first: dict[str, int] = {}  # the line of every key so far, groups among them
+
+    def enter(mapping: yaml.Node, prefix: str) -> None:
+        if not isinstance(mapping, yaml.MappingNode):
+            raise _broken(file, mapping.start_mark.line + 1, "is no `key: value`")
+        for name, node in mapping.value:
+            line = name.start_mark.line + 1
+            if not isinstance(name, yaml.ScalarNode):
+                raise _broken(file, line, "has a key that is no word")
+            key = f"{prefix}{name.value}"
+            if key in first:
+                raise _broken(file, line, f"{key} stands in line {first[key]} already; keep one of the two")
+            first[key] = line
+            if key in groups and isinstance(node, yaml.MappingNode):
+                enter(node, f"{key}.")
+                continue
+            try:
+                value = loader.construct_object(node, deep=True)
+            except Exception as error:  # whatever int() or date() raises, the person must hear where it was
+                reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+                raise _broken(file, line, f"{key} has a value that cannot be read: {reason}") from None
+            items = node.value if isinstance(node, yaml.SequenceNode) else []
+            entries[key] = Entry(value, line, [item.start_mark.line + 1 for item in items])
+
+    enter(root, "")
+    return entries
+
+
+def _line(key: str, problem: str, entries: dict[str, Entry]) -> int | None:
+    """The line to which a problem with `key` points: the item's, the key's, or that of a key which `problem` names."""
+    for known, entry in entries.items():
+        if key == known or key.startswith(f"{known}."):
+            item = key.removeprefix(known).strip(".").partition(".")[0]
+            return entry.items[int(item)] if item.isdecimal() and int(item) < len(entry.items) else entry.line
+    named = re.findall(r"\w[\w.]*\w", problem)
+    return next((entry.line for known, entry in entries.items() if known in named), None)
+
+
+def _groups(keys: dict[str, Any], prefix: str = "") -> set[str]:
+    """The dotted names of the nested mappings. {'a': {'b': {'c': None}}} -> {'a', 'a.b'}"""
+    inner = {f"{prefix}{key}": value for key, value in keys.items() if isinstance(value, dict)}
+    return set(inner).union(*(_groups(value, f"{key}.") for key, value in inner.items()))
+
+
+def _broken(file: Path, line: int, problem: str) -> UserError:
+    return UserError(f"{file}:{line}: {problem}\n  Mend the recipe there; {PARAMS} shows how one is written.")
