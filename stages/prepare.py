@@ -34,6 +34,7 @@ def main(params: Params) -> None:
             "digest": ready.digest,
             "classes": len(ready.classes),
             "size": ready.size,
+            "share": params.data.share,
             **sizes,
             "unreadable": len(read.unreadable),
         },
@@ -42,6 +43,7 @@ def main(params: Params) -> None:
         f"{sum(sizes.values()):,} images of {len(ready.classes)} classes, {ready.size} x {ready.size}: "
         + ", ".join(f"{count:,} {name}" for name, count in sizes.items())
         + f"; {len(read.unreadable)} unreadable"
+        + (f"; a share of {params.data.share:g} of all (data.share)" if params.data.share < 1 else "")
     )
     tell_left_out(read)
 

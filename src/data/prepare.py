@@ -12,7 +12,7 @@ from src.data.raw import RawData
 from src.data.sources.cifar10 import ARCHIVE
 from src.data.sources.folder import NAME
 from src.data.sources.shapes import SPEC
-from src.data.split import stratified
+from src.data.split import drawn, stratified
 from src.errors import UserError
 from src.params import Data
 
@@ -45,9 +45,17 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
     val = _rows(train, np.empty(0, np.int64))
     if data.val_share > 0:
         train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes)
+    masks = read.masks
+    if data.share < 1:
+        # After the splits, and not before: a training image of one share is then a test image of no other.
+        seeds = (data.split_seed + number for number in (2, 3, 4))
+        parts = (drawn(split.labels, data.share, seed) for split, seed in zip((train, val, test), seeds, strict=True))
+        of_train, of_val, of_test = parts
+        train, val, test = _rows(train, of_train), _rows(val, of_val), _rows(test, of_test)
+        masks = None if masks is None else masks[of_test]
     mean, std = channel_statistics(train.images)
-    digest = digest_of([train, val, test], read.masks, read.classes)
-    return Prepared(train, val, test, read.classes, mean, std, data.source, digest, read.masks), read
+    digest = digest_of([train, val, test], masks, read.classes)
+    return Prepared(train, val, test, read.classes, mean, std, data.source, digest, masks), read
 
 
 def channel_statistics(

@@ -1,4 +1,4 @@
-"""Stratified, seeded splits."""
+"""Stratified, seeded splits and samples."""
 
 from collections.abc import Sequence
 
@@ -27,3 +27,16 @@ def stratified(
         cut.append(rng.permutation(members)[:count])
     taken = np.sort(np.concatenate(cut))
     return np.setdiff1d(np.arange(len(labels)), taken), taken
+
+
+def drawn(labels: npt.NDArray[np.int64], share: float, seed: int) -> Indices:
+    """Indices, sorted, of a sample: of every class that is there, round(share * images), at least one.
+
+    Samples with the same seed are nested: a smaller share is a part of a larger one.
+    """
+    rng = np.random.default_rng(seed)
+    parts = [np.empty(0, np.int64)]
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        parts.append(rng.permutation(members)[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(parts))

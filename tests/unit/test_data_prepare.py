@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src import artifacts
 from src.data import cifar_batches, image_folder
 from src.data.image_folder import layout
 from src.data.images import decode
 from src.data.prepare import channel_statistics, prepare
-from src.data.prepared import digest_of
-from src.data.split import stratified
+from src.data.prepared import Prepared, digest_of
+from src.data.sources.shapes import SPEC
+from src.data.split import drawn, stratified
 from src.errors import UserError
 from tests.unit.data_helpers import parameters, tree, write_tar, write_zip
 
@@ -52,6 +54,74 @@ def test_split_depends_on_its_seed_and_names_small_classes() -> None:
     assert not np.array_equal(first, second)
     with pytest.raises(UserError, match="class b has 1 images"):
         stratified(np.array([0, 0, 1]), 0.5, 0, ["a", "b"])
+
+
+LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(labels, np.int64))
+
+
+@given(LABELS, st.floats(0.001, 1), st.floats(0.001, 1), st.integers(0, 2**32 + 3))
+def test_a_sample_is_stratified_and_part_of_a_larger_one(
+    labels: np.ndarray, one: float, other: float, seed: int
+) -> None:
+    small, large = (drawn(labels, share, seed) for share in sorted((one, other)))
+    assert set(small.tolist()) <= set(large.tolist())
+    assert small.tolist() == sorted(set(small.tolist()))
+    for label in set(labels.tolist()):
+        of_class = int((labels == label).sum())
+        assert int((labels[small] == label).sum()) == max(1, round(min(one, other) * of_class))
+    np.testing.assert_array_equal(drawn(labels, 1.0, seed), np.arange(len(labels)))
+
+
+def test_a_sample_depends_on_its_seed() -> None:
+    labels = np.repeat(np.arange(2), 50)
+    first, second = (drawn(labels, 0.2, seed) for seed in (0, 1))
+    assert len(first) == len(second) == 20
+    assert not np.array_equal(first, second)
+
+
+def pixels(ready: Prepared, name: str) -> set[bytes]:
+    """The images of a split; those of these tests are all different."""
+    return {image.tobytes() for image in getattr(ready, name).images}
+
+
+def test_a_share_of_a_folder(tmp_path: Path) -> None:
+    """20 images a class: a quarter of them to test, a fifth of the 15 left to validate; then a share of each split."""
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(20)]
+    write_tar(tmp_path / "images.tar", tree(*names))
+
+    def share(value: float) -> Prepared:
+        return prepare(tmp_path, parameters(source="folder", test_share=0.25, val_share=0.2, share=value))[0]
+
+    quarter, half, whole = share(0.25), share(0.5), share(1.0)
+    for ready, sizes in ((quarter, (3, 1, 1)), (half, (6, 2, 2)), (whole, (12, 3, 5))):  # a class; round(2.5) is 2
+        for name, size in zip(("train", "val", "test"), sizes, strict=True):
+            assert np.bincount(getattr(ready, name).labels).tolist() == [size, size]
+    for name in ("train", "val", "test"):
+        assert pixels(quarter, name) < pixels(half, name) < pixels(whole, name)
+    assert not pixels(half, "train") & (pixels(whole, "test") | pixels(whole, "val"))
+    assert len({ready.digest for ready in (quarter, half, whole)}) == 3
+    assert (half.mean, half.std) == channel_statistics(half.train.images) != (whole.mean, whole.std)
+    assert share(0.5).digest == half.digest
+
+
+def test_a_share_keeps_every_class(tmp_path: Path) -> None:
+    write_tar(tmp_path / "images.tar", tree(*NAMES))
+    ready, _ = prepare(tmp_path, parameters(source="folder", share=1e-6))
+    for split in (ready.train, ready.val, ready.test):
+        assert split.labels.tolist() == [0, 1, 2]
+    assert len(prepare(tmp_path, parameters(source="folder", share=0.5, val_share=0.0))[0].val) == 0
+
+
+def test_true_masks_follow_a_share(tmp_path: Path) -> None:
+    spec = {"seed": 3, "train": 60, "test": 40}
+    artifacts.write_json(tmp_path / SPEC, spec)
+    whole, half = (prepare(tmp_path, parameters(source="shapes", shapes=spec, share=s))[0] for s in (1.0, 0.5))
+    assert whole.test_masks is not None
+    assert half.test_masks is not None
+    assert len(half.test) == len(half.test_masks) < len(whole.test)
+    mask_of = {i.tobytes(): mask for i, mask in zip(whole.test.images, whole.test_masks, strict=True)}
+    for image, mask in zip(half.test.images, half.test_masks, strict=True):
+        np.testing.assert_array_equal(mask_of[image.tobytes()], mask)
 
 
 def test_layouts() -> None:

@@ -31,6 +31,7 @@ def test_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "digest": ready.digest,
         "classes": 10,
         "size": 16,
+        "share": 1.0,
         "train": 30,
         "val": 10,
         "test": 20,
@@ -40,6 +41,13 @@ def test_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     for name in ("augmented", "class_counts"):
         with Image.open(f"figures/prepare/{name}.png") as image:
             assert min(image.size) > 200
+
+
+def test_a_share_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, tmp_path, source="shapes", shapes={"seed": 0, "train": 80, "test": 20}, share=0.5)
+    said = artifacts.read_json(Path("metrics/data.json"))
+    assert [said[key] for key in ("share", "train", "val", "test")] == [0.5, 30, 10, 10]
+    assert "10 test; 0 unreadable; a share of 0.5 of all (data.share)" in capsys.readouterr().out
 
 
 def test_smallest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
