@@ -104,7 +104,7 @@ def _grid(
     )
     for i, corner in enumerate(corners):
         _show(sheet, corner, images[i], None if maps is None else maps[i], image_weight)
-        _title(sheet, corner, titles[i], fontsize=8)
+        _title(sheet, corner, titles[i], fontsize=9)
     return figure
 
 

@@ -1,0 +1,129 @@
+"""The stages that look at test images: what they write, and how often they ask the model."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from src import artifacts
+from src.data.prepared import Prepared, Split, save
+from src.explain.cams import compute_cams
+from src.model.resnet import build
+from src.model.saved import Description
+from src.params import Params, parse_params, read_yaml
+from stages import evaluate, gradcam
+from tests.conftest import REPOSITORY
+
+CLASSES = ["cat", "dog", "frog"]
+LAYERS = ["layer2[-2]", "layer3[0].shortcut[0]", "layer2[-2]", "layer4[-1]"]  # one of them twice
+COUNT = 12  # test images
+DESCRIPTION = Description(
+    norm="batch", width=4, strides=[1, 2, 2, 2], weight_standardization=False, classes=CLASSES, size=16,
+    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), model_key="k", seed=0, lr=0.1, epochs=1, epoch=1, device="cpu",
+    precision="fp32", hardware="", source="shapes", data_digest="d",
+)  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """A small model with random weights, in a workspace with a prepared data set of noise."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    rng = np.random.default_rng(0)
+    splits = [
+        Split(rng.integers(0, 256, (count, 16, 16, 3), np.uint8), np.arange(count, dtype=np.int64) % len(CLASSES))
+        for count in (6, 3, COUNT)
+    ]
+    half = (0.5, 0.5, 0.5)
+    save(Prepared(*splits, CLASSES, half, half, "shapes", "d" * 64, None), artifacts.PREPARED)
+    torch.manual_seed(0)
+    return build("batch", 4, [1, 2, 2, 2], len(CLASSES)).eval()
+
+
+def params(**changes: object) -> Params:
+    """The committed parameters on the CPU with changes of the groups `evaluate` and `gradcam`."""
+    content = read_yaml(artifacts.PARAMS) | {"device": "cpu"}
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        content[group] = content[group] | {name: value}
+    return parse_params(content)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_the_model_sees_each_image_once_and_its_mirror_image_once(model: nn.Module, flip: bool) -> None:
+    seen: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0].clone()))
+    evaluate.evaluate(params(evaluate__flip=flip, evaluate__batch_size=5), model, DESCRIPTION)
+    result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    images = torch.stack(seen[:-1] if len(seen) % COUNT else seen)  # the layer table runs the model once more
+    assert len(images) == (2 * COUNT if flip else COUNT)
+    assert ("flip_accuracy" in result) == flip
+    if flip:
+        ours, mirrored = images[:COUNT], images[COUNT:]
+        assert torch.equal(mirrored, ours.flip(3))  # horizontal: the last axis of (N, C, H, W)
+        with torch.inference_mode():
+            votes = model(ours).softmax(1) + model(mirrored).softmax(1)
+        share = (votes.argmax(1) == torch.arange(COUNT) % len(CLASSES)).float().mean()
+        assert result["flip_accuracy"] == pytest.approx(float(share))
+        assert result["flip_accuracy_low"] < result["flip_accuracy"] < result["flip_accuracy_high"]
+
+
+def test_what_is_not_of_mirror_images_does_not_change_with_them(model: nn.Module) -> None:
+    results, files = [], []
+    for flip in (True, False):
+        evaluate.evaluate(params(evaluate__flip=flip), model, DESCRIPTION)
+        result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+        results.append({k: v for k, v in result.items() if not k.startswith("flip_") and k != "images_per_second"})
+        files.append((artifacts.METRICS / "predictions.csv").read_bytes())
+    assert results[0] == results[1]
+    assert files[0] == files[1]
+
+
+def test_every_layer_has_a_grid_and_its_maps_are_made_once(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    calls: list[nn.Module] = []
+
+    def counted(*arguments: object, **settings: object) -> np.ndarray:
+        calls.append(arguments[1])  # type: ignore[arg-type]
+        return compute_cams(*arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gradcam, "compute_cams", counted)
+    gradcam.explain(params(gradcam__layers=LAYERS, gradcam__count=5), model, DESCRIPTION)
+    paths = ["layer2.0", "layer3.0.shortcut.0", "layer4.1", "layer4.1"]  # the last: for the true class
+    assert calls == [model.get_submodule(path) for path in paths]
+    written = {path.name for path in (artifacts.FIGURES / "gradcam").iterdir()}
+    grids = {"predicted-layer2.-2.png", "predicted-layer3.0.shortcut.0.png", "predicted.png"}
+    assert written == grids | {"misclassified.png", "true.png", "layers.png"}
+    named = artifacts.read_json(artifacts.METRICS / "gradcam.json")["grids"]
+    assert named == {
+        "layer2[-2]": "predicted-layer2.-2",
+        "layer3[0].shortcut[0]": "predicted-layer3.0.shortcut.0",
+        "layer4[-1]": "predicted",
+    }
+    sizes = set()
+    for name in grids:
+        with Image.open(artifacts.FIGURES / "gradcam" / name) as image:
+            sizes.add(image.width)
+    assert len(sizes) == 1  # the same grid
+
+
+def test_more_mistakes_than_a_figure_has_room_for(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.figures.gradcam.LARGEST", 2)
+    monkeypatch.setattr(gradcam, "MATRIX_ROWS", 2)
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    gradcam.explain(params(gradcam__count=5, gradcam__layers=["layer4"]), model, DESCRIPTION)
+    assert len(artifacts.read_csv(artifacts.METRICS / "misclassified.csv")) == 5
+    assert artifacts.read_json(artifacts.METRICS / "gradcam.json")["shown"] == 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [("layer4", "layer4"), ("layer2[-2]", "layer2.-2"), ("layer1[0].conv1", "layer1.0.conv1")],
+)
+def test_file_names(layer: str, name: str) -> None:
+    assert gradcam.file_name(layer) == name
