@@ -42,15 +42,15 @@ def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:
 def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[str, Any]:
     """`read_recipe` for the content of `file` (its name is the recipe's, and for the messages)."""
     keys = allowed_keys()
-    leaves = flatten(keys)
-    entries = _entries(content, file, groups=_groups(keys))
+    leaves, groups = flatten(keys), _groups(keys)
+    entries = _entries(content, file, groups)
     said: list[tuple[int, str]] = []
     for key, entry in entries.items():
-        if key in _groups(keys):
+        if key in groups:
             example = next(leaf for leaf in leaves if leaf.startswith(f"{key}."))
             said.append((entry.line, f"{key} is a group: its keys stand below it, indented, as {example} does"))
         elif key not in leaves:
-            said.append((entry.line, f"{key} is not a parameter{nearest(key, [*leaves, *_groups(keys)])}"))
+            said.append((entry.line, f"{key} is not a parameter{nearest(key, [*leaves, *sorted(groups)])}"))
         elif key == "recipe" and isinstance(entry.value, str) and entry.value != file.stem:
             said.append((entry.line, f"recipe is {entry.value!r}, but the file's name makes it {file.stem!r}"))
     values = {key: entry.value for key, entry in entries.items() if key in leaves}
@@ -82,7 +82,8 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
-    """The dotted keys of a YAML mapping; UserError for anything that is none. Groups are entered, nothing else is."""
+    """The dotted keys of a YAML mapping; UserError where `content` is none. Only `groups` are entered: a mapping under any
+    other key is that key's value."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
