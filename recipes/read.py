@@ -82,8 +82,7 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
-    """The dotted keys of a YAML mapping; UserError where `content` is none. Only `groups` are entered: a mapping under any
-    other key is that key's value."""
+    """The dotted keys of a YAML mapping; UserError where `content` is none. A mapping that is no group is a value."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
