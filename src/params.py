@@ -351,7 +351,8 @@ def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
 def _problem(error: ErrorDetails) -> tuple[str, str]:
     """The dotted key, and what is wrong with it and what is allowed, as the rest of the sentence."""
     context = error.get("ctx", {})
-    key = str(context.get("key") or ".".join(str(part) for part in error["loc"]))
+    place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong key in a mapping
+    key = str(context.get("key") or ".".join(place))
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":
