@@ -1,0 +1,206 @@
+"""The results of the recipes: each runs end to end as a DVC experiment, and its MLflow run goes into docs/results.md.
+
+    python -m benchmarks.recipes --data own/cifar10-jpeg.tar.xz --data-name "CIFAR-10 (JPEG q75 copy)" --seeds 3
+
+is the full length, meant for a GPU. `--share 0.2 --epochs 4` cuts all recipes to the same part of the images and to
+the same epochs, for a CPU. It writes benchmarks/results/recipes-DEVICE.json after each run, and at the end the curves
+and the document. What the store or that file has, from the same code, is not run again; --minutes starts no further run
+after so many, for machines that are lent for short, and the same command goes on.
+
+The experiments run in a copy of these files that is a git repository of its own: a `.git` is not needed here, the
+workspace stays as it is, and may be changed meanwhile. Their MLflow runs go to the store of this checkout.
+"""
+
+import argparse
+import math
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import recipe_results
+from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.logged import COMMIT, Logged, find
+from benchmarks.measure import RESULTS, commit
+from benchmarks.recipe_results import Results, label
+from benchmarks.workspace import copy_repository
+from commands import run_command
+from recipes.read import nest, read_recipe
+from src import artifacts
+from src.errors import UserError
+from src.model.device import resolve_device
+from src.params import Params, committed_params, flatten, hydra_value, parse_params, read_yaml
+from src.tracking import open_store, tracking_uri
+
+SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
+
+SMOKE: dict[str, Any] = {
+    "lr": 0.01, "data.source": "shapes", "data.shapes.train": 64, "data.shapes.test": 32, "model.width": 4,
+    "train.epochs": 1, "train.batch_size": 16, "lr_range.iterations": 10, "gradcam.count": 4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run: a recipe, with the settings that this benchmark gives to it."""
+
+    name: str  # of VARIANTS
+    settings: dict[str, Any]  # dotted keys
+    params: Params  # all of it, resolved
+
+
+def plan(names: list[str], common: dict[str, Any], seeds: int, cut: bool) -> list[Planned]:
+    """The runs of the variants `names`; `common` settings are for all of them, and `seeds` for `standard`.
+
+    `cut` says that epochs are fewer than the recipe's: the sweep of a recipe that states its rate shapes nothing, and
+    is cut as well. UserError for a recipe that is missing or a value that is not allowed.
+    """
+    base = read_yaml(artifacts.PARAMS)
+    runs = []
+    for name in names:
+        recipe, own = recipe_results.VARIANTS[name]
+        keys = flatten(base) | read_recipe(recipe, base) | own
+        if cut and keys["lr"] != "auto":
+            own = own | {"lr_range.iterations": SHORT_SWEEP}
+        for more in [{"seed": seed} for seed in range(seeds)] if name == "standard" else [{}]:
+            settings = own | more | common
+            runs.append(Planned(name, settings, parse_params(nest(keys | settings))))
+    return runs
+
+
+def run_all(runs: list[Planned], results: Results, measure: Callable[[Planned], Logged], minutes: float) -> list[str]:
+    """Add to `results` what it lacks of `runs`, and write it after each; what failed, each with its reason.
+
+    After `minutes` no further run is started, and a line says which are left.
+    """
+    started = time.perf_counter()
+    failed: list[str] = []
+    left: list[str] = []
+    for planned in runs:
+        title = f"{label(planned.name)}, seed {planned.params.seed}"
+        if time.perf_counter() - started > 60 * minutes:
+            left.append(title)
+            continue
+        print(f"{title} ...", flush=True)
+        try:
+            results.add(measure(planned))
+        except UserError as error:  # the others go on
+            print(f"error: {error}", flush=True)
+            failed.append(f"{title}: {error}")
+    if left:
+        print(f"not measured yet: {'; '.join(left)}; the same command goes on")
+    return failed
+
+
+def measure(planned: Planned, results: Results, device_type: str, revision: str) -> Logged:
+    """The run of `planned` from the store, else from the file, else made here, in a repository, for `revision`."""
+    client, store = open_store()
+    found = find(client, store, planned.name, planned.params, device_type)
+    if found := found or results.known(planned.name, planned.params, device_type):
+        print(f"  kept: run {found.run_id}")
+        return found
+    flags = [part for key, value in planned.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
+    command = [sys.executable, "-m", "recipes", planned.params.recipe, *flags]
+    environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
+    environment["MLFLOW_TRACKING_URI"] = tracking_uri()
+    if subprocess.run(command, env=environment, check=False).returncode != 0:
+        raise UserError("the recipe failed, its message is above")
+    found = find(client, store, planned.name, planned.params, device_type)
+    if found is None:
+        raise UserError(f"the recipe ran, but {tracking_uri()} has no whole run of it: see the warnings above")
+    client.set_tag(found.run_id, COMMIT, revision)  # DVC ran in a copy, and the copy's commit says nothing
+    return replace(found, commit=revision)
+
+
+def common_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What all runs have in common, as dotted keys."""
+    settings: dict[str, Any] = {"device": arguments.device}
+    if arguments.smoke:
+        return settings | SMOKE
+    if arguments.data:
+        path = Path(arguments.data).resolve()
+        digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
+        settings |= {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
+    if arguments.share < 1:
+        settings["data.share"] = arguments.share
+    if arguments.epochs:
+        settings["train.epochs"] = arguments.epochs
+    return settings
+
+
+def command_line(arguments: argparse.Namespace) -> str:
+    """The command that makes the whole table, without what only says how much of it to make now."""
+    parts = ["python", "-m", "benchmarks.recipes"]
+    if arguments.smoke:
+        parts += ["--smoke"]
+    if arguments.data:
+        parts += ["--data", arguments.data]
+    parts += ["--data-name", arguments.data_name]
+    if arguments.share < 1:
+        parts += ["--share", f"{arguments.share:g}"]
+    if arguments.epochs:
+        parts += ["--epochs", str(arguments.epochs)]
+    if arguments.seeds > 1:
+        parts += ["--seeds", str(arguments.seeds)]
+    return shlex.join(parts)
+
+
+def main() -> None:
+    """Run what is missing, and fill the document."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.recipes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = list(recipe_results.VARIANTS)
+    parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images, else CIFAR-10 itself")
+    parser.add_argument("--data-name", default="CIFAR-10", metavar="NAME", help="of the data, for the table")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 for `standard`")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the images, stratified by class")
+    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="for every recipe, instead of its own")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no further run after so many")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept of it")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of the result file, instead of benchmarks/results")
+    arguments = parser.parse_args()
+    if arguments.seeds < 1 or arguments.epochs < 0:
+        raise UserError("--seeds and --epochs are counts: 1 or more")
+    committed = committed_params()
+    if committed and flatten(committed) != flatten(read_yaml(artifacts.PARAMS)):
+        raise UserError("params.yaml is not the committed one, and recipes rest on it. Run: git restore params.yaml")
+
+    kind = resolve_device(arguments.device).type
+    folder = arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)
+    about = {"data": arguments.data_name, "share": arguments.share, "epochs": arguments.epochs or None}
+    if arguments.smoke:
+        about = {"data": "generated shapes, a smoke run", "share": 1.0, "epochs": SMOKE["train.epochs"]}
+    results = Results((folder / f"recipes-{kind}.json").resolve(), about, command_line(arguments))
+    revision = commit() or "unknown"
+    settings = common_settings(arguments)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = copy_repository(Path(temporary) / "normlens")
+        if arguments.smoke:  # a store that goes with the copy
+            os.environ["DVC_ROOT"] = str(copy)
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ.setdefault("DVC_ROOT", str(Path.cwd()))
+        with chdir(copy):  # from here on the code and the recipes are those of the copy, whatever changes here
+            runs = plan(arguments.only or names, settings, arguments.seeds, bool(arguments.epochs))
+            failed = run_all(runs, results, lambda run: measure(run, results, kind, revision), arguments.minutes)
+    print(recipe_results.section(results.content()))
+    recipe_results.draw(folder)
+    if folder == RESULTS:
+        recipe_results.write_document()
+    if failed:
+        raise UserError("failed, and tried again by the same command:\n  " + "\n  ".join(failed))
+
+
+if __name__ == "__main__":
+    run_command(main)
