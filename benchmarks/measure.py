@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.__main__ import nest
+from recipes.read import nest
 from src import git
 from src.artifacts import PARAMS
 from src.data.prepared import Prepared, Split

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from commands import run_command
-from recipes.read import nest as nest  # benchmarks/measure.py takes it from here
 from recipes.read import read_recipe, recipe_files
 from src.artifacts import PARAMS
 from src.errors import UserError

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("pipeline")  # one process: the first run i
 
 QUEUED = {"norm": ["batch", "layer"], "seed": [1]}  # the grid of the queue's test
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "lr", "model.strides", "train.workers")}
+QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
 
 
 @pytest.fixture(scope="module")

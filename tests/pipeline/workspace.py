@@ -20,6 +20,7 @@ from tests.conftest import copy_repository
 
 # A run of seconds. The keys of the recipe `quick` are all among them, so that it can be made as small.
 TINY: dict[str, Any] = {
+    "recipe": "quick",
     "device": "cpu",
     "precision": "fp32",
     "lr": 0.01,  # a sweep over so few images may well find that the loss never falls
@@ -31,6 +32,7 @@ TINY: dict[str, Any] = {
     "lr_range.iterations": 12,
     "train.epochs": 2,
     "train.batch_size": 32,
+    "train.ema": 0.0,
     "train.workers": 0,
     "gradcam.count": 4,
 }
