@@ -1,1 +1,5 @@
-"""Measurements, run by hand: `make bench` and `python -m benchmarks.gpu`; docs/performance.md shows their tables."""
+"""Measurements, run by hand.
+
+`make bench` and `python -m benchmarks.gpu` measure speed, for docs/performance.md; `python -m benchmarks.recipes` what
+the recipes reach, for docs/results.md.
+"""

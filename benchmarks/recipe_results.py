@@ -204,8 +204,9 @@ def curves(runs: list[Logged]) -> Figure:
             low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
             axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(title="Validation accuracy by epoch", xlabel="epoch", ylabel="accuracy")
+    axes.set_xlim(left=0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside right center")
     return figure
 
@@ -241,7 +242,7 @@ def _file_section(folder: Path, name: str, none: str) -> str:
 
 def _cut(result: Result) -> str:
     """What runs that are not whole are, in bold."""
-    images = f"{result['share']:.0%} of the images, stratified by class," if result["share"] < 1 else "all images"
+    images = f"{100 * result['share']:g}% of the images, stratified by class," if result["share"] < 1 else "all images"
     epochs = "its own epochs" if result["epochs"] is None else _count(result["epochs"], "epoch")
     return (
         f"**Cut short: {images} and {epochs}, the same for every recipe.** This shows that each recipe runs from end "

@@ -139,7 +139,7 @@ def command_line(arguments: argparse.Namespace) -> str:
     """The command that makes the whole table, without what only says how much of it to make now."""
     parts = ["python", "-m", "benchmarks.recipes"]
     if arguments.smoke:
-        parts += ["--smoke"]
+        return shlex.join([*parts, "--smoke"])
     if arguments.data:
         parts += ["--data", arguments.data]
     parts += ["--data-name", arguments.data_name]

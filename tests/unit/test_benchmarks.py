@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run, session
+from benchmarks import cpu, document, gpu, peers, results, run, session, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -324,28 +324,8 @@ def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path) -> None:
     assert in_process("peer_side", "kuangliu", tmp_path, 32, "cpu", 16) > 0
 
 
-def test_stages_are_timed_by_their_lines(tmp_path: Path) -> None:
-    folder = tmp_path / "recipes"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "__main__.py").write_text(
-        "import sys\n"
-        "print('$ dvc')\n"
-        "print(\"Running stage 'check':\")\n"
-        "print('> x')\n"
-        "print(\"Running stage 'train':\")\n"
-        "sys.exit('error: no' if '-S' in sys.argv else 0)\n",
-        encoding="utf-8",
-    )
-    stages = gpu.run_stages(tmp_path, [])
-    assert list(stages) == ["DVC before them", "check", "train"]
-    assert all(seconds >= 0 for seconds in stages.values())
-    with pytest.raises(UserError, match="error: no"):
-        gpu.run_stages(tmp_path, ["seed=1"])
-
-
-def test_the_copy_for_the_recipe_is_a_repository_of_its_own(tmp_path: Path) -> None:
-    copy = gpu.copy_repository(tmp_path / "copy")
+def test_the_copy_for_experiments_is_a_repository_of_its_own(tmp_path: Path) -> None:
+    copy = workspace.copy_repository(tmp_path / "copy")
     for name in (".git/HEAD", ".dvc/config", "dvc.yaml", "recipes/standard.yaml", "src/params.py", "own/README.md"):
         assert (copy / name).exists(), name
     assert not list(copy.rglob("__pycache__"))

@@ -1,0 +1,392 @@
+"""The recipes' results: tables, goals, going on where a run stopped, and runs found in an MLflow store."""
+
+import subprocess
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Metric, Param, RunTag
+
+from benchmarks import logged, recipe_results, recipes
+from benchmarks.logged import Logged, find, params_digest
+from benchmarks.measure import RESULTS, params_with
+from benchmarks.recipe_results import (
+    DOCUMENT,
+    SEEDS,
+    VARIANTS,
+    Results,
+    curves,
+    fill,
+    goals,
+    read,
+    section,
+    t_interval,
+)
+from benchmarks.recipes import Planned, command_line, common_settings, plan, run_all
+from src import artifacts, record, tracking
+from src.errors import UserError
+from src.params import Params
+from src.training.key import model_key
+from tests.conftest import REPOSITORY
+
+ABOUT = {"data": "some images", "share": 1.0, "epochs": None}
+CUT = {"data": "some images", "share": 0.2, "epochs": 4}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+
+def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:
+    """A run with an interval of 0.01 either way; a model key that fits its parameters where `params` are given."""
+    params: Params = changes.pop("params", params_with({}))
+    run = Logged(
+        name=name, seed=0, norm="batch", epochs=20, batch_size=512, lr=0.5, swept=True, accuracy=accuracy,
+        low=accuracy - 0.01, high=accuracy + 0.01, flip=None, reference=None, seconds=60.0, images_per_second=12_345.6,
+        val_accuracy=[0.5, 0.7], hardware="a machine", device="cpu", precision="fp32", versions="python 3",
+        date="2026-01-02", commit="abc", run_id="1", images={"train": 45_000, "val": 5_000, "test": 10_000},
+        data_digest="d", params_digest=params_digest(params), model_key=model_key(params, 0.5, "d", "cpu", "fp32"),
+    )  # fmt: skip
+    return replace(run, **changes)
+
+
+def result(*runs: Logged, about: dict[str, Any] = ABOUT) -> recipe_results.Result:
+    return about | {"command": "python x", "runs": [vars(run) for run in runs]}
+
+
+def test_the_t_interval_by_hand() -> None:
+    # Mean 2, deviation 1, and t of 2 degrees of freedom at 0.975 is 4.302653: 2 -+ 4.302653 / sqrt(3).
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
+    assert t_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+def test_a_line_of_the_table_and_what_it_rests_on() -> None:
+    run = a_run("seed-003", 0.9, norm="layer", lr=0.001, swept=False, flip=[0.91, 0.9, 0.92], reference=0.9003)
+    lines = section(result(run)).splitlines()
+    assert lines[2] == (
+        "| `seed-003` | `layer` | 20 | 512 | 0.001 | 90.00% (89.00% to 91.00%) | 91.00% | 90.03% | 60 s | 12,346 "
+        "| a machine, fp32 |"
+    )
+    assert lines[4].startswith("Not measured yet: `standard`, `standard-layer`, `standard -S norm=layer`, `seed-000`")
+    assert "seed-003" not in lines[4]
+    assert lines[6].startswith(
+        "some images: 45,000 training, 5,000 validation and 10,000 test images; `python x`; python 3; 2026-01-02, "
+        "commit abc. 1.0 minutes of training in all."
+    )
+
+
+def test_seeds_of_a_variant_share_a_line() -> None:
+    runs = [a_run("standard", accuracy, seed=seed) for seed, accuracy in enumerate((0.94, 0.95, 0.96))]
+    line = section(result(*runs)).splitlines()[2]
+    # The deviation is 0.01: 4.302653 * 0.01 / sqrt(3) is 0.024841.
+    assert "| 95.00% (92.52% to 97.48%, by t over 3 seeds; they range from 94.00% to 96.00%) |" in line
+    assert "| 0.5 (range test) |" in line
+
+
+def test_what_is_cut_is_called_so_and_reaches_no_goal() -> None:
+    runs = [a_run("standard", 0.99), *(a_run(name, 0.5) for name in SEEDS)]
+    text = section(result(*runs, about=CUT))
+    assert text.startswith("**Cut short: 20% of the images, stratified by class, and 4 epochs, the same for every")
+    assert "Cut short" not in section(result(*runs))
+    assert goals(result(*runs, about=CUT)).count("not measured") == 2
+    assert goals(None).count("not measured") == 2
+
+
+def standard_goal(*runs: Logged) -> str:
+    return goals(result(*runs)).splitlines()[2]
+
+
+def test_standard_is_to_be_clear_of_every_seed_recipe() -> None:
+    seeds = [a_run(name, 0.90) for name in SEEDS]
+    assert "| not measured | `standard` is missing |" in standard_goal(*seeds)
+    # Intervals of 0.01 either way: from 0.92 on they touch, above they do not.
+    assert "| reached | from 91.10% on; the best of them is `seed-000` with 90.00%" in standard_goal(
+        a_run("standard", 0.921), *seeds
+    )
+    assert "**falls short**" in standard_goal(a_run("standard", 0.919), *seeds)
+    missing = standard_goal(a_run("standard", 0.95), *seeds[1:])
+    assert "| not measured | missing: `seed-000` |" in missing
+    # One that is not beaten decides, and so does one seed of ours.
+    lost = standard_goal(a_run("standard", 0.95), a_run("seed-002", 0.94))
+    assert "| **falls short** | from 94.00% on, not clear of `seed-002` 94.00% (up to 95.00%) |" in lost
+    assert "**falls short**" in standard_goal(a_run("standard", 0.95), a_run("standard", 0.91, seed=1), *seeds)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "epochs", "verdict"),
+    [(0.91, 20, "reached"), (0.91, 21, "**falls short**"), (0.90, 20, "**falls short**")],
+)
+def test_standard_layer_is_to_beat_seed_003_in_half_its_epochs(accuracy: float, epochs: int, verdict: str) -> None:
+    runs = (a_run("standard-layer", accuracy, epochs=epochs), a_run("seed-003", 0.9, epochs=40))
+    line = goals(result(*runs)).splitlines()[3]
+    assert f"| {verdict} | {accuracy:.2%} " in line
+    assert "against 90.00% (89.00% to 91.00%) after 40 epochs" in line
+    assert "| not measured | missing: `seed-003` |" in goals(result(runs[0]))
+
+
+def test_runs_of_different_data_do_not_compare() -> None:
+    with pytest.raises(UserError, match="different data"):
+        goals(result(a_run("standard"), a_run("seed-000", data_digest="other")))
+
+
+def test_a_file_goes_on_and_is_replaced_by_another_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "r.json"
+    before = Results(file, ABOUT, "python x")
+    before.add(a_run("seed-000"))
+    before.add(a_run("standard", seed=1))
+    before.add(a_run("standard"))
+    before.add(a_run("seed-000", 0.8))
+    again = Results(file, ABOUT, "python y")
+    assert [(run.name, run.seed, run.accuracy) for run in again.runs] == [
+        ("standard", 0, 0.9),
+        ("standard", 1, 0.9),
+        ("seed-000", 0, 0.8),
+    ]
+    assert again.runs == before.runs
+    assert Results(file, CUT, "python x").runs == []
+    assert "they are replaced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"data": "", "share": 1, "epochs": 1, "command": "", "runs": [{}]}']
+)
+def test_a_file_that_is_none_is_an_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"r\.json is not a result file of benchmarks\.recipes"):
+        read(tmp_path / "r.json")
+
+
+def test_what_the_same_code_gave_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = params_with({"seed": 5})
+    results = Results(tmp_path / "r.json", ABOUT, "python x")
+    results.add(a_run("standard", seed=5, params=params))
+    assert results.known("standard", params, "cpu") == results.runs[0]
+    assert results.known("standard", params_with({"seed": 5, "device": "cpu", "data.path": "other"}), "cpu")
+    assert results.known("seed-000", params, "cpu") is None
+    assert results.known("standard", params, "cuda") is None
+    assert results.known("standard", params_with({"seed": 6}), "cpu") is None
+    monkeypatch.setattr("src.training.key.sha256_sources", lambda paths: "other code")
+    assert results.known("standard", params, "cpu") is None
+
+
+def planned(name: str, seed: int = 0) -> Planned:
+    return Planned(name, {"seed": seed}, params_with({"seed": seed}))
+
+
+def test_runs_go_on_after_a_failure_and_are_written_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = Results(tmp_path / "r.json", ABOUT, "python x")
+    written: list[list[str]] = []
+
+    def measure(run: Planned) -> Logged:
+        written.append([r["name"] for r in read(results.file)["runs"]] if results.file.exists() else [])
+        if run.name == "seed-000":
+            raise UserError("no memory")
+        return a_run(run.name)
+
+    runs = [planned("standard"), planned("seed-000"), planned("seed-001")]
+    assert run_all(runs, results, measure, minutes=1e6) == ["seed-000, seed 0: no memory"]
+    assert written == [[], ["standard"], ["standard"]]
+    assert [run.name for run in results.runs] == ["standard", "seed-001"]
+    assert run_all(runs, results, measure, minutes=-1) == []
+    assert len(written) == 3
+    assert "not measured yet: standard, seed 0; seed-000, seed 0; seed-001, seed 0;" in capsys.readouterr().out
+
+
+def test_the_plan_cuts_all_alike() -> None:
+    common = {"device": "cpu", "data.share": 0.2, "train.epochs": 4}
+    runs = plan(["standard", "standard:norm=layer", "seed-002", "seed-003"], common, seeds=2, cut=True)
+    assert [(run.name, run.params.seed) for run in runs] == [
+        ("standard", 0),
+        ("standard", 1),
+        ("standard:norm=layer", 0),
+        ("seed-002", 1),
+        ("seed-003", 1),
+    ]
+    assert {(run.params.train.epochs, run.params.data.share) for run in runs} == {(4, 0.2)}
+    assert [run.params.norm for run in runs] == ["batch", "batch", "layer", "batch", "layer"]
+    assert [run.params.recipe for run in runs] == ["standard"] * 3 + ["seed-002", "seed-003"]
+    for run in runs:
+        short = run.params.lr != "auto"
+        assert (run.settings.get("lr_range.iterations") == 10) is short
+        assert (run.params.lr_range.iterations == 10) is short
+    (whole,) = plan(["seed-002"], {}, seeds=1, cut=False)
+    assert (whole.params.train.epochs, whole.params.lr_range.iterations, whole.settings) == (20, 200, {})
+
+
+def arguments(**changes: Any) -> Namespace:
+    given = {"data": "", "data_name": "CIFAR-10", "share": 1.0, "epochs": 0, "seeds": 1, "device": "auto"}
+    return Namespace(**given | {"smoke": False} | changes)
+
+
+def test_settings_and_the_command_that_is_told(tmp_path: Path) -> None:
+    assert common_settings(arguments()) == {"device": "auto"}
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"abc")
+    cut = arguments(data=str(archive), data_name="my images", share=0.2, epochs=4, seeds=3)
+    assert common_settings(cut) == {
+        "device": "auto",
+        "data.source": "folder",
+        "data.path": str(archive),
+        "data.sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # FIPS 180-2, appendix B.1
+        "data.share": 0.2,
+        "train.epochs": 4,
+    }
+    assert command_line(cut) == (
+        f"python -m benchmarks.recipes --data {archive} --data-name 'my images' --share 0.2 --epochs 4 --seeds 3"
+    )
+    assert command_line(arguments(smoke=True)) == "python -m benchmarks.recipes --smoke"
+
+
+def test_the_document_shows_the_committed_results() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert fill(text, RESULTS) == text, "make it so with: python -m benchmarks.recipe_results"
+
+
+def test_places_are_filled_and_all_are_needed(tmp_path: Path) -> None:
+    names = (*recipe_results.FILES, recipe_results.GOALS, recipe_results.RECORDED)
+    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in names]
+    artifacts.write_json(tmp_path / "recipes-cuda.json", result(a_run("standard")))
+    filled = fill("before\n" + "\n".join(places) + "\nafter", tmp_path)
+    assert "old" not in filled
+    assert "| `standard` | `batch` | 20 |" in filled
+    assert "![Validation accuracy by epoch](../benchmarks/results/recipes-cuda.png)" in filled
+    assert "recipes-cpu.png" not in filled
+    assert "| `seed-002` | 002_478f47d3c1c33167.txt | `batch` | 20 | 92.44% |" in filled
+    assert fill(filled, tmp_path) == filled
+    with pytest.raises(UserError, match="recorded"):
+        fill("\n".join(places[:-1]), tmp_path)
+
+
+def test_curves_are_means_over_seeds() -> None:
+    runs = [
+        a_run("standard", val_accuracy=[0.2, 0.4]),
+        a_run("standard", seed=1, val_accuracy=[0.4, 0.8]),
+        a_run("seed-000", val_accuracy=[0.1, 0.2, 0.3]),
+        a_run("seed-001", val_accuracy=[]),
+    ]
+    figure = curves(runs)
+    first, second = figure.axes[0].get_lines()
+    assert first.get_label() == "standard (2 seeds)"
+    assert first.get_xydata().tolist() == [[1, pytest.approx(0.3)], [2, pytest.approx(0.6)]]  # type: ignore[union-attr]
+    assert second.get_label() == "seed-000"
+    assert len(second.get_xydata()) == 3  # type: ignore[arg-type]
+    assert recipe_results.LOOKS.keys() == VARIANTS.keys()
+
+
+class Store:
+    """An MLflow store with runs as the pipeline leaves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.client, self.experiment = tracking.open_store()
+
+    def put(self, params: Params, status: str = "FINISHED", accuracy: float = 0.9, code: str = "") -> str:
+        """A run of `params` with everything that is read of it; its id."""
+        key = code or model_key(params, 0.5, "d", "cpu", "fp32")
+        tags = {"stages": ",".join(record.STAGES), "hardware": "a machine", "device": "cpu", "precision": "fp32"}
+        tags |= {"versions": "python 3", "model_key": key, "mlflow.source.git.commit": "0123456789"}
+        metrics = {"test/accuracy": accuracy, "test/accuracy_low": 0.8, "test/accuracy_high": 0.95}
+        history = {"val/accuracy": (0.3, 0.4), "train/seconds": (10, 20), "train/images_per_second": (100, 300)}
+        run_id = str(self.client.create_run(self.experiment).info.run_id)
+        self.client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in record.flat_params(params).items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+            metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()]
+            + [Metric(name, v, 0, step) for name, both in history.items() for step, v in ((2, both[1]), (1, both[0]))],
+        )
+        files: dict[str, dict[str, Any]] = {
+            "models/model.json": {"lr": 0.5, "epochs": 2, "precision": "fp32", "data_digest": "d"},
+            "metrics/data.json": {"train": 45, "val": 5, "test": 10},
+        }
+        for name, content in files.items():
+            artifacts.write_json(self.folder / name, content)
+            self.client.log_artifact(run_id, str(self.folder / name), Path(name).parent.as_posix())
+        self.client.set_terminated(run_id, status)
+        return run_id
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Store(tmp_path)
+
+
+def test_a_run_is_found_by_its_parameters_and_read_whole(store: Store) -> None:
+    params = params_with({"seed": 5, "data.path": "/there"})
+
+    def found(wanted: Params = params, kind: str = "cpu") -> Logged | None:
+        return find(store.client, store.experiment, "standard", wanted, kind)
+
+    store.put(params_with({"seed": 6}))
+    store.put(params, status="FAILED")
+    store.put(params, code="trained by other code")
+    assert found() is None
+    run_id = store.put(params)
+    run = found()
+    assert run == a_run(
+        "standard", 0.9, params=params, seed=5, epochs=2, low=0.8, high=0.95, seconds=30, images_per_second=200,
+        val_accuracy=[0.3, 0.4], images={"train": 45, "val": 5, "test": 10}, commit="0123456", run_id=run_id,
+        date=run.date if run else "",
+    )  # fmt: skip
+    elsewhere = found(params_with({"seed": 5, "data.path": "/here", "device": "cpu"}))
+    assert elsewhere is not None
+    assert elsewhere.run_id == run_id
+    assert found(params_with({"seed": 5, "train.epochs": 21})) is None
+    assert found(kind="cuda") is None
+    store.client.set_tag(run_id, logged.COMMIT, "abc+changes")
+    for end, value in (("", 0.91), ("_low", 0.9), ("_high", 0.92)):
+        store.client.log_metric(run_id, f"test/flip_accuracy{end}", value)
+    run = found()
+    assert run is not None
+    assert (run.commit, run.flip) == ("abc+changes", [0.91, 0.9, 0.92])
+
+
+def test_only_what_neither_store_nor_file_has_is_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[list[str], str]] = []
+    outcome = {"code": 1, "logs": False}
+
+    def run(command: list[str], env: dict[str, str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append((command[1:], env["MLFLOW_TRACKING_URI"]))
+        assert "DVC_ROOT" not in env
+        if outcome["logs"]:
+            store.put(wanted.params)
+        return subprocess.CompletedProcess(command, outcome["code"])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    results = Results(tmp_path / "r.json", ABOUT, "python x")
+    wanted = planned("standard", seed=5)
+
+    def measured() -> Logged:
+        return recipes.measure(wanted, results, "cpu", "abc")
+
+    with pytest.raises(UserError, match="the recipe failed"):
+        measured()
+    outcome["code"] = 0
+    with pytest.raises(UserError, match="no whole run of it"):
+        measured()
+    outcome["logs"] = True
+    first = measured()
+    assert first.commit == "abc"
+    assert commands == [(["-m", "recipes", "standard", "-S", "seed=5"], f"sqlite:///{tmp_path}/mlflow.db")] * 3
+    assert measured() == first  # from the store, with the commit that it was tagged with
+    results.add(first)
+    for found in store.client.search_runs([store.experiment]):
+        store.client.delete_run(found.info.run_id)
+    assert measured() == first  # from the file
+    assert len(commands) == 3
+
+
+def test_changed_parameters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["recipes", "--smoke"])
+    monkeypatch.setattr(recipes, "committed_params", lambda: {"norm": "other"})
+    with pytest.raises(UserError, match=r"git restore params\.yaml"):
+        recipes.main()
