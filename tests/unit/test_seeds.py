@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from recipes.read import nest, read_recipe
 from src.data.augment import check_transforms
 from src.data.augmenters import Augmenter, make_augmenter
-from src.model.resnet import ResNet18, build
 from src.params import Params, flatten, parse_params, read_yaml
 from src.training.optimisers import make_optimizer
 from src.training.schedules import Schedule, make_schedule
+from src.training.untrained import new_model
 from tests.conftest import REPOSITORY
 
 COMMITTED = read_yaml(REPOSITORY / "params.yaml")
@@ -75,6 +75,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "norm": "batch", "seed": 1, "lr": 0.0479, "model.strides": [1, 2, 2, 2],
         "train.epochs": 20, "train.batch_size": 512, "train.weight_decay": 0.0,
         "augment": [pad(36, REFLECT), CROP, hole(16, 1.0)],
+        "gradcam.count": 20,
         "reference.name": "000_b224f73b9e6fe537.txt", "reference.accuracy": 0.9041,
     },
     "seed-001": {
@@ -85,6 +86,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "train.schedule": "plateau", "schedule.plateau.monitor": "loss", "schedule.plateau.factor": 0.1,
         "schedule.plateau.patience": 4, "schedule.plateau.threshold": 0.1, "schedule.plateau.threshold_mode": "rel",
         "augment": [pad(40, REFLECT), CROP, hole(16, 0.5)],
+        "gradcam.count": 25,
         "reference.name": "001_9acbc4218d872296.txt", "reference.accuracy": 0.8925,
     },
     "seed-002": {
@@ -92,6 +94,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "norm": "batch", "seed": 1, "lr": 0.0163, "model.strides": [1, 2, 2, 2],
         "train.epochs": 20, "train.batch_size": 512, "train.weight_decay": 1e-4,
         "augment": [pad(40, REFLECT), CROP, {"name": "HorizontalFlip", "p": 0.2}, hole(8, 0.5)],
+        "gradcam.count": 15,
         "reference.name": "002_478f47d3c1c33167.txt", "reference.accuracy": 0.9244,
     },
     "seed-003": {
@@ -104,6 +107,7 @@ TABLE: dict[str, dict[str, Any]] = {
             pad(40, REFLECT), CROP, {"name": "Rotate", "limit": 5, "border_mode": REFLECT, "p": 0.5},
             hole(16, 0.5, [125, 123, 114]),
         ],
+        "gradcam.count": 20,
         "reference.name": "003_282b77d50661939a.txt", "reference.accuracy": 0.9003,
     },
     "seed-004": {
@@ -114,6 +118,7 @@ TABLE: dict[str, dict[str, Any]] = {
             pad(40, CONSTANT, fill=0), CROP, hole(16, 0.5),
             {"name": "RandomBrightnessContrast", "brightness_limit": 0.2, "contrast_limit": 0.2, "p": 0.2},
         ],
+        "gradcam.layers": ["layer2[-2]", "layer3[-2]", "layer4[-1]"],
         "reference.name": "004_15f1c638115f3549.txt", "reference.accuracy": 0.9214,
     },
 }  # fmt: skip
@@ -126,18 +131,6 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def params_of(name: str) -> Params:
     return parse_params(nest(flatten(COMMITTED) | read_recipe(name, COMMITTED)))
-
-
-def model_of(params: Params) -> ResNet18:
-    own = params.model
-    return build(
-        params.norm,
-        own.width,
-        own.strides,
-        10,
-        zero_init=own.zero_init,
-        weight_standardization=own.weight_standardization,
-    )
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -174,7 +167,7 @@ def test_the_comment_says_what_differs_from_the_original(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_the_network_is_that_of_the_project(name: str) -> None:
-    model = model_of(params_of(name))
+    model = new_model(params_of(name), 10)
     assert sum(p.numel() for p in model.parameters()) == 11_173_962
     info = torchinfo.summary(model, (1, 3, 32, 32), verbose=0)
     assert info.total_mult_adds / 1e6 == pytest.approx(1763 if name == "seed-003" else 555.43, abs=0.5)
@@ -183,9 +176,9 @@ def test_the_network_is_that_of_the_project(name: str) -> None:
     assert {m.num_groups for m in model.modules() if isinstance(m, nn.GroupNorm)} <= {1}
 
 
-def training_of(params: Params) -> tuple[ResNet18, Optimizer, Schedule]:
+def training_of(params: Params) -> tuple[nn.Module, Optimizer, Schedule]:
     assert params.lr != "auto"
-    model = model_of(params)
+    model = new_model(params, 10)
     optimizer = make_optimizer(model.parameters(), params.lr, params)
     steps = params.train.epochs * -(-TRAIN_IMAGES // params.train.batch_size)
     return model, optimizer, make_schedule(optimizer, params.lr, steps, params)
