@@ -112,6 +112,23 @@ def test_quick_states_what_its_minute_rests_on(monkeypatch: pytest.MonkeyPatch) 
     assert images < 40_000
 
 
+def test_standard_is_params_yaml_and_standard_layer_states_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    committed = flatten(PARAMS)
+    standard, layer = read_recipe("standard", PARAMS), read_recipe("standard-layer", PARAMS)
+    assert standard == {key: committed[key] for key in standard}
+    assert layer.keys() == standard.keys()
+    unused = ("optimizer.adam", "schedule.plateau", "schedule.cosine", "schedule.constant")
+    shaping = {
+        key
+        for key in committed
+        if key.split(".")[0] in ("norm", "seed", "lr", "model", "lr_range", "train", "optimizer", "schedule", "augment")
+        and not key.startswith(unused)
+    }
+    assert shaping - standard.keys() == {"train.compile", "train.workers"}  # shape no result
+    assert (layer["norm"], layer["train.epochs"]) == ("layer", 20)
+
+
 def test_an_unknown_recipe_lists_the_known_ones_with_the_nearest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(

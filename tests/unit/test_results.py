@@ -331,9 +331,9 @@ def test_a_run_is_found_by_its_parameters_and_read_whole(store: Store) -> None:
     run_id = store.put(params)
     run = found()
     assert run == a_run(
-        "standard", 0.9, params=params, seed=5, epochs=2, low=0.8, high=0.95, seconds=30, images_per_second=200,
-        val_accuracy=[0.3, 0.4], images={"train": 45, "val": 5, "test": 10}, commit="0123456", run_id=run_id,
-        date=run.date if run else "",
+        "standard", 0.9, params=params, seed=5, epochs=2, batch_size=128, low=0.8, high=0.95, seconds=30,
+        images_per_second=200, val_accuracy=[0.3, 0.4], images={"train": 45, "val": 5, "test": 10}, commit="0123456",
+        run_id=run_id, date=run.date if run else "",
     )  # fmt: skip
     elsewhere = found(params_with({"seed": 5, "data.path": "/here", "device": "cpu"}))
     assert elsewhere is not None

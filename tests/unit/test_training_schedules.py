@@ -173,7 +173,7 @@ def test_an_optimiser_skips_the_step_that_is_marked(name: str) -> None:
 
 
 def test_first_steps_by_hand() -> None:
-    overrides = {"train.weight_decay": 0.5, "optimizer.sgd.nesterov": False}
+    overrides = {"train.weight_decay": 0.5, "train.decay_norms": True, "optimizer.sgd.nesterov": False}
     expected = {"sgd": 1 - 0.1 * (2 + 0.5), "adam": 1 - 0.1, "adamw": 1 * (1 - 0.1 * 0.5) - 0.1}
     for name, value in expected.items():
         weights = parameter()
