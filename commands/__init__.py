@@ -1,5 +1,6 @@
 """What a person runs beside the pipeline, as `python -m commands.NAME` from the repository root."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,9 @@ def run_command(main: Callable[[], None]) -> None:
     """Call `main`; a mistake of the person ends with one message and exit code 1."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more, and complains
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
