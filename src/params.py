@@ -20,7 +20,7 @@ from src.artifacts import PARAMS
 from src.errors import UserError
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
     """Turn `1e-05` into a float: PyYAML reads it as a string, and that is how DVC writes it."""
     if isinstance(value, str):
         try:
@@ -31,7 +31,7 @@ def _number(value: object) -> object:
 
 
 def _finite(value: object) -> object:
-    value = _number(value)
+    value = number(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("finite", "Input should be a finite number")
     return value
@@ -39,7 +39,7 @@ def _finite(value: object) -> object:
 
 def _rate(value: object) -> object:
     """A learning rate: a finite number above 0, or `auto`."""
-    value = _number(value)
+    value = number(value)
     if value == "auto" or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
         return value if isinstance(value, str) else float(value)
     raise PydanticCustomError("rate", "allowed: auto, or a number above 0")
@@ -235,6 +235,8 @@ class Params(Section):
                     raise _conflict(key, "needs validation images, but data.val_share is 0: raise data.val_share")
         if self.schedule.onecycle.base_momentum > self.schedule.onecycle.max_momentum:
             raise _conflict("schedule.onecycle.base_momentum", "must not be above schedule.onecycle.max_momentum")
+        if self.norm == "none" and self.model.weight_standardization:
+            raise _conflict("model.weight_standardization", "needs a norm after each convolution, but norm is none")
         if self.optimizer.sgd.nesterov and self.optimizer.sgd.momentum == 0:
             raise _conflict("optimizer.sgd.nesterov", "needs optimizer.sgd.momentum above 0")
         if self.data.url and not re.match(r"https?://", self.data.url):

@@ -15,7 +15,7 @@ from typing import Any
 
 from src import artifacts, git
 from src.errors import UserError
-from src.params import Params, Reference, flatten, load_params, read_yaml
+from src.params import Params, Reference, flatten, load_params, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
@@ -74,15 +74,12 @@ def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
         return None
     ours = flatten(params.model_dump())
     shaping = [key for key in recipe if key in ours and key != "recipe" and not key.startswith("reference.")]
-    return {key: (recipe[key], ours[key]) for key in shaping if _number(recipe[key]) != ours[key]}
+    return {key: (recipe[key], ours[key]) for key in shaping if not _same(recipe[key], ours[key])}
 
 
-def _number(value: Any) -> Any:
-    """`1e-05` as a number: PyYAML reads it as a text."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+def _same(written: Any, ours: Any) -> bool:
+    """Whether a value of a file is that of this run; PyYAML reads `1e-05` as a text."""
+    return bool(written == ours or (isinstance(ours, float) and number(written) == ours))
 
 
 def tags(params: Params, model_key: str) -> dict[str, str]:
@@ -186,7 +183,8 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
         if reference_label(params.reference):
             lines += [_comparison(params, test, data), ""]
     lines += [
-        f"ResNet-18, norm **{params.norm}**, width {params.model.width}, on {data_name(params, data['source'])}: "
+        f"ResNet-18, norm **{params.norm}**, width {params.model.width}{_options(params)}, "
+        f"on {data_name(params, data['source'])}: "
         f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
         f"{data['classes']} classes, {data['size']}x{data['size']}.",
         "",
@@ -228,6 +226,15 @@ def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]
         f"{text}{there} Here: {data['train']:,} training images of {data_name(params, data['source'])}, "
         f"{params.train.epochs} epochs."
     )
+
+
+def _options(params: Params) -> str:
+    """How the network is not the plain one, in words."""
+    chosen = {
+        ", standardised weights": params.model.weight_standardization,
+        ", zero-initialised blocks": params.model.zero_init,
+    }
+    return "".join(words for words, is_on in chosen.items() if is_on)
 
 
 def _changes(changes: Mapping[str, tuple[Any, Any]] | None) -> str:

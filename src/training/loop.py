@@ -25,7 +25,7 @@ from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.device import Precision, hardware_name, prefers_channels_last
 from src.params import Params
-from src.training.average import make_average
+from src.training.average import Average
 from src.training.checkpoint import load_latest, save_checkpoint
 from src.training.forward import FromPixels
 from src.training.history import History, Row, best_epoch, should_stop
@@ -64,7 +64,8 @@ def train(
     """Train the model of `params` on `prepared.train`, or go on from the newest checkpoint in the folder `checkpoints`.
 
     `lr` is the rate, for onecycle and cosine the peak. `on_epoch` is called with the row of each epoch trained by this
-    call, `say` with sentences for the person. UserError when a loss or gradient is not finite.
+    call, `say` with sentences for the person. With `train.ema` it is the average of the weights that is validated and
+    kept. UserError when a loss or gradient is not finite.
     """
     settings = params.train
     seed_everything(params.seed)
@@ -74,8 +75,8 @@ def train(
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
     fast = torch.compile(model, dynamic=False) if settings.compile else model
     forward = FromPixels(fast, prepared, device, precision, channels_last)  # type: ignore[arg-type]
-    average = make_average(model, settings.ema) if settings.ema > 0 else None
-    kept_model = average.module if average else model  # validated, and kept at the end
+    average = Average(model, settings.ema) if settings.ema > 0 else None
+    kept_model = average.model if average else model  # validated, and kept at the end
     kept = FromPixels(kept_model, prepared, device, precision, channels_last)
 
     loader = train_loader(
@@ -110,7 +111,7 @@ def train(
         start = time.perf_counter()
         set_epoch(loader, epoch)
         row: Row = {"epoch": epoch}
-        after_step = partial(average.update_parameters, model) if average else None
+        after_step = partial(average.update, model) if average else None
         row |= train_epoch(
             forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None, after_step
         )
@@ -248,7 +249,7 @@ def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
 
 def _state(
     model: nn.Module,
-    average: nn.Module | None,
+    average: Average | None,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     history: History,

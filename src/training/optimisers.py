@@ -18,19 +18,19 @@ Parameters = Iterable[nn.Parameter]
 Groups = list[dict[str, Any]]  # parameters with settings of their own, as PyTorch takes them
 
 
-def _sgd(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _sgd(groups: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.sgd
-    return SGD(parameters, lr, momentum=own.momentum, nesterov=own.nesterov, weight_decay=weight_decay, fused=True)
+    return SGD(groups, lr, momentum=own.momentum, nesterov=own.nesterov, weight_decay=weight_decay, fused=True)
 
 
-def _adam(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _adam(groups: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.adam
-    return Adam(parameters, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
+    return Adam(groups, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
 
 
-def _adamw(parameters: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
+def _adamw(groups: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
     own = settings.adamw
-    return AdamW(parameters, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
+    return AdamW(groups, lr, betas=(own.beta1, own.beta2), eps=own.eps, weight_decay=weight_decay, fused=True)
 
 
 OPTIMIZERS: dict[str, Callable[[Groups, float, float, Optimizers], Optimizer]] = {

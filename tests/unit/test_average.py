@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.training.average import make_average
+from src.training.average import Average
 from src.training.checkpoint import load_latest
 from tests.unit.test_training_loop import CPU, equal, run, train, weights
 from tests.unit.training_helpers import make_params, make_prepared
@@ -15,23 +15,21 @@ from tests.unit.training_helpers import make_params, make_prepared
 def test_the_average_by_hand() -> None:
     """The first step is copied; then the decay is (1 + n) / (10 + n), at most the one asked for."""
     model = nn.BatchNorm1d(1)
-    average = make_average(model, decay=0.25)
-    assert isinstance(average.module, nn.BatchNorm1d)
+    average = Average(model, decay=0.25)
     found = []
     for value in (4.0, 8.0, 0.0, 16.0):
         nn.init.constant_(model.weight, value)
         model.running_mean = torch.tensor([value / 2])
         model.num_batches_tracked = torch.tensor(int(value))
-        average.update_parameters(model)
-        found.append(average.module.weight.item())
-    # n is 1, 2, 3 after the first: decays 2/11, 3/12 and 0.25 (not 4/13)
+        average.update(model)
+        found.append(average.model.state_dict()["weight"].item())
+    # n is 1, 2, 3 after the first: decays 2/11, 3/12, and 0.25 instead of 4/13
     second = 2 / 11 * 4 + 9 / 11 * 8
     third = 0.25 * second
     assert found == pytest.approx([4, second, third, 0.25 * third + 0.75 * 16])
-    assert average.module.running_mean is not None
-    assert average.module.running_mean.item() == pytest.approx(found[-1] / 2)
-    assert average.module.num_batches_tracked is not None
-    assert average.module.num_batches_tracked.item() == 16
+    state = average.model.state_dict()
+    assert state["running_mean"].item() == pytest.approx(found[-1] / 2)
+    assert state["num_batches_tracked"].item() == 16
     assert model.weight.item() == 16
 
 
@@ -44,7 +42,7 @@ def test_the_average_is_kept_and_training_goes_on_without_it(tmp_path: Path) -> 
     assert state is not None
     for name, tensor in weights(plain).items():
         assert torch.equal(state["model"][name], tensor), name
-        assert torch.equal(state["average"][f"module.{name}"], weights(averaged)[name]), name
+        assert torch.equal(state["average"]["model"][name], weights(averaged)[name]), name
     assert not equal(plain, averaged)
 
 

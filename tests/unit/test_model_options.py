@@ -69,12 +69,14 @@ def test_under_autocast_the_statistics_stay_in_fp32() -> None:
     torch.testing.assert_close(low.float(), exact, atol=0.3, rtol=0.02)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [name for name in NORMS if name != "none"])
 def test_every_norm_trains_with_both(norm: str) -> None:
     model = build(norm, 4, STRIDES, 3, zero_init=True, weight_standardization=True)
     plain = build(norm, 4, STRIDES, 3)
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in plain.parameters())
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert all(isinstance(m, StandardizedConv2d) for m in convolutions)
-    F.cross_entropy(model(torch.randn(4, 3, 16, 16)), torch.tensor([0, 1, 2, 0])).backward()
+    loss = F.cross_entropy(model(torch.randn(4, 3, 16, 16)), torch.tensor([0, 1, 2, 0]))
+    assert loss < 20
+    loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
