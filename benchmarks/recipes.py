@@ -171,6 +171,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.epochs < 0:
         raise UserError("--seeds and --epochs are counts: 1 or more")
+    if not 0 < arguments.share <= 1:
+        raise UserError(f"--share is {arguments.share:g}; it must be above 0 and at most 1")
     committed = committed_params()
     if committed and flatten(committed) != flatten(read_yaml(artifacts.PARAMS)):
         raise UserError("params.yaml is not the committed one, and recipes rest on it. Run: git restore params.yaml")

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from src.artifacts import PARAMS
+from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
 from src.params import allowed_keys, flatten, nearest, problems
 
-FOLDER = Path("recipes")
 
 
 class Entry(NamedTuple):
@@ -24,7 +23,7 @@ class Entry(NamedTuple):
 
 def recipe_files() -> dict[str, Path]:
     """The recipes by name: every YAML file of the folder is one."""
-    return {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
+    return {file.stem: file for file in sorted(RECIPES.glob("*.yaml"))}
 
 
 def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:

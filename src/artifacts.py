@@ -12,6 +12,7 @@ from typing import Any
 
 # Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
 PARAMS = Path("params.yaml")
+RECIPES = Path("recipes")
 CHECKED = Path("data/checked")
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")

@@ -19,7 +19,6 @@ from src.params import Params, Reference, flatten, load_params, number, read_yam
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
-RECIPES = Path("recipes")
 SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
@@ -66,10 +65,10 @@ def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
 
     None where `params.recipe` names no file that can be read: then nobody knows.
     """
-    if params.recipe not in {file.stem for file in RECIPES.glob("*.yaml")}:
+    if params.recipe not in {file.stem for file in artifacts.RECIPES.glob("*.yaml")}:
         return None
     try:
-        recipe = flatten(read_yaml(RECIPES / f"{params.recipe}.yaml"))
+        recipe = flatten(read_yaml(artifacts.RECIPES / f"{params.recipe}.yaml"))
     except UserError:
         return None
     ours = flatten(params.model_dump())

@@ -91,6 +91,14 @@ def test_what_needs_validation_images_is_refused_without_them(key: str, value: o
         parse_params(content)
 
 
+def test_standardised_weights_need_a_norm() -> None:
+    content = changed("norm", "none")
+    parse_params(content)
+    content["model"]["weight_standardization"] = True
+    with pytest.raises(UserError, match=r"model\.weight_standardization needs a norm after each convolution"):
+        parse_params(content)
+
+
 @given(st.floats(min_value=1e-12, max_value=1e6))
 def test_a_number_may_be_written_in_any_way(value: float) -> None:
     """PyYAML reads `1e-05` as text, and that is what DVC writes."""

@@ -147,7 +147,7 @@ def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Par
     artifacts.write_text(artifacts.PARAMS, yaml.safe_dump(content))
     # PyYAML reads 5e-4 as a text; `recipe` and `reference` shape nothing
     recipe = "recipe: other\nnorm: batch\nreference:\n  accuracy: 0.1\ntrain:\n  weight_decay: 5e-4\n  epochs: 7\n"
-    artifacts.write_text(record.RECIPES / "mine.yaml", recipe)
+    artifacts.write_text(artifacts.RECIPES / "mine.yaml", recipe)
     with tracking.Mirror(parse_params(content), "k") as mirror:
         mirror.upload(*record.STAGES)
     (run,) = runs()
@@ -166,7 +166,7 @@ def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Par
 
 def test_what_differs_from_a_recipe(workspace: Path, params: Params) -> None:
     def changes(text: str) -> dict[str, tuple[Any, Any]] | None:
-        artifacts.write_text(record.RECIPES / "mine.yaml", text)
+        artifacts.write_text(artifacts.RECIPES / "mine.yaml", text)
         return record.recipe_changes(params.model_copy(update={"recipe": "mine"}))
 
     assert changes("{}\n") == {}
