@@ -245,8 +245,8 @@ def _cut(result: Result) -> str:
     parts += [_count(result["epochs"], "epoch")] if result["epochs"] else []
     text = (
         f"**Cut short: {' and '.join(parts)}, the same for every recipe.** This shows that each recipe runs from end "
-        "to end, and what that costs. It is no measure of what they reach at full length: small batches make more steps "
-        "of the same images"
+        "to end, and what that costs. It is no measure of what they reach at full length: small batches make more "
+        "steps of the same images"
     )
     if result["epochs"]:
         text += (

@@ -12,7 +12,6 @@ from src.errors import UserError
 from src.params import allowed_keys, flatten, nearest, problems
 
 
-
 class Entry(NamedTuple):
     """What a recipe says for one key, and where."""
 

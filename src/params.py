@@ -52,7 +52,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 Norm = Literal["batch", "layer", "layer2d", "group", "instance", "none"]
-Suggestion = Literal["valley", "steepest", "slide", "minimum", "peak"]
+Suggestion = Literal["valley", "steepest", "slide", "minimum", "peak", "edge"]
 CamMethod = Literal[
     "GradCAM",
     "GradCAMPlusPlus",

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, new_figure
+from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, YELLOW, new_figure
 
-COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED, "peak": SKY}
-LABELS = {"valley": "valley", "steepest": "steepest", "slide": "slide", "minimum": "minimum / 10", "peak": "peak"}
+COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED, "peak": SKY, "edge": YELLOW}
+LABELS = {"minimum": "minimum / 10", "edge": "edge / 10"}
 
 
 def lr_range_figure(
@@ -38,7 +38,7 @@ def lr_range_figure(
             markeredgecolor="white",
             zorder=3,
             color=COLORS[name],
-            label=f"{LABELS[name]}: {lr:.2g}",
+            label=f"{LABELS.get(name, name)}: {lr:.2g}",
         )
     axes.set_title("Learning-rate range test")
     axes.set_xlabel("learning rate")

@@ -132,10 +132,10 @@ def smooth(losses: Curve, width: float) -> Curve:
 def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
     """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2.
 
-    The curve counts up to where it diverges.
+    For all but `edge` the curve counts up to where it diverges.
     """
     end = _end(losses)
-    return {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()}
+    return {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()} | {"edge": edge(lrs, losses)}
 
 
 def fell(losses: Curve) -> bool:
@@ -199,6 +199,17 @@ def minimum(lrs: Curve, losses: Curve) -> float:
 def peak(lrs: Curve, losses: Curve) -> float:
     """The rate of least loss, above which the loss grows: for a schedule that rises to it and falls (Smith 2017)."""
     return float(lrs[np.argmin(losses)])
+
+
+def edge(lrs: Curve, losses: Curve) -> float:
+    """A tenth of the highest rate at which half of the largest fall of the loss is still there: for a warmed-up peak.
+
+    The untrained network of a sweep has had no warm-up: its loss often rises in the middle, above its first value, and
+    falls again at ten to a hundred times the rate. This rule looks over that hill. A network which has diverged for
+    good is at the loss of chance or above, which is not half-way down.
+    """
+    low_enough = losses <= (losses[0] + losses.min()) / 2
+    return float(lrs[np.flatnonzero(low_enough)[-1]]) / 10
 
 
 RULES: dict[str, Callable[[Curve, Curve], float]] = {

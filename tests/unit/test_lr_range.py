@@ -72,13 +72,14 @@ def test_suggestions_lie_within_the_sweep_and_do_not_depend_on_its_unit(
 ) -> None:
     lrs = np.geomspace(start, 10, len(losses))
     found = suggestions(lrs, curve(losses))
-    assert list(found) == ["valley", "steepest", "slide", "minimum", "peak"]
+    assert list(found) == ["valley", "steepest", "slide", "minimum", "peak", "edge"]
     slack = 1e-9
     assert all(start * (1 - slack) <= found[name] <= 10 * (1 + slack) for name in ("valley", "steepest", "slide"))
-    assert start / 10 * (1 - slack) <= found["minimum"] <= 1 + slack
+    assert all(start / 10 * (1 - slack) <= found[name] <= 1 + slack for name in ("minimum", "edge"))
     scaled = suggestions(lrs * scale, curve(losses))
     assert scaled["valley"] == pytest.approx(found["valley"] * scale)
     assert scaled["minimum"] == pytest.approx(found["minimum"] * scale)
+    assert scaled["edge"] == pytest.approx(found["edge"] * scale)
 
 
 def test_what_comes_after_the_divergence_does_not_count() -> None:
@@ -86,6 +87,14 @@ def test_what_comes_after_the_divergence_does_not_count() -> None:
     found = suggestions(np.geomspace(1e-6, 100, 9), losses)
     assert found["peak"] == pytest.approx(1e-3)
     assert found["minimum"] == pytest.approx(1e-4)
+
+
+def test_the_edge_lies_beyond_a_hill_in_the_middle() -> None:
+    """Half of the fall from 3 to 2 is 2.5: the last rate with no more is the seventh, 1."""
+    losses = curve([3, 2.8, 2, 2.1, 3.4, 2.6, 2.4, 2.9, 2.8])
+    found = suggestions(np.geomspace(1e-6, 100, 9), losses)
+    assert found["edge"] == pytest.approx(0.1)
+    assert found["peak"] == pytest.approx(1e-4)
 
 
 def test_a_loss_that_never_fell() -> None:
@@ -175,6 +184,7 @@ def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
             ("slide", "slide"),
             ("minimum", "minimum / 10"),
             ("peak", "peak"),
+            ("edge", "edge / 10"),
         ]
     ]
     assert axes.get_xscale() == "log"

@@ -89,7 +89,7 @@ def test_seeds_of_a_variant_share_a_line() -> None:
 def test_what_is_cut_is_called_so_and_reaches_no_goal() -> None:
     runs = [a_run("standard", 0.99), *(a_run(name, 0.5) for name in SEEDS)]
     text = section(result(*runs, about=CUT))
-    assert text.startswith("**Cut short: 20% of the images, stratified by class, and 4 epochs, the same for every")
+    assert text.startswith("**Cut short: 20% of the images, stratified by class and 4 epochs, the same for every")
     assert "Cut short" not in section(result(*runs))
     assert goals(result(*runs, about=CUT)).count("not measured") == 2
     assert goals(None).count("not measured") == 2
