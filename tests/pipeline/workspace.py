@@ -30,7 +30,6 @@ TINY: dict[str, Any] = {
     "model.width": 8,
     "model.strides": [2, 2, 2, 2],
     "lr_range.iterations": 12,
-    "lr_range.suggestion": "peak",
     "train.epochs": 2,
     "train.batch_size": 32,
     "train.ema": 0.0,
