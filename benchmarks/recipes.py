@@ -107,7 +107,8 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
         print(f"  kept: run {found.run_id}")
         return found
     flags = [part for key, value in planned.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
-    command = [sys.executable, "-m", "recipes", planned.params.recipe, *flags]
+    name = f"{planned.name}-seed{planned.params.seed}".replace(":", "-").replace("=", "-")  # a name that git takes
+    command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags]
     environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
     environment["MLFLOW_TRACKING_URI"] = tracking_uri()
     if subprocess.run(command, env=environment, check=False).returncode != 0:

@@ -28,7 +28,7 @@ def learning_curves(
 
     `target` is a test accuracy to compare with, called `target_label`; 0 draws no line.
     """
-    figure = new_figure(11.2, 3.9)
+    figure = new_figure(11.2, 4.3)
     loss, accuracy = figure.subplots(1, 2)
     for axes, train, val in (
         (loss, curves.train_loss, curves.val_loss),
@@ -45,8 +45,8 @@ def learning_curves(
     loss.set(title="Loss", ylabel="loss")
     accuracy.set(title="Accuracy", ylabel="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    loss.legend()
-    accuracy.legend()
+    # One legend below, with room for the name of a recorded result: nothing lies over the lines.
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
