@@ -376,16 +376,8 @@ def test_only_what_neither_store_nor_file_has_is_run(
     outcome["logs"] = True
     first = measured()
     assert first.commit == "abc"
-    assert (
-        commands
-        == [
-            (
-                ["-m", "recipes", "standard", "--name", "standard-seed5", "-S", "seed=5"],
-                f"sqlite:///{tmp_path}/mlflow.db",
-            )
-        ]
-        * 3
-    )
+    command = ["-m", "recipes", "standard", "--name", "standard-seed5", "-S", "seed=5"]
+    assert commands == [(command, f"sqlite:///{tmp_path}/mlflow.db")] * 3
     assert measured() == first  # from the store, with the commit that it was tagged with
     results.add(first)
     for found in store.client.search_runs([store.experiment]):
