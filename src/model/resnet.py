@@ -108,11 +108,9 @@ def build(
     conv = partial(StandardizedConv2d if weight_standardization else nn.Conv2d, bias=norm == "none")
     model = ResNet18(NORMS[norm], width, strides, classes, conv)
     if zero_init:
-        for block in model.modules():
-            if isinstance(block, BasicBlock) and isinstance(
-                scale := getattr(block.norm2, "weight", None), nn.Parameter
-            ):
-                nn.init.zeros_(scale)
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm2.weight"):
+                nn.init.zeros_(parameter)
     return model
 
 
