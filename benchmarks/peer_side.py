@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks import session
 from benchmarks.measure import params_with, random_data, seconds_of
-from benchmarks.seed_loop import RECIPE, WORKERS, seed_schedule, seed_transform
+from benchmarks.seed_loop import WORKERS, recipe, seed_schedule, seed_transform
 from commands import run_command
 from src.data.loader import set_epoch
 from src.errors import UserError
@@ -134,7 +134,7 @@ def airbench(images: int, device: torch.device, batch: int) -> Epoch:
 
 def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
     """This project's loader with airbench's augmentation, up to the normalised fp32 input of the model."""
-    params = params_with(RECIPE | {"augment": AIRBENCH_AUGMENT, "train.batch_size": batch})
+    params = params_with(recipe() | {"augment": AIRBENCH_AUGMENT, "train.batch_size": batch})
     data = random_data(images)
     loader = session.our_loader(data, params, device)
     channels_last = prefers_channels_last(params.norm, device)

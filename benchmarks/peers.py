@@ -16,7 +16,7 @@ from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import ours
 from benchmarks.measure import PLAIN, RESULTS, Row, Settings, in_process, in_turn_cold
 from benchmarks.run import Plan, run
-from benchmarks.seed_loop import PEAK_RATE, RECIPE
+from benchmarks.seed_loop import recipe
 from commands import run_command
 from src.errors import UserError
 
@@ -31,7 +31,7 @@ SMOKE_IMAGES = 128  # the networks are of full size: they are the peers' own
 LOADER_IMAGES, LOADER_BATCH = 44_800, 512  # whole batches: airbench leaves the rest out
 
 KUANGLIU_BATCH = 128
-KUANGLIU = RECIPE | {
+KUANGLIU = {  # on top of seed 002's recipe
     "train.batch_size": KUANGLIU_BATCH,
     "train.optimizer": "sgd",
     "train.weight_decay": 5e-4,
@@ -48,7 +48,7 @@ def kuangliu(settings: Settings) -> list[Row]:
     """Images/s of an epoch in training with pytorch-cifar's settings."""
     images = _images(settings)
     rates = in_turn_cold(
-        lambda: ours(KUANGLIU, 0.1, images, settings.device),
+        lambda: ours(recipe() | KUANGLIU, 0.1, images, settings.device),
         lambda: _peer("kuangliu", images, KUANGLIU_BATCH, settings),
         settings.repeats,
     )
@@ -60,9 +60,10 @@ def kuangliu(settings: Settings) -> list[Row]:
 
 def seed(settings: Settings) -> list[Row]:
     """Images/s of an epoch in training with seed 002's recipe."""
-    images, batch = _images(settings), RECIPE["train.batch_size"]
+    changes, images = recipe(), _images(settings)
+    batch = changes["train.batch_size"]
     rates = in_turn_cold(
-        lambda: ours(RECIPE, PEAK_RATE, images, settings.device),
+        lambda: ours(changes, changes["lr"], images, settings.device),
         lambda: _peer("seed", images, batch, settings),
         settings.repeats,
     )

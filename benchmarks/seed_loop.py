@@ -23,48 +23,16 @@ from tqdm import tqdm
 from benchmarks.epoch import EPOCHS, ours
 from benchmarks.measure import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
 from commands import run_command
+from recipes.read import read_recipe
+from src.artifacts import PARAMS
 from src.data.prepared import Split
+from src.params import read_yaml
 from src.training.untrained import new_model
 
 GOAL = {"cpu": 2.5, "cuda": 8.0}
 IMAGES = {"cpu": 768, "cuda": 45_000}  # of CIFAR-10's 45,000 for training, as many as the time allows
 SMOKE_IMAGES = 64
 WORKERS = 2
-
-# Seed 002: batch norm, Adam with OneCycle, batch 512, pad 4, crop, flip, hole of 8.
-PEAK_RATE = 0.0163
-RECIPE: dict[str, Any] = {
-    "norm": "batch",
-    "data.size": 32,
-    "model.width": 64,
-    "model.strides": [1, 2, 2, 2],
-    "train.batch_size": 512,
-    "train.optimizer": "adam",
-    "train.weight_decay": 1e-4,
-    "train.label_smoothing": 0.0,
-    "train.grad_clip": 0.0,
-    "train.early_stopping": 0,
-    "train.keep": "last",
-    "train.schedule": "onecycle",
-    "schedule.onecycle.pct_start": 0.25,
-    "schedule.onecycle.div": 100.0,
-    "schedule.onecycle.final_div": 100.0,
-    "schedule.onecycle.anneal": "linear",
-    "schedule.onecycle.cycle_momentum": True,
-    "augment": [
-        {"name": "Pad", "padding": 4, "border_mode": 4},
-        {"name": "RandomCrop", "height": "size", "width": "size"},
-        {"name": "HorizontalFlip", "p": 0.2},
-        {
-            "name": "CoarseDropout",
-            "num_holes_range": [1, 1],
-            "hole_height_range": [8, 8],
-            "hole_width_range": [8, 8],
-            "fill": 0,
-            "p": 0.5,
-        },
-    ],
-}
 
 
 def epoch(settings: Settings) -> list[Row]:
@@ -73,7 +41,7 @@ def epoch(settings: Settings) -> list[Row]:
     images = SMOKE_IMAGES if settings.smoke else IMAGES[device.type]
     changes = recipe(settings.smoke)
     rates = in_turn_cold(
-        lambda: ours(changes, PEAK_RATE, images, device),
+        lambda: ours(changes, changes["lr"], images, device),
         lambda: in_process("seed_loop", images, device, *["--smoke"] * settings.smoke, environment=PLAIN),
         settings.repeats,
     )
@@ -85,9 +53,10 @@ def epoch(settings: Settings) -> list[Row]:
     return [Row(name, *rates, "images/s", GOAL[device.type], note=note)]
 
 
-def recipe(smoke: bool) -> dict[str, Any]:
-    """The changes that turn params.yaml into the recipe, tiny for `smoke`."""
-    return RECIPE | ({"model.width": 4, "train.batch_size": 32} if smoke else {})
+def recipe(smoke: bool = False) -> dict[str, Any]:
+    """The changes that turn params.yaml into the recipe seed-002, tiny for `smoke`."""
+    changes = read_recipe("seed-002", read_yaml(PARAMS))
+    return changes | ({"model.width": 4, "train.batch_size": 32} if smoke else {})
 
 
 class OneByOne(Dataset[Any]):
@@ -130,7 +99,7 @@ def seed_schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.l
     """Seed 002's OneCycle over its 20 epochs of `steps` steps, of which EPOCHS are trained."""
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        PEAK_RATE,
+        max_lr=0.0163,
         epochs=20,
         steps_per_epoch=steps,
         pct_start=0.25,
