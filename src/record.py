@@ -182,7 +182,7 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
         if reference_label(params.reference):
             lines += [_comparison(params, test, data), ""]
     lines += [
-        f"ResNet-18, norm **{params.norm}**, width {params.model.width}{_options(params)}, "
+        f"ResNet-18, norm **{params.norm}**, width {params.model.width}{network_options(params)}, "
         f"on {data_name(params, data['source'])}: "
         f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
         f"{data['classes']} classes, {data['size']}x{data['size']}.",
@@ -227,8 +227,8 @@ def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]
     )
 
 
-def _options(params: Params) -> str:
-    """How the network is not the plain one, in words."""
+def network_options(params: Params) -> str:
+    """How the network is not the plain one, in words to go on with: ', standardised weights' or ''."""
     chosen = {
         ", standardised weights": params.model.weight_standardization,
         ", zero-initialised blocks": params.model.zero_init,

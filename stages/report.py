@@ -56,6 +56,7 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
             figures=read_figures(artifacts.FIGURES),
             params=values,
             changed=changed,
+            network_options=record.network_options(params),
             reference=label,
             recipe_changes=record.recipe_changes(params),
             data_name=record.data_name(params, data["source"]),

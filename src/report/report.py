@@ -29,6 +29,7 @@ class Run:
     figures: Mapping[str, bytes]  # PNG by name, e.g. `evaluate/reliability`
     params: Mapping[str, Any]  # by dotted key
     changed: Mapping[str, Any]  # the keys whose value is not the committed one -> the committed value
+    network_options: str  # how the network is not the plain one: ', standardised weights' or ''
     reference: str  # what the result to compare with is called, '' where there is none; the rest is in `params`
     recipe_changes: Mapping[str, tuple[Any, Any]] | None  # (recipe's value, ours); None: its file is not known
     data_name: str

@@ -52,6 +52,7 @@ def a_run() -> Run:
         figures=dict.fromkeys((*names, *more, *(f"gradcam/{name}" for name in cams)), PNG),
         params=flatten(load_params().model_dump()),
         changed={"norm": "batch"},
+        network_options=", standardised weights",
         reference="",
         recipe_changes={},
         data_name="generated shapes",
@@ -87,6 +88,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def test_the_page_says_how_the_network_is_not_the_plain_one() -> None:
+    assert "<b>layer</b>, standardised weights, 11,173,962 parameters" in render(a_run())
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
