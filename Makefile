@@ -4,7 +4,7 @@ PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
-.PHONY: help install quickstart test lint bench ui clean
+.PHONY: help install quickstart test test-faults lint bench ui clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -23,8 +23,11 @@ quickstart: install  ## the whole pipeline on generated images, on the CPU, with
 	@python -m recipes quick
 	@python -m commands.summary
 
-test: install lint  ## format, lint, types and tests
-	@python -m pytest -n 2 --dist loadgroup
+test: install lint  ## format, lint, types and tests (3 minutes)
+	@python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
+	@python -m pytest -n 2 --dist loadgroup -m slow
 
 lint: install
 	@ruff format --check .

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from src.errors import UserError
+from src.errors import sentence
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -14,7 +14,9 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more, and complains
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        if told := sentence(error):
+            sys.exit(f"error: {told}")
+        raise
     except KeyboardInterrupt:
         sys.exit("stopped by Ctrl-C")

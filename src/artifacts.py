@@ -1,14 +1,16 @@
 """The paths that stages read and write, atomic writes, and hashes."""
 
 import csv
+import glob
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
 PARAMS = Path("params.yaml")
@@ -33,20 +35,28 @@ def root() -> Path:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.
 
-    So nobody ever sees half a file, not even after a crash of the machine.
+    So nobody ever sees half a file, not even after a crash of the machine. What a killed process left of its temporary
+    file is deleted by the next one that writes `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete the temporary files of `path` whose process is dead, and what SQLite kept beside them."""
+    prefix = f".{path.name}."
+    for file in path.parent.glob(f"{glob.escape(prefix)}*"):
+        pid = file.name.removeprefix(prefix).partition(".")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            file.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

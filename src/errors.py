@@ -1,4 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""What a person is told when something goes wrong."""
+
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
 
 
 class UserError(Exception):
@@ -7,3 +11,31 @@ class UserError(Exception):
     The message says what is wrong, where, and what to do next; the doors (`stages`, `commands`,
     `recipes`) print it without a traceback and exit with 1.
     """
+
+
+def sentence(error: Exception) -> str | None:
+    """What to tell the person of an error that is theirs or the machine's; None for one of the program.
+
+    A traceback of the program's errors is wanted: it goes into a bug report.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        return (
+            f"the disk is full, or a limit on the size of files is reached{where} ({error.strerror}). What was whole "
+            "before is still whole; make room and run the same command again"
+        )
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"{error.filename}: {error.strerror}. Mend that and run the same command again"
+    # PyTorch: torch.OutOfMemoryError on CUDA, a bare RuntimeError on the CPU.
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return (
+            f"memory is short: {text.partition(chr(10))[0] or type(error).__name__}\n"
+            "  Less is needed with a smaller train.batch_size, evaluate.batch_size, gradcam.batch_size, model.width or "
+            "data.size"
+        )
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        return f"a process that augments images was killed, often because memory is short ({text}); lower train.workers"
+    return None

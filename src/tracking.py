@@ -11,7 +11,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,6 @@ warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
 
 import mlflow
 import psutil
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -39,6 +38,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from src import artifacts, record
+from src.locks import locked
 from src.params import Params
 
 EXPERIMENT = "normlens"
@@ -102,10 +102,8 @@ def _experiment_id(client: MlflowClient) -> str:
     return str(found.experiment_id)
 
 
-def _lock(name: str) -> FileLock:
-    folder = artifacts.root() / ".locks"
-    folder.mkdir(exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
+def _lock(name: str) -> AbstractContextManager[None]:
+    return locked(artifacts.root() / ".locks" / f"{name}.lock")
 
 
 class Mirror:

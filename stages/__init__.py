@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from src import artifacts
-from src.errors import UserError
+from src.errors import sentence
 from src.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ OLD_DATA = "\n  Data that was here before comes back with: git restore params.ya
 
 
 def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
-    """Call `main` with the validated parameters; a UserError is printed, a stop ends with a non-zero exit.
+    """Call `main` with the validated parameters; what a person can mend is a sentence, a stop a non-zero exit.
 
     The exit must not be 0 on a stop: DVC would commit a half-written result as a success.
     """
@@ -52,8 +52,10 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         main(load_params())
-    except UserError as error:
-        sys.exit(f"error: {error}{after_error}")
+    except Exception as error:
+        if told := sentence(error):
+            sys.exit(f"error: {told}{after_error}")
+        raise
     except KeyboardInterrupt:
         sys.exit("stopped by Ctrl-C; the next `dvc repro` goes on from the last whole epoch")
     except Stopped:

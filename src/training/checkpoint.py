@@ -2,19 +2,17 @@
 
 import hashlib
 import io
-import json
-import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from src import artifacts
+from src.locks import locked
 
 KEPT = 2  # checkpoints a model: the last, and the one before in case the last is damaged
 KEPT_MODELS = 3
@@ -61,20 +59,12 @@ def load_latest(folder: Path, say: Say) -> dict[str, Any] | None:
 @contextmanager
 def model_lock(folder: Path, key: str, say: Say) -> Iterator[None]:
     """Hold the lock of the model `key`; wait for it, and say for whom, while another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_lock_path(folder, key))
-    holder = folder / f"{key}.holder"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"{_name(holder)} is training the same model ({key}): waiting for it, then using its result")
-        lock.acquire(poll_interval=0.5)
-    try:
-        artifacts.write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+
+    def waiting(holder: str) -> None:
+        say(f"{holder} is training the same model ({key}): waiting for it, then using its result")
+
+    with locked(_lock_path(folder, key), waiting):
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def prune(checkpoints: Path, locks: Path, keep: int = KEPT_MODELS) -> None:
@@ -82,7 +72,7 @@ def prune(checkpoints: Path, locks: Path, keep: int = KEPT_MODELS) -> None:
     folders = sorted((f for f in checkpoints.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
     for folder in folders[keep:]:
         try:
-            with FileLock(_lock_path(locks, folder.name), timeout=0):
+            with locked(_lock_path(locks, folder.name), wait=False):
                 shutil.rmtree(folder)
         except Timeout:
             continue
@@ -93,13 +83,4 @@ def _hash_path(path: Path) -> Path:
 
 
 def _lock_path(folder: Path, key: str) -> Path:
-    return folder / f"{key}.lock"
-
-
-def _name(holder: Path) -> str:
-    """Who holds a lock; it may have been released, or not yet have been signed."""
-    try:
-        content = json.loads(holder.read_text(encoding="utf-8"))
-        return f"process {content['pid']} on {content['host']}"
-    except (OSError, ValueError):
-        return "another process"
+    return folder / f"model-{key}.lock"

@@ -1,6 +1,9 @@
 """Files: never half there."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         temporary.write_bytes([b"ne", "w"])  # type: ignore[arg-type]
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [tmp_path / f".store.db.{dead.pid}.db", tmp_path / f".store.db.{dead.pid}.db-journal"]
+    others = [tmp_path / f".store.db.{os.getppid()}.db", tmp_path / ".store.db.notes", tmp_path / ".other.db.1.db"]
+    for file in left + others:
+        file.touch()
+    artifacts.write_text(path, "new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
 
 
 def test_json_refuses_what_json_cannot_say(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 from tqdm import tqdm
 
 from src import artifacts
 from src.data.sources.digests import mismatch
+from src.locks import locked
 
 TIMEOUT = (5.0, 10.0)  # seconds to connect (per address of the host), and between two packets
 PATIENCE = 10.0  # seconds after which, with nothing received, no further address is tried
@@ -39,7 +39,7 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
             failures.append(f"  {address}: not tried, nothing came from those before it")
             continue
         partial = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{destination.name}.part"
-        with FileLock(partial.with_suffix(".lock")):  # two experiments may want the same file
+        with locked(partial.with_suffix(".lock")):  # two experiments may want the same file
             before = _size(partial)
             try:
                 _fetch(address, partial)

@@ -1,0 +1,44 @@
+"""Locks between processes. A lock dies with its process, and its file goes when it is released."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` for the block.
+
+    Where another process holds it, `on_wait` is told once who ('process 12 on host') and the lock is waited for; with
+    `wait=False` filelock's Timeout is raised instead.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise
+        on_wait(_holder(path))
+        lock.acquire(poll_interval=0.2)
+    try:
+        path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        yield
+    finally:
+        # While it is held: FileLock takes a lock on a deleted file for none, so that whoever waits opens the next file.
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock; it may have been released, or not yet have been signed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {content['pid']} on {content['host']}"
+    except (OSError, ValueError):
+        return "another process"

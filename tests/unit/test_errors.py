@@ -1,0 +1,36 @@
+"""What a person is told, and what stays a traceback for a bug report."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from src.errors import UserError, sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("norm is wrong"), "norm is wrong"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/x"), "the disk is full"),
+        (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "make room and run the same command again"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
+        (MemoryError(), "memory is short: MemoryError"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore"), "20.00 GiB.\n  Less is"),
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "lower train.workers"),
+    ],
+)
+def test_what_a_person_can_mend_is_a_sentence(error: Exception, said: str) -> None:
+    assert said in str(sentence(error))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("shape mismatch"), OSError("2 requested, 1 written")])
+def test_an_error_of_the_program_keeps_its_traceback(error: Exception) -> None:
+    assert sentence(error) is None
+
+
+def test_memory_that_the_cpu_does_not_have_is_told() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert "memory is short" in str(sentence(caught.value))
