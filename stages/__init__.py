@@ -20,18 +20,24 @@ from filelock import FileLock, Timeout
 from src import artifacts
 from src.errors import sentence
 from src.params import Params, load_params
+from src.processes import die_with_parent
 
 if TYPE_CHECKING:
     import torch
 
 if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
-    # The stage is about to import its libraries. They make half a million objects that stay: searching them for
-    # garbage again and again takes a quarter of the time of the imports.
+    # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
+    # them for garbage again and again takes a quarter of that time.
     gc.disable()
+    die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clean up yet, and a traceback says nothing
+
+STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class Stopped(BaseException):
-    """SIGTERM as an exception, so that `with` and `finally` blocks run. Not an Exception: nothing may swallow it."""
+    """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception: nothing may swallow it."""
 
 
 # Said after an error of a stage that makes data: DVC has deleted its outputs before it started.
@@ -48,18 +54,17 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
     keep_memory()
-    _die_with_parent()
-    signal.signal(signal.SIGTERM, _stop)
+    for stop in STOPS:
+        if signal.getsignal(stop) != signal.SIG_IGN:  # a shell's background jobs inherit an ignored Ctrl-C
+            signal.signal(stop, _stop)
     try:
         main(load_params())
     except Exception as error:
         if told := sentence(error):
             sys.exit(f"error: {told}{after_error}")
         raise
-    except KeyboardInterrupt:
-        sys.exit("stopped by Ctrl-C; the next `dvc repro` goes on from the last whole epoch")
-    except Stopped:
-        sys.exit("stopped by SIGTERM; the next `dvc repro` goes on from the last whole epoch")
+    except Stopped as by:
+        sys.exit(f"stopped by {by}; the same command goes on from the last whole epoch")
     finally:
         gc.freeze()  # the process ends: searching all of it once more takes a second with torch and mlflow loaded
 
@@ -119,12 +124,6 @@ def _first_free(slots: list[FileLock]) -> FileLock:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end the clean-up that the first one began
-    raise Stopped
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to send SIGTERM when DVC dies: else a killed `dvc` leaves the trainer running as an orphan."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)  # a second one would end the clean-up that the first one began
+    raise Stopped(STOPS[signal.Signals(signum)])

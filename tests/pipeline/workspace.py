@@ -63,13 +63,13 @@ class Workspace:
         shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", ".locks"))
         return Workspace(root)
 
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command line in the root as a person would, with the virtual environment active."""
+    def environment(self) -> dict[str, str]:
+        """That of a person who has the virtual environment active, with a home of their own."""
         home = self.root.parent / "home"
         home.mkdir(exist_ok=True)
         foreign = ("DVC_", "MLFLOW_", "PYTEST_", "GIT_")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-        machine = {
+        return inherited | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
             "XDG_CACHE_HOME": str(Path.home() / ".cache"),  # matplotlib's list of fonts takes seconds to make
@@ -77,8 +77,11 @@ class Workspace:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command line in the root."""
         return subprocess.run(
-            command, cwd=self.root, env=inherited | machine | environment, capture_output=True, text=True, check=False,
+            command, cwd=self.root, env=self.environment() | environment, capture_output=True, text=True, check=False,
             timeout=300,
         )  # fmt: skip
 

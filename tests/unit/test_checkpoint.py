@@ -24,7 +24,7 @@ def save(folder: Path, epochs: int) -> None:
 def test_the_last_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
     assert load_latest(tmp_path / "none", print) is None
     save(tmp_path, 4)
-    names = ["epoch-0003.pt", "epoch-0003.sha256", "epoch-0004.pt", "epoch-0004.sha256"]
+    names = ["epoch-000003.pt", "epoch-000003.sha256", "epoch-000004.pt", "epoch-000004.sha256"]
     assert sorted(f.name for f in tmp_path.iterdir()) == names
     state = load_latest(tmp_path, print)
     assert state is not None
@@ -34,7 +34,7 @@ def test_the_last_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_left_out_and_named(tmp_path: Path) -> None:
     save(tmp_path, 2)
-    newest = tmp_path / "epoch-0002.pt"
+    newest = tmp_path / "epoch-000002.pt"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
@@ -43,12 +43,12 @@ def test_a_damaged_checkpoint_is_left_out_and_named(tmp_path: Path) -> None:
     assert state is not None
     assert state["epoch"] == 1
     assert len(said) == 1
-    assert "epoch-0002.pt is damaged" in said[0]
+    assert "epoch-000002.pt is damaged" in said[0]
 
 
 def test_a_checkpoint_without_its_hash_is_not_trusted(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    (tmp_path / "epoch-0001.sha256").unlink()
+    (tmp_path / "epoch-000001.sha256").unlink()
     assert load_latest(tmp_path, lambda _: None) is None
 
 
