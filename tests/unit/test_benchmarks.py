@@ -1,13 +1,16 @@
 """The benchmarks' own logic: ratios and goals, going on where a run stopped, tables, and that measures run."""
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run, session, workspace
+from benchmarks import cpu, document, gpu, peers, results, run, session, soak, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -329,3 +332,52 @@ def test_the_copy_for_experiments_is_a_repository_of_its_own(tmp_path: Path) -> 
     for name in (".git/HEAD", ".dvc/config", "dvc.yaml", "recipes/standard.yaml", "src/params.py", "own/README.md"):
         assert (copy / name).exists(), name
     assert not list(copy.rglob("__pycache__"))
+
+
+def soaked(**values: Callable[[int], float]) -> list[soak.Sample]:
+    """20 samples in which everything is 1, but for what `values` say of the experiment with this index."""
+    names = [field.name for field in fields(soak.Sample)]
+    return [soak.Sample(**{name: values.get(name, lambda i: 1)(i) for name in names}) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"memory_mib": lambda i: 60 if i == 0 else 90},  # the first experiment loads the code
+        {"checkpoints": lambda i: min(i + 1, 3)},
+        {"open_files": lambda i: 13 - 2 * (i % 2), "children": lambda i: i % 2},
+        {"memory_mib": lambda i: 90 - 2 * i},
+        {"store_mib": lambda i: 5 * i, "dvc_files": lambda i: 25 * i},  # what is told and not judged
+    ],
+)
+def test_what_comes_and_goes_does_not_grow(values: dict[str, Callable[[int], float]]) -> None:
+    assert soak.grown(soaked(**values)) == []
+
+
+@pytest.mark.parametrize("name", soak.LIMITS)
+def test_one_more_with_each_experiment_is_growth(name: str) -> None:
+    samples = soaked(**{name: lambda i: i})
+    assert soak.growth(samples, name) == pytest.approx(18)
+    assert soak.grown(samples) == [f"{name} grows by 18.0 over 20 experiments; {soak.LIMITS[name]:g} is allowed"]
+    assert f"| {name} | 0 | 1 | 19 | 18.0 | {soak.LIMITS[name]:g} |" in soak.table(samples)
+
+
+def test_what_experiments_leave_behind_is_found(tmp_path: Path) -> None:
+    root = workspace.copy_repository(tmp_path / "copy")
+    assert soak.left_behind(root) == []
+    assert soak.finished_experiments(root) == 0
+    for name in ("metrics/.train.json.4711.json", ".mlflow.db.12.db", ".dvc/tmp/exps/tmpabc/params.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("", encoding="utf-8")
+    with subprocess.Popen(["cat"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()  # it runs
+        found = soak.left_behind(root)
+    assert found[0] == f"process {process.pid} still runs: cat"
+    assert found[1] == "the copy .dvc/tmp/exps/tmpabc is left"
+    left = ("metrics/.train.json.4711.json", ".mlflow.db.12.db")
+    assert sorted(found[2:]) == sorted(f"the file {name} is left" for name in left)
