@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from commands import run_command
 from src import artifacts
-from src.data.images import decode
+from src.data.images import FORMATS, decode
 from src.data.prepared import Split
-from src.errors import UserError
+from src.errors import UserError, printable
 from src.evaluation.logits import predict_logits
 from src.evaluation.metrics import softmax
 from src.explain.cams import compute_cams
@@ -35,7 +35,7 @@ def main() -> None:
         epilog="A name that begins with a dash goes after --.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="any image file that Pillow reads")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help=f"an image: {', '.join(FORMATS)}")
     parser.add_argument("--out", type=Path, default=Path("reports/predict"), help="folder to write to (%(default)s)")
     parser.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
     arguments = parser.parse_args()
@@ -73,13 +73,14 @@ def main() -> None:
     )  # (N, S, S)
 
     names = [description.classes[best] for best in ranked[:, 0]]
-    longest = max(len(name) for name in description.classes)
+    classes = [printable(name) for name in description.classes]
+    longest = max(len(name) for name in classes)
     for i, (path, target) in enumerate(zip(paths, targets_for(paths, arguments.out), strict=True)):
         title = f"{plain(names[i])}, {probabilities[i, ranked[i, 0]]:.1%}"
         save(prediction(images[i], maps[i], title, params.gradcam.image_weight), target)
-        print(f"{path}  ->  {target}")
+        print(printable(f"{path}  ->  {target}"))
         for index in ranked[i]:
-            print(f"  {description.classes[index]:<{longest}}  {probabilities[i, index]:7.2%}")
+            print(f"  {classes[index]:<{longest}}  {probabilities[i, index]:7.2%}")
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
@@ -93,17 +94,18 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
 
 def targets_for(paths: list[Path], folder: Path) -> list[Path]:
-    """Where to write each overlay: by the image's name, numbered where that is taken. cat.png, cat-2.png
+    """Where to write each overlay: by the image's name (its first 50 letters), numbered where that is taken. cat-2.png
 
     Two images of one name do not overwrite each other, and no image is overwritten by its own overlay.
     """
     inputs = {path.resolve() for path in paths}
     taken: dict[str, Path] = {}
     for path in paths:
-        number, target = 1, folder / f"{path.stem}.png"
+        stem = path.stem[:50]
+        number, target = 1, folder / f"{stem}.png"
         while target.name.casefold() in taken or target.resolve() in inputs:  # casefold: some file systems do it too
             number += 1
-            target = folder / f"{path.stem}-{number}.png"
+            target = folder / f"{stem}-{number}.png"
         taken[target.name.casefold()] = target
     return list(taken.values())
 

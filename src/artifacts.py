@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from src.errors import UserError
+
 # Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
 PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
@@ -46,6 +48,9 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -76,10 +81,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON object; UserError where it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}). {cure(path)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} does not hold a JSON object")
+        raise UserError(f"{path} is damaged (it holds no JSON object). {cure(path)}")
     return content
 
 
@@ -92,9 +100,22 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read rows as strings by column name."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """Read rows as strings by column name; UserError where it is damaged, so far as that shows."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file, strict=True)
+            return [dict(zip(header, row, strict=True)) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}). {cure(path)}") from None
+
+
+def cure(path: Path, stage: str = "") -> str:
+    """What to do about a damaged result of `stage` (or of any): words that help even where DVC's cache is damaged too.
+
+    DVC believes a file whose time and size have not changed, and one of its cache that cannot be written: without the
+    first two commands it may bring the damage back.
+    """
+    return f"Make it again with: rm -r {path}; chmod -R u+w .dvc/cache; dvc repro {stage}".rstrip()
 
 
 def sha256_file(path: Path) -> str:

@@ -18,17 +18,17 @@ def sentence(error: Exception) -> str | None:
 
     A traceback of the program's errors is wanted: it goes into a bug report.
     """
-    text = str(error)
+    text = printable(str(error))
     if isinstance(error, UserError):
         return text
-    if isinstance(error, OSError) and error.errno in FULL:
-        where = f" at {error.filename}" if error.filename else ""
+    if isinstance(error, OSError) and (error.errno in FULL or "temporary directory" in text):
+        where = f" at {printable(str(error.filename))}" if error.filename else ""
         return (
             f"the disk is full, or a limit on the size of files is reached{where} ({error.strerror}). What was whole "
             "before is still whole; make room and run the same command again"
         )
     if isinstance(error, OSError) and error.errno and error.filename:
-        return f"{error.filename}: {error.strerror}. Mend that and run the same command again"
+        return f"{printable(str(error.filename))}: {error.strerror}. Mend that and run the same command again"
     # PyTorch: torch.OutOfMemoryError on CUDA, a bare RuntimeError on the CPU.
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return (
@@ -39,3 +39,11 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
         return f"a process that augments images was killed, often because memory is short ({text}); lower train.workers"
     return None
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal, where line breaks alone are obeyed: any other control character becomes its escape.
+
+    Names of files and classes are a stranger's, and may hold commands to the terminal or bytes that are no text.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +85,15 @@ def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError
     with bar, ProcessPoolExecutor(workers, initializer=leave_stops_to_the_parent) as pool:
         for names, contents in _rounds(archive.members(path)):
             chunk = max(1, min(256, len(names) // (4 * workers)))
-            for name, result in zip(names, pool.map(partial(_try, size=size), contents, chunksize=chunk), strict=True):
+            results = pool.map(partial(_try, size=size), contents, chunksize=chunk)
+            for name in names:
+                try:
+                    result = next(results)
+                except BrokenProcessPool:
+                    raise UserError(
+                        f"a process that decodes the images of {path} was killed, near {name}: memory was short, or "
+                        "that file crashes its decoder. Run the same command again; if that ends so too, remove it"
+                    ) from None
                 bar.update()
                 yield name, result
 

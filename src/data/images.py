@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from src.errors import UserError
+from src.errors import UserError, printable
+
+# Pillow reads more, among them formats that are programs (EPS runs Ghostscript) or call on other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
 
 # Above this an image is refused before its pixels are decoded: a small file can unfold into gigabytes.
 MAX_PIXELS = 80_000_000
@@ -31,17 +34,18 @@ def decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
     except UserError:
         raise
     except Exception as error:  # decoders answer damaged content with nearly any exception
-        reason = "not an image format that Pillow reads" if "cannot identify" in str(error) else str(error)
-        raise UserError(reason or type(error).__name__) from None
+        reason = "not an image format that is read here" if "cannot identify" in str(error) else str(error)
+        raise UserError(printable(reason or type(error).__name__).replace("\n", " ")) from None
 
 
 def _decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise UserError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are decoded")
         image.draft(None, (4 * size, 4 * size))  # a large JPEG is decoded at a fraction of its size; no-op otherwise
-        rgb = _to_rgb(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        rgb = _to_rgb(image)
     return fit(rgb, size)
 
 
@@ -59,11 +63,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
+        values = np.array(image, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
             raise UserError("pixels are not finite numbers")
-        image = Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
+        values -= low  # in place: of the largest image that is decoded, each copy is 640 MB
+        values *= 255 / max(high - low, 1e-12)
+        image = Image.fromarray(np.rint(values, out=values).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

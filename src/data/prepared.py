@@ -104,7 +104,7 @@ def load(folder: Path = artifacts.PREPARED) -> Prepared:
             test_masks=masks,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UserError(f"{folder} is damaged ({error}). Make it again with: dvc repro --force prepare") from None
+        raise UserError(f"{folder} is damaged ({error}). {artifacts.cure(folder, 'prepare')}") from None
 
 
 def _load_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
@@ -121,8 +121,11 @@ def _load_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """The same bytes as `np.save` writes; but that does not say, on a full disk, what is the matter."""
+    whole = np.ascontiguousarray(array)
     with artifacts.atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data)
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:

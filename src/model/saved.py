@@ -1,7 +1,6 @@
 """A trained model on disk: weights as safetensors, and a JSON description that suffices to rebuild it."""
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from src.errors import UserError
 from src.model.inputs import Rgb
 from src.model.resnet import build
 
-AGAIN = "Make it again with: dvc repro train (or dvc checkout, where it was made before)"
+AGAIN = "Make it with: dvc repro train"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the weights belong to. `save_model` fills in the last two fields."""
+    """What the weights belong to. `save_model` fills in the last three fields."""
 
     norm: str
     width: int
@@ -42,6 +41,7 @@ class Description:
     data_digest: str
     parameters: int = 0
     weights_sha256: str = ""
+    digest: str = ""  # SHA-256 of all the other fields: a flipped bit is noticed here too
 
 
 def save_model(
@@ -58,6 +58,7 @@ def save_model(
         parameters=sum(p.numel() for p in model.parameters()),
         weights_sha256=hashlib.sha256(content).hexdigest(),
     )
+    description = replace(description, digest=_digest(asdict(description)))
     artifacts.write_bytes(weights_path, content)
     artifacts.write_json(json_path, asdict(description))
     return description
@@ -73,7 +74,10 @@ def load_model(
     except OSError:
         raise UserError(f"{weights_path} is missing. {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
-        raise UserError(f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. {AGAIN}")
+        raise UserError(
+            f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. "
+            f"{artifacts.cure(weights_path, 'train')}"
+        )
     model = build(
         description.norm,
         description.width,
@@ -84,22 +88,27 @@ def load_model(
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except (RuntimeError, SafetensorError) as error:
-        raise UserError(f"{weights_path} does not fit the model that {json_path} describes: {error}\n{AGAIN}") from None
+        raise UserError(
+            f"{weights_path} does not fit the model that {json_path} describes: {error}\n"
+            f"{artifacts.cure(weights_path, 'train')}"
+        ) from None
     return model.eval(), description
 
 
 def load_description(json_path: Path = artifacts.MODEL) -> Description:
     """The description alone; UserError where it is missing or damaged."""
     try:
-        content: dict[str, Any] = artifacts.read_json(json_path)
+        content = artifacts.read_json(json_path)
     except OSError:
         raise UserError(f"{json_path} is missing. {AGAIN}") from None
-    except (ValueError, json.JSONDecodeError):
-        raise UserError(f"{json_path} is not a JSON object. {AGAIN}") from None
     names = {field.name for field in fields(Description)}
-    if content.keys() != names:
-        odd = ", ".join(sorted(content.keys() ^ names))
-        raise UserError(f"{json_path} is damaged or of another version (keys: {odd}). {AGAIN}")
+    if content.keys() != names or content["digest"] != _digest(content):
+        odd = ", ".join(sorted(content.keys() ^ names)) or "its digest"
+        raise UserError(f"{json_path} is damaged or of another version ({odd}). {artifacts.cure(json_path, 'train')}")
     red, green, blue = content.pop("mean")
     std_red, std_green, std_blue = content.pop("std")
     return Description(**content, mean=(red, green, blue), std=(std_red, std_green, std_blue))
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return artifacts.sha256_json({key: value for key, value in content.items() if key != "digest"})

@@ -78,5 +78,5 @@ def test_damage_is_told(tmp_path: Path, damage: str) -> None:
         np.save(tmp_path / "test_labels.npy", np.full(4, 2))
     else:
         (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(UserError, match=r"is damaged .* dvc repro --force prepare"):
+    with pytest.raises(UserError, match=r"is damaged .* dvc repro"):
         load(tmp_path)

@@ -274,7 +274,7 @@ def test_links_and_devices_are_refused(workspace: Path, kind: bytes) -> None:
         member = tarfile.TarInfo("a/1.png")
         member.type, member.linkname = kind, "/etc/passwd"
         tar.addfile(member)
-    with pytest.raises(UserError, match="link or a device"):
+    with pytest.raises(UserError, match="a link, a device or a sparse file"):
         list(archive.members(workspace / "x.tar"))
 
 
@@ -298,14 +298,17 @@ def test_tar_cut_between_members_is_noticed(workspace: Path) -> None:
 
 
 def test_bounds(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_zip(workspace / "x.zip", {"a/1.png": bytes(100), "a/2.png": bytes(100)})
-    monkeypatch.setattr(archive, "MAX_TOTAL_BYTES", 150)
-    with pytest.raises(UserError, match="unfolds"):
-        list(archive.members(path))
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 99)
-    for small in (path, write_tar(workspace / "x.tar", {"a/1.png": bytes(100)})):
-        with pytest.raises(UserError, match=r"a/1\.png has 100 bytes"):
-            list(archive.members(small))
+    files = {"a/1.png": bytes(100), "a/2.png": bytes(100)}
+    for path in (write_zip(workspace / "x.zip", files), write_tar(workspace / "x.tar.gz", files, "w:gz")):
+        for bound, value, said in (
+            ("MAX_MEMBERS", 1, "unfolds to more than 1 files"),
+            ("MAX_TOTAL_BYTES", 150, "unfolds to more than"),
+            ("MAX_MEMBER_BYTES", 99, r"a/1\.png has 100 bytes"),
+        ):
+            with monkeypatch.context() as context:
+                context.setattr(archive, bound, value)
+                with pytest.raises(UserError, match=said):
+                    list(archive.members(path))
 
 
 def test_same_name_twice_and_no_archive(workspace: Path) -> None:

@@ -1,26 +1,39 @@
 """Archives, read member by member and never extracted; and folders packed into one, the same bytes every time."""
 
+import bz2
+import gzip
 import lzma
 import os
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from src.errors import UserError
 
 MAX_MEMBER_BYTES = 256 << 20
-MAX_TOTAL_BYTES = 64 << 30
+MAX_HEADER_BYTES = 1 << 20  # long names and notes of the packing program, before a member of a tar
+MAX_NAME_BYTES = 4096  # what Linux allows for a path
+MAX_TOTAL_BYTES = 64 << 30  # unfolded
 MAX_MEMBERS = 5_000_000
 
 # First bytes -> suffix. A tar that is not compressed has its mark at byte 257.
 MAGIC = {b"PK": ".zip", b"\x1f\x8b": ".tar.gz", b"BZh": ".tar.bz2", b"\xfd7zXZ\x00": ".tar.xz"}
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, lzma.LZMAError, zlib.error, NotImplementedError)
+# Control characters, line breaks, what turns the direction of writing, and bytes that are no text.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+# What the readers of the standard library raise on damaged bytes.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error, EOFError, OSError, ValueError,
+    OverflowError, NotImplementedError, RecursionError,
+)  # fmt: skip
 
 
 def suffix(path: Path) -> str:
@@ -38,18 +51,15 @@ def suffix(path: Path) -> str:
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name ('a/b/c.jpg') and content of every regular file in an archive, in its order; hidden ones are passed over.
 
-    UserError when the archive is damaged, holds a name that leads out of it, the same name twice, a link or a
-    device, or more than the bounds above.
+    UserError when the archive is damaged, holds a name that leads out of it or cannot be printed, the same name twice,
+    a link or a device, or more than the bounds above.
     """
     seen: set[str] = set()
-    total = 0
-    for name, content in _unzip(path) if suffix(path) == ".zip" else _untar(path):
+    kind = suffix(path)
+    for name, content in _unzip(path) if kind == ".zip" else _untar(path, kind):
         if name in seen:
             raise UserError(f"{path} holds {name} twice; pack it anew")
         seen.add(name)
-        total += len(content)
-        if len(seen) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
-            raise UserError(f"{path} unfolds to more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES >> 30} GiB")
         yield name, content
 
 
@@ -62,6 +72,7 @@ def pack(folder: Path, target: Path) -> int:
     names = sorted(_files(folder))
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
         for name in tqdm(names, desc=f"packing {folder}", unit=" files", leave=False, delay=1):
+            _safe(folder, name, "rename it")
             if not (folder / name).is_file():
                 raise UserError(f"{folder / name} is a broken link or no regular file; remove it")
             member = tarfile.TarInfo(name)
@@ -93,34 +104,75 @@ def is_hidden(name: str) -> bool:
     )
 
 
-def _untar(path: Path) -> Iterator[tuple[str, bytes]]:
+def _untar(path: Path, kind: str) -> Iterator[tuple[str, bytes]]:
+    opened: dict[str, Any] = {".tar": open, ".tar.gz": gzip.open, ".tar.bz2": bz2.open, ".tar.xz": lzma.open}
     try:
-        with tarfile.open(path, "r:*") as tar:
-            for member in tar:
+        with opened[kind](path, "rb") as file:
+            stream = _Forward(path, file)
+            tar: Any = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]  # it needs no more than `stream` has
+            count = 0
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # else each header stays in memory
+                count += 1
+                _not_too_much(path, count, stream.tell())
                 name = _safe(path, member.name)
                 if member.isdir() or is_hidden(name):
                     continue
-                file = tar.extractfile(member) if member.isreg() else None
-                if file is None:
+                if not member.isreg() or member.issparse():
                     raise UserError(
-                        f"{path}: {name} is a link or a device; only regular files are read. "
+                        f"{path}: {name} is a link, a device or a sparse file; only regular files are read. "
                         "Pack it anew with: tar --dereference --hard-dereference -cf images.tar FOLDER"
                     )
                 _bounded(path, name, member.size)
-                yield name, file.read()
+                yield name, stream.content(member.size)
             # `tarfile` takes a cut or garbled header for the end of the archive; the true end is a block of zeros.
-            assert tar.fileobj is not None
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise UserError(f"{path} is damaged or cut off; get it or pack it again")
+            if stream.last != bytes(tarfile.BLOCKSIZE):
+                raise EOFError("its last block is missing")
     except _DAMAGE as error:
         raise UserError(f"{path} is damaged or cut off ({error}); get it or pack it again") from None
 
 
+class _Forward:
+    """The unfolded bytes of a tar for `tarfile`: forward alone, and within the bounds.
+
+    Left to itself, `tarfile` reads a name of any declared length at once, unfolds any number of bytes to pass over a
+    member, and goes round in circles where a size is negative.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path = path
+        self._file = file
+        self.last = b""  # what was read last
+
+    def read(self, size: int) -> bytes:
+        """A header."""
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {size:,} bytes")
+        self.last = self._file.read(size)
+        return self.last
+
+    def content(self, size: int) -> bytes:
+        """What belongs to the header that was read last."""
+        content = self._file.read(size)
+        if len(content) < size:
+            raise EOFError("its last file is not whole")
+        return content
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, position: int) -> None:
+        if position < self.tell():
+            raise ValueError("a size is negative")
+        _not_too_much(self._path, 0, position)
+        self._file.seek(position)
+
+
 def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
+    total = 0
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
+            for count, member in enumerate(archive.infolist(), start=1):
                 name = _safe(path, member.filename)
                 if member.is_dir() or is_hidden(name):
                     continue
@@ -130,20 +182,26 @@ def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
                 with archive.open(member) as file:
                     content = file.read(MAX_MEMBER_BYTES + 1)  # the size in the directory may lie
                 _bounded(path, name, len(content))
+                total += len(content)
+                _not_too_much(path, count, total)
                 yield name, content
     except _DAMAGE as error:
         raise UserError(f"{path} is damaged or cut off ({error}); get it or pack it again") from None
 
 
-def _safe(path: Path, name: str) -> str:
-    """The name without './'; UserError when it could lead out of a folder or cannot be printed."""
-    printable = name.encode(errors="surrogateescape").decode(errors="replace")
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name or re.match("[A-Za-z]:", name) or printable != name:
-        raise UserError(f"{path} holds a file with an unsafe name: {printable!r}; pack it anew from within its folder")
-    return "/".join(part for part in parts if part not in ("", "."))
+def _safe(where: Path, name: str, cure: str = "pack it anew from within its folder") -> str:
+    """The name without './'; UserError when it could lead out of a folder, or is none that can be printed."""
+    leads_out = name.startswith("/") or ".." in name.split("/") or "\\" in name or re.match("[A-Za-z]:", name)
+    if not name or leads_out or UNPRINTABLE.search(name) or len(os.fsencode(name)) > MAX_NAME_BYTES:
+        raise UserError(f"{where} holds a file with an unsafe name: {name[:200]!r}; {cure}")
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _bounded(path: Path, name: str, size: int) -> None:
     if size > MAX_MEMBER_BYTES:
         raise UserError(f"{path}: {name} has {size:,} bytes; no more than {MAX_MEMBER_BYTES:,} are read from one file")
+
+
+def _not_too_much(path: Path, members: int, total: int) -> None:
+    if members > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
+        raise UserError(f"{path} unfolds to more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES >> 30} GiB")

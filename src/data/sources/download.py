@@ -16,6 +16,7 @@ from src.locks import locked
 TIMEOUT = (5.0, 10.0)  # seconds to connect (per address of the host), and between two packets
 PATIENCE = 10.0  # seconds after which, with nothing received, no further address is tried
 RESUMES = 5  # times a broken transfer is taken up again, as long as each brings something
+MAX_BYTES = 64 << 30  # of a file: what has no end is given up
 CHUNK = 1 << 16  # bytes; what had come of a chunk when a connection breaks is lost
 
 
@@ -94,13 +95,16 @@ def _transfer(address: str, partial: Path) -> None:
             _remember(validator, response.headers)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             raise _BrokenError(f"the server sent another part than asked for (from byte {offset})")
-        length = response.headers.get("Content-Length")
-        total = offset + int(length) if length else None
+        length = response.headers.get("Content-Length", "")
+        total = offset + int(length) if length.isdecimal() else None
         bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=address.rpartition("/")[2], leave=False)
         with bar, partial.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
+                if file.tell() > MAX_BYTES:
+                    partial.unlink()
+                    raise _BrokenError(f"more than {MAX_BYTES >> 30} GiB came, and no end")
     if total is not None and _size(partial) != total:
         raise _BrokenError(f"the connection ended after {_size(partial):,} of {total:,} bytes")
 

@@ -1,8 +1,7 @@
 """A person's own images: a folder or an archive, local or at an address."""
 
 import shutil
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from src import artifacts
 from src.data.sources import archive
@@ -47,8 +46,7 @@ def check_path(data: Data) -> None:
 
 
 def _from_address(address: str, digests: dict[str, str], destination: Path) -> str:
-    name = PurePosixPath(urlsplit(address).path).name or NAME
-    whole = destination / name
+    whole = destination / f"{NAME}.download"  # its type is known when it is there
     try:
         download([address], whole, digests)
     except DownloadError as error:
