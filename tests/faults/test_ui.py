@@ -1,11 +1,13 @@
 """The MLflow UI answers the person at this machine, and nobody else: the real server, in a hostile environment."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,16 +51,18 @@ class Server:
 
     def __init__(self, root: Path) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_"))}
-        self.process = subprocess.Popen(
-            ["make", "-o", "install", "ui", "PORT=0"], cwd=REPOSITORY, start_new_session=True, text=True,
-            env=environment | HOSTILE | {"DVC_ROOT": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.said = ""
-        while (found := re.search(r"http://127\.0\.0\.1:(\d+)/#/experiments/\d+/runs", self.said)) is None:
-            line = self.process.stdout.readline()
-            assert line, self.said
-            self.said += line
+        log = root / "log"
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                ["make", "-o", "install", "ui", "PORT=0"], cwd=REPOSITORY, start_new_session=True,
+                env=environment | HOSTILE | {"DVC_ROOT": str(root)}, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/#/experiments/\d+/runs", log.read_text())):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError(log.read_text())
+            time.sleep(0.1)
         self.port = int(found[1])
 
     def ask(self, path: str = "/", method: str = "GET", host: str = "127.0.0.1", **headers: str) -> requests.Response:
@@ -73,15 +77,12 @@ class Server:
         return [me, *me.children(recursive=True)]
 
     def stop(self) -> None:
-        """Ctrl-C reaches all processes of a terminal."""
-        os.killpg(self.process.pid, signal.SIGINT)
-        try:
-            self.process.wait(60)
-        finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+        """Ctrl-C, which reaches all processes of a terminal; what has not ended after a minute is killed."""
+        for number in (signal.SIGINT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self.process.pid, number)
+                self.process.wait(60)
+                return
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("ui"))
     yield running
     running.stop()
+    assert running.process.returncode != -signal.SIGKILL
 
 
 @pytest.mark.slow
