@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from mlflow.entities import Run
 
@@ -84,6 +85,25 @@ class Workspace:
             command, cwd=self.root, env=self.environment() | environment, capture_output=True, text=True, check=False,
             timeout=300,
         )  # fmt: skip
+
+    def start(self, log: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a command line in the root, as the leader of a process group; what it prints goes to `log`."""
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                command, cwd=self.root, env=self.environment() | environment,
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes that work in the root or below."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.root):
+                    found.append(process)
+            except psutil.Error:  # ended meanwhile, or somebody else's
+                continue
+        return found
 
     def ok(self, *command: str, **environment: str) -> str:
         """`run`, which must succeed; what it printed."""
