@@ -9,6 +9,17 @@ import os
 import signal
 import sys
 import time
+
+from src.processes import die_with_parent
+
+if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
+    # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
+    # them for garbage again and again takes a quarter of that time.
+    gc.disable()
+    die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clean up yet, and a traceback says nothing
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -20,18 +31,9 @@ from filelock import FileLock, Timeout
 from src import artifacts
 from src.errors import sentence
 from src.params import Params, load_params
-from src.processes import die_with_parent
 
 if TYPE_CHECKING:
     import torch
-
-if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
-    # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
-    # them for garbage again and again takes a quarter of that time.
-    gc.disable()
-    die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clean up yet, and a traceback says nothing
 
 STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 

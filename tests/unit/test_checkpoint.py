@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_only_the_newest_models_stay_and_those_in_training(tmp_path: Path) -> No
     with FileLock(locks / "model-e.lock"):
         prune(checkpoints, locks, keep=3)
     assert sorted(f.name for f in checkpoints.iterdir()) == ["a", "b", "c", "e"]
+
+
+def test_one_process_prunes_at_a_time(tmp_path: Path) -> None:
+    """Two would list folders that the other one deletes."""
+    checkpoints, locks = tmp_path / "checkpoints", tmp_path / "locks"
+    locks.mkdir()
+    save(checkpoints / "a", 1)
+    with ThreadPoolExecutor() as pool:
+        with FileLock(locks / "prune.lock"):
+            pruning = pool.submit(prune, checkpoints, locks, keep=0)
+            assert not wait([pruning], timeout=0.5).done
+            assert (checkpoints / "a").exists()
+        pruning.result(timeout=20)
+    assert not list(checkpoints.iterdir())
 
 
 HOLD = """
