@@ -31,7 +31,10 @@ def main() -> None:
     with Mirror(params, artifacts.read_json(artifacts.MODEL)["model_key"]) as mirror:
         mirror.upload(*stages)
     if not mirror.complete:
-        raise UserError("the run is not complete; call this again when the server is back")
+        raise UserError(
+            "the run is not complete. Call this again when the server is back; where mlflow.db is damaged, set it "
+            "aside first, and a new one is made"
+        )
     print(f"run {mirror.run_id} at {tracking_uri()} is complete: {', '.join(stages)}")
     if stale:
         print(f"left out, because DVC calls them stale: {', '.join(stale)}; run: dvc repro")

@@ -1,7 +1,8 @@
 """The MLflow mirror of a run; the only module of the pipeline that imports mlflow.
 
-A tracking server that is slow or down delays a stage by seconds, never stops it, and loses nothing: after the
-first call that fails, a stage says so once and stops talking; a later stage or `commands.sync` completes the run.
+A tracking server that is down, hangs or answers nonsense delays a stage by one time-out, never stops it, and loses
+nothing: after the first call that fails, a stage says so once and stops talking; a later stage or `commands.sync`
+completes the run. Nothing is doubled then: a call can be repeated, or is made only where the run lacks its result.
 """
 
 import json
@@ -13,6 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,22 +23,19 @@ from typing import Any, Self
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # its errors are raised too, and told in a sentence
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Deprecations among its own libraries, and advice on options that are left out on purpose: nothing a person can mend.
 warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
 
-import mlflow
 import psutil
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy import dtype
-from requests import RequestException
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import SQLAlchemyError
 
 from src import artifacts, record
 from src.locks import locked
@@ -45,7 +45,8 @@ EXPERIMENT = "normlens"
 BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
 LONGEST = 6000  # characters of a parameter's value
 SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
-DOWN = (MlflowException, RequestException, SQLAlchemyError, OSError)
+SLOW = 1.0  # s; a call that takes longer counts as waiting
+PATIENCE = 10.0  # s of waiting after which the epochs of a stage are sent at its end, and no more while it works
 
 
 def tracking_uri() -> str:
@@ -58,10 +59,14 @@ def open_store() -> tuple[MlflowClient, str]:
     root = artifacts.root()
     uri = tracking_uri()
     store = root / "mlflow.db"
+    if not uri.startswith("http"):
+        from mlflow.store.db import utils  # takes half a second, which clients of a server do without
+
+        utils.MAX_RETRY_COUNT = 1  # MLflow tries to open a database ten times, within 100 s
     if uri == f"sqlite:///{store}":
         # Processes that migrate one fresh SQLite file at once corrupt it for good: one at a time, renamed into place.
         with _lock("mlflow"):
-            if not store.exists():
+            if not (store.exists() and store.stat().st_size):  # an empty file would be migrated where it is
                 with artifacts.atomic(store) as temporary, _unsynced():
                     _experiment_id(MlflowClient(f"sqlite:///{temporary}"))
     client = MlflowClient(uri)
@@ -95,9 +100,9 @@ def _experiment_id(client: MlflowClient) -> str:
             place = (artifacts.root() / "mlartifacts").as_uri() if local else None
             tags = {"mlflow.experimentKind": "custom_model_development"}  # runs with curves, not prompts
             return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=tags))
-        except MlflowException:  # somebody else was faster
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
+        except MlflowException as error:
+            found = error.error_code == "RESOURCE_ALREADY_EXISTS" and client.get_experiment_by_name(EXPERIMENT)
+            if not found:  # else somebody else was faster
                 raise
     return str(found.experiment_id)
 
@@ -120,6 +125,8 @@ class Mirror:
         self.again = again
         self.run_id = ""
         self._down = False
+        self._waited = 0.0  # s, in slow calls
+        self._metrics: set[str] = set()  # those that the run had when it was opened
         self._known: dict[str, set[int]] = {}  # the steps of each metric that the run has
         self._client: MlflowClient
 
@@ -145,8 +152,9 @@ class Mirror:
         return not self._down
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Send one row of the history while training goes on."""
-        self._attempt(lambda: self._send(record.history([row])))
+        """Send one row of the history while training goes on; where the server is slow, `upload` sends it."""
+        if self._waited < PATIENCE:
+            self._attempt(lambda: self._send(record.history([row])))
 
     def upload(self, *stages: str) -> None:
         """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
@@ -155,17 +163,20 @@ class Mirror:
     def _attempt(self, action: Callable[[], object]) -> None:
         if self._down:
             return
+        start = time.monotonic()
         try:
             action()
-        except DOWN as error:
+        except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
             self._down = True
-            reason = str(error).strip().partition("\n")[0][:300]
+            reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
             print(
                 f"warning: the MLflow run at {tracking_uri()} could not be updated: {reason}\n"
                 "  The stage goes on without it and nothing is lost: the next stage completes the run, "
                 "or `python -m commands.sync`",
                 flush=True,
             )
+        if (taken := time.monotonic() - start) > SLOW:
+            self._waited += taken
 
     def _open(self) -> None:
         self._client, experiment = open_store()
@@ -176,9 +187,9 @@ class Mirror:
             if run is None or (self.again and "train/loss" in run.data.metrics):
                 tags = {"run_key": key, "process": _this_process(), **record.tags(self.params, self.model_key)}
                 run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
-        self.run_id = run.info.run_id
+        self.run_id, self._metrics = run.info.run_id, set(run.data.metrics)
+        self._client.set_tag(self.run_id, "process", _this_process())  # first: the one before may be dead
         self._client.update_run(self.run_id, status="RUNNING")
-        self._client.set_tag(self.run_id, "process", _this_process())
         if "failure" in run.data.tags:
             self._client.delete_tag(self.run_id, "failure")
         self._log_inputs(run)
@@ -202,7 +213,8 @@ class Mirror:
         self._client.log_inputs(self.run_id, [DatasetInput(data_set)])
 
     def _upload(self, stages: tuple[str, ...]) -> None:
-        has = self._client.get_run(self.run_id).data.tags.get("stages", "").split(",")
+        run = self._client.get_run(self.run_id)
+        has = run.data.tags.get("stages", "").split(",")
         before = record.STAGES[: record.STAGES.index(stages[-1])]
         for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
             self._send(record.points(stage))
@@ -210,7 +222,7 @@ class Mirror:
                 folder = path.parent.as_posix()
                 self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
             if stage == "train":
-                self._log_model()
+                self._log_model(run)
         done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
         # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
         text = record.description(self.params, (*before, stages[-1]))
@@ -225,7 +237,8 @@ class Mirror:
         fresh: list[Metric] = []
         for point in points:
             if point.name not in self._known:
-                values = self._client.get_metric_history(self.run_id, point.name)
+                had = point.name in self._metrics
+                values = self._client.get_metric_history(self.run_id, point.name) if had else []
                 self._known[point.name] = {m.step for m in values}
             if point.step not in self._known[point.name]:
                 self._known[point.name].add(point.step)
@@ -233,21 +246,30 @@ class Mirror:
         for start in range(0, len(fresh), 1000):  # the server takes 1,000 in one call
             self._client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
 
-    def _log_model(self) -> None:
-        """Log the weights once, as a pyfunc model from code: no pickle."""
+    def _log_model(self, run: Run) -> None:
+        """Log the weights once, as a pyfunc model from code: no pickle.
+
+        Call by call, because `pyfunc.log_model` goes on to talk to a server that has failed. The run hears of its model
+        last; one that was left half sent is sent again.
+        """
         from mlflow import pyfunc  # slow to import, and only `train` logs a model
 
-        outputs = self._client.get_run(self.run_id).outputs
-        if outputs is not None and outputs.model_outputs:
+        client, run_id, place = self._client, self.run_id, run.info.experiment_id
+        known = [output.model_id for output in run.outputs.model_outputs] if run.outputs is not None else []
+        if known and client.list_logged_model_artifacts(known[0]):
             return
+        found = client.search_logged_models([place], f"source_run_id = '{run_id}'", max_results=1)
+        logged = found[0] if found else client.create_logged_model(place, "model", run_id, params=run.data.params)
         model = artifacts.read_json(artifacts.MODEL)
         size = model["size"]
         columns = {"class": DataType.string, "probability": DataType.double}
         columns |= dict.fromkeys((f"p({name})" for name in model["classes"]), DataType.double)
-        mlflow.set_tracking_uri(tracking_uri())
-        with mlflow.start_run(run_id=self.run_id):
-            pyfunc.log_model(
-                name="model",
+        with TemporaryDirectory() as folder:
+            pyfunc.save_model(
+                Path(folder) / "model",
+                mlflow_model=Model(
+                    logged.artifact_location, run_id, model_uuid=logged.model_id, model_id=logged.model_id
+                ),
                 python_model="src/served_model.py",
                 code_paths=["src"],
                 artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
@@ -257,7 +279,10 @@ class Mirror:
                 ),
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
             )
-        self._client.update_run(self.run_id, status="RUNNING")  # the block above ended the run
+            client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        client.finalize_logged_model(logged.model_id, "READY")
+        if not known:
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import numpy as np
 import psutil
 import pytest
@@ -17,70 +16,25 @@ import yaml
 from sqlalchemy import create_engine
 
 from src import artifacts, record, tracking
-from src.model.resnet import build
-from src.model.saved import Description, save_model
-from src.params import Params, Reference, parse_params, read_yaml
-from tests.conftest import REPOSITORY
-
-ROWS = [
-    {
-        "epoch": epoch, "train_loss": 2.0 / epoch, "train_accuracy": 0.1 * epoch, "val_loss": 2.1 / epoch,
-        "val_accuracy": 0.09 * epoch, "lr": 0.1, "images_per_second": 100.0, "seconds": 3.0, "cpu_percent": 150.0,
-        "memory_gib": 1.0, "gpu_memory_gib": "",
-    }
-    for epoch in (1, 2, 3)
-]  # fmt: skip
+from src.params import Params, Reference, parse_params
+from tests.run_files import ROWS, committed_params, enter_run, make_store
 
 
 @pytest.fixture
 def params() -> Params:
-    return parse_params(read_yaml(REPOSITORY / "params.yaml"))
+    return committed_params()
 
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated store without an experiment; migrating takes seconds, so it is done once."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+    return make_store(tmp_path_factory.mktemp("store") / "mlflow.db")
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
-    """A folder with what the stages of a finished run leave, and a real small model."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("DVC_EXP_NAME", "tiny-test")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    """A folder with what the stages of a finished run leave, and an empty MLflow store."""
+    enter_run(tmp_path, monkeypatch)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    (tmp_path / "src").symlink_to(REPOSITORY / "src")
-    metrics = artifacts.METRICS
-    artifacts.write_text(artifacts.PARAMS, (REPOSITORY / "params.yaml").read_text())
-    data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
-    artifacts.write_json(metrics / "data.json", data | {"unreadable": 0})
-    artifacts.write_csv(metrics / "lr_range.csv", [{"lr": 0.1 * i, "loss": 2.0, "smoothed": 2.0} for i in (1, 2)])
-    suggestions = {"valley": 0.1, "steepest": 0.1, "slide": 0.2, "minimum": 0.02}
-    artifacts.write_json(metrics / "lr_range.json", {"suggestions": suggestions, "lr": 0.1})
-    artifacts.write_json(artifacts.LR, {"lr": 0.1})
-    artifacts.write_csv(metrics / "history.csv", ROWS)
-    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0})
-    test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
-    artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
-    artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
-    for name in ("per_class", "predictions", "misclassified"):
-        artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
-    artifacts.write_text(metrics / "model_summary.txt", "ResNet18")
-    for stage in record.STAGES:
-        (artifacts.FIGURES / stage).mkdir(parents=True)
-        matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")
-    artifacts.write_text(artifacts.REPORT, "<html></html>")
-    about = Description(
-        norm="layer", width=4, strides=[2, 2, 2, 2], weight_standardization=False, classes=["a", "b", "c"],
-        size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3,
-        device="cpu", precision="fp32", hardware="test", source="shapes", data_digest="d" * 64,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    save_model(build("layer", 4, [2, 2, 2, 2], 3), about)
     return tmp_path
 
 
@@ -333,6 +287,29 @@ def test_a_server_that_is_down_stops_nothing(
             mirror.epoch(ROWS[0])
     assert not mirror.complete
     assert capsys.readouterr().out.count("warning: the MLflow run at http://127.0.0.1") == 1
+
+
+def test_a_slow_server_gets_the_epochs_at_the_end(
+    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SLOW", 0.0)
+    monkeypatch.setattr(tracking, "PATIENCE", 1e-9)
+    with tracking.Mirror(params, "k") as mirror:
+        for row in ROWS:
+            mirror.epoch(row)
+        assert points(runs()[0], "train/loss") == []
+        mirror.upload("train")
+    assert mirror.complete
+    assert [step for step, _ in points(runs()[0], "train/loss")] == [1, 2, 3]
+
+
+def test_a_new_run_is_not_asked_for_what_it_cannot_have(
+    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tracking.MlflowClient, "get_metric_history")  # a call for each metric, before the first epoch
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload(*record.STAGES)
+    assert mirror.complete
 
 
 def test_only_a_store_in_the_making_does_not_wait_for_the_disk(tmp_path: Path) -> None:

@@ -1,0 +1,312 @@
+"""A real MLflow server that is down, hangs, breaks or forgets: no training waits for long, and no run lacks anything.
+
+In this process `tracking.Mirror` works on the files of a finished run; at the end whole pipelines run by DVC.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from src import record, tracking
+from src.params import Params, parse_params, read_yaml
+from tests.conftest import REPOSITORY
+from tests.faults.tracking_server import Proxy, Server
+from tests.pipeline.workspace import IDENTITY, Workspace, failure, stages_run
+from tests.run_files import ROWS, committed_params, enter_run, exit_code, make_store
+
+pytestmark = pytest.mark.xdist_group("tracker")  # one process: one server
+
+LONGEST_DELAY = 10.0  # s, in all, at the default time-out of 5 s
+PATIENT = "60"  # s, the time-out of tests in which nothing hangs: a busy machine is no fault
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    make_store(folder / "mlflow.db")
+    server = Server(folder)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def server(started: Server) -> Iterator[Server]:
+    """A server in good health; whatever a test does to it is undone."""
+    yield started
+    if started.process is None:
+        started.start()
+    started.go_on()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a finished run; of the sources, which the logged model carries, one is enough."""
+    root = tmp_path / "workspace"
+    root.mkdir()
+    enter_run(root, monkeypatch)
+    (root / "src").unlink()
+    (root / "src").mkdir()
+    shutil.copy(REPOSITORY / "src/served_model.py", root / "src")
+    return root
+
+
+def train(params: Params) -> tracking.Mirror:
+    """What the stage `train` asks of the mirror."""
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        for row in ROWS:
+            mirror.epoch(row)
+        mirror.upload("train")
+    return mirror
+
+
+def sync(params: Params) -> tracking.Mirror:
+    """What `commands.sync` and the stage `report` ask of the mirror."""
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload(*record.STAGES)
+    return mirror
+
+
+def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k", epochs: int = len(ROWS)) -> None:
+    """The store in the folder `store` has one run of `params`, with all that the files in `root` say, nothing twice."""
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs(
+        [experiment.experiment_id], f"tags.run_key = '{record.run_key(params, model_key)}'", ViewType.ALL
+    )
+    run_id = run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["stages"].split(",") == list(record.STAGES)
+    assert "Test accuracy" in run.data.tags["mlflow.note.content"]
+    assert run.data.params == record.flat_params(params)
+    assert len(run.inputs.dataset_inputs) == 1
+    assert {"train/loss", "val/accuracy", "lr_range/loss", "test/accuracy"} <= run.data.metrics.keys()
+    for name in run.data.metrics:
+        steps = [point.step for point in client.get_metric_history(run_id, name)]
+        assert len(steps) == len(set(steps)), name
+        if name.startswith(("train/", "val/")):
+            assert sorted(steps) == list(range(1, epochs + 1)), name
+
+    (place,) = store.glob(f"*artifacts/**/{run_id}/artifacts")
+    written = [f for folder in ("figures", "metrics") for f in (root / folder).rglob("*") if f.is_file()]
+    written += [root / "models/model.json", root / "reports/run.html", root / "params.yaml"]
+    for file in written:
+        if file.name not in ("README.md", ".gitignore"):
+            assert (place / file.relative_to(root)).read_bytes() == file.read_bytes(), file
+
+    (logged,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run_id}'")
+    assert logged.status == "READY"
+    assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
+    (place,) = store.glob(f"*artifacts/**/{logged.model_id}/artifacts")
+    assert {"MLmodel", "served_model.py"} <= {file.name for file in place.iterdir()}
+    assert (place / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_broken_at_any_request_a_run_is_completed_later_and_nothing_is_doubled(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request of a training in turn is the last that the server sees, and its answer is lost."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    with Proxy(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        broken_at = 0
+        while True:
+            params = committed_params(seed=broken_at)
+            proxy.break_from(broken_at, "lost")
+            mirror = train(params)
+            if mirror.complete:
+                break  # every request has been the first
+            assert proxy.faulty == 1  # one time-out, had it hung
+            proxy.heal()
+            assert sync(params).complete
+            assert_complete(server.folder, params, workspace)
+            broken_at += 1
+    assert broken_at > 30
+
+
+@pytest.mark.slow
+def test_answers_that_are_none_stop_nothing(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    page = b"<html>Please sign in to this network</html>"
+    answers = cycle([(500, b"{}"), (200, page), (503, page), (200, b"{}"), (200, b"[]"), (200, b'{"run": 5}')])
+    with Proxy(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        params = committed_params(recipe="answers")
+        train(params)
+        for broken_at in range(proxy.seen):
+            proxy.answer = next(answers)
+            proxy.break_from(broken_at, "answer")
+            train(committed_params(recipe="answers", seed=broken_at + 1))
+            assert capsys.readouterr().out.count("warning: the MLflow run at") <= 1
+        proxy.heal()
+        assert sync(params).complete
+        assert_complete(server.folder, params, workspace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("since", ["the start", "the first epoch", "the upload"])
+def test_a_server_that_hangs_costs_less_than_ten_seconds(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch, since: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "5"  # the default
+    params = committed_params(recipe=since)
+    waited = 0.0
+
+    def hang(moment: str) -> None:
+        nonlocal waited
+        if moment == since:
+            server.hang()
+            waited = -time.monotonic()
+
+    hang("the start")
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        for row in ROWS:
+            mirror.epoch(row)
+            hang("the first epoch")
+        hang("the upload")
+        mirror.upload("train")
+    waited += time.monotonic()
+    assert not mirror.complete
+    assert waited < LONGEST_DELAY
+    server.go_on()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    assert sync(params).complete
+    assert_complete(server.folder, params, workspace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("since", ["the start", "the first epoch"])
+def test_a_server_that_was_killed_and_comes_back(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch, since: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    params = committed_params(recipe=f"killed at {since}")
+    if since == "the start":
+        server.kill()
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        mirror.epoch(ROWS[0])
+        if since != "the start":
+            server.kill()
+        for row in ROWS[1:]:
+            mirror.epoch(row)
+        mirror.upload("train")
+    assert not mirror.complete
+    server.start()
+    assert sync(params).complete
+    assert_complete(server.folder, params, workspace)
+
+
+@pytest.mark.parametrize("lost", [["mlflow.db"], ["mlflow.db", "mlartifacts"], ["mlartifacts"]])
+def test_a_store_deleted_between_stages_is_built_again(workspace: Path, lost: list[str]) -> None:
+    def first() -> None:
+        assert sync(committed_params()).complete
+
+    assert exit_code(first) == 0
+    for name in lost:
+        (workspace / name).rename(workspace.parent / name)
+    assert sync(committed_params()).complete
+    assert_complete(workspace, committed_params(), workspace)
+
+
+def test_a_store_deleted_while_a_stage_has_it_open_is_built_again(workspace: Path) -> None:
+    def first() -> None:
+        with tracking.Mirror(committed_params(), "k") as mirror:
+            mirror.upload("lr_range")
+            mirror.epoch(ROWS[0])
+            (workspace / "mlflow.db").unlink()
+            mirror.epoch(ROWS[1])
+            mirror.upload("train")
+        assert not mirror.complete
+
+    assert exit_code(first) == 0
+    assert sync(committed_params()).complete
+    assert_complete(workspace, committed_params(), workspace)
+
+
+@pytest.mark.parametrize("damage", ["bytes", "folder", "half"])
+def test_a_damaged_store_stops_nothing(
+    workspace: Path, damage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = workspace / "mlflow.db"
+    match damage:
+        case "bytes":
+            store.write_bytes(bytes(range(256)) * 100)
+        case "folder":  # as well as what may not be read: MLflow's own retries take 100 s
+            store.mkdir()
+        case "half":
+            content = make_store(workspace / "whole.db").read_bytes()
+            store.write_bytes(content[: len(content) // 2])
+    start = time.monotonic()
+    assert not train(committed_params()).complete
+    assert time.monotonic() - start < LONGEST_DELAY
+    assert capsys.readouterr().out.count("warning: the MLflow run at") == 1
+
+
+def test_an_empty_store_is_made_anew(workspace: Path) -> None:
+    (workspace / "mlflow.db").touch()
+    assert tracking.open_store()[1]
+    assert not list(workspace.glob(".mlflow.db*"))
+
+
+def assert_pipeline_complete(store: Path, workspace: Workspace) -> None:
+    params = parse_params(read_yaml(workspace.root / "params.yaml"))
+    model_key = json.loads((workspace.root / "models/model.json").read_text())["model_key"]
+    assert_complete(store, params, workspace.root, model_key, params.train.epochs)
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_while_a_pipeline_trains(server: Server, copy: Workspace) -> None:
+    """It is stopped at the first epoch, goes on when `train` has given up, and does late what it was asked."""
+    copy.set_params({"seed": 5})
+    with Proxy(server) as proxy:
+        proxy.stop_once(b"train/loss")
+        output = copy.ok("dvc", "repro", MLFLOW_TRACKING_URI=proxy.uri)
+        assert proxy.faulty == 1
+    assert stages_run(output) == ["check", "lr_range", "train", "evaluate", "gradcam", "report"], output
+    assert output.count("warning: the MLflow run at") == 1, output
+    assert_pipeline_complete(server.folder, copy)
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_back_after_the_pipeline_gets_the_run_by_sync(server: Server, copy: Workspace) -> None:
+    server.kill()
+    copy.set_params({"seed": 6})
+    output = copy.ok("dvc", "repro", MLFLOW_TRACKING_URI=server.uri)
+    assert output.count("warning: the MLflow run at") == 4, output  # train, evaluate, gradcam, report
+    done = copy.run("python", "-m", "commands.sync", MLFLOW_TRACKING_URI=server.uri)
+    assert done.returncode == 1, failure(done)
+    assert "error: the run is not complete" in done.stderr
+    server.start()
+    assert "is complete" in copy.ok("python", "-m", "commands.sync", MLFLOW_TRACKING_URI=server.uri)
+    assert_pipeline_complete(server.folder, copy)
+
+
+@pytest.mark.slow
+def test_a_cache_pulled_to_another_machine_makes_the_whole_run(copy: Workspace, tmp_path: Path) -> None:
+    copy.ok("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    copy.ok("dvc", "push")
+    copy.ok("git", "add", ".dvc/config", "dvc.lock", "metrics")
+    copy.ok("git", "commit", "-qm", "results", **IDENTITY)
+    elsewhere = Workspace(tmp_path / "elsewhere")
+    copy.ok("git", "clone", "-q", str(copy.root), str(elsewhere.root))
+    elsewhere.ok("dvc", "pull")
+    assert "is complete" in elsewhere.ok("python", "-m", "commands.sync")
+    assert_pipeline_complete(elsewhere.root, elsewhere)

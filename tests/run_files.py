@@ -1,0 +1,84 @@
+"""The files of a finished run, small and made in a moment, for tests of the MLflow mirror."""
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.figure
+import pytest
+import torch
+
+from src import artifacts, record, tracking
+from src.model.resnet import build
+from src.model.saved import Description, save_model
+from src.params import Params, parse_params, read_yaml
+from tests.conftest import REPOSITORY
+
+ROWS = [
+    {
+        "epoch": epoch, "train_loss": 2.0 / epoch, "train_accuracy": 0.1 * epoch, "val_loss": 2.1 / epoch,
+        "val_accuracy": 0.09 * epoch, "lr": 0.1, "images_per_second": 100.0, "seconds": 3.0, "cpu_percent": 150.0,
+        "memory_gib": 1.0, "gpu_memory_gib": "",
+    }
+    for epoch in (1, 2, 3)
+]  # fmt: skip
+
+
+def committed_params(**changes: object) -> Params:
+    """The parameters of params.yaml, but for `changes`: another seed is another run."""
+    return parse_params(read_yaml(REPOSITORY / "params.yaml") | changes)
+
+
+def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `root` this process's workspace, with what the stages of a finished run leave and a real small model."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.setenv("DVC_EXP_NAME", "tiny-test")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (root / "src").symlink_to(REPOSITORY / "src")
+    metrics = artifacts.METRICS
+    artifacts.write_text(artifacts.PARAMS, (REPOSITORY / "params.yaml").read_text())
+    data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
+    artifacts.write_json(metrics / "data.json", data | {"unreadable": 0})
+    artifacts.write_csv(metrics / "lr_range.csv", [{"lr": 0.1 * i, "loss": 2.0, "smoothed": 2.0} for i in (1, 2)])
+    suggestions = {"valley": 0.1, "steepest": 0.1, "slide": 0.2, "minimum": 0.02}
+    artifacts.write_json(metrics / "lr_range.json", {"suggestions": suggestions, "lr": 0.1})
+    artifacts.write_json(artifacts.LR, {"lr": 0.1})
+    artifacts.write_csv(metrics / "history.csv", ROWS)
+    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0})
+    test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
+    artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
+    artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
+    for name in ("per_class", "predictions", "misclassified"):
+        artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
+    artifacts.write_text(metrics / "model_summary.txt", "ResNet18")
+    for stage in record.STAGES:
+        (artifacts.FIGURES / stage).mkdir(parents=True)
+        matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")
+    artifacts.write_text(artifacts.REPORT, "<html></html>")
+    about = Description(
+        norm="layer", width=4, strides=[2, 2, 2, 2], weight_standardization=False, classes=["a", "b", "c"],
+        size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3,
+        device="cpu", precision="fp32", hardware="test", source="shapes", data_digest="d" * 64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_model(build("layer", 4, [2, 2, 2, 2], 3), about)
+
+
+def make_store(path: Path) -> Path:
+    """A store of MLflow's, a SQLite file, without our experiment."""
+    with tracking._unsynced():
+        tracking.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do `work` in a child of this process; its exit code, or minus the signal that ended it.
+
+    A stage is a process of its own, with its own connections to a store; a fork has its imports, which take seconds.
+    """
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
