@@ -9,7 +9,7 @@ import yaml
 
 from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
-from src.params import allowed_keys, flatten, nearest, problems
+from src.params import Loader, allowed_keys, as_name, flatten, nearest, problems
 
 
 class Entry(NamedTuple):
@@ -48,7 +48,7 @@ def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[
             example = next(leaf for leaf in leaves if leaf.startswith(f"{key}."))
             said.append((entry.line, f"{key} is a group: its keys stand below it, indented, as {example} does"))
         elif key not in leaves:
-            said.append((entry.line, f"{key} is not a parameter{nearest(key, [*leaves, *sorted(groups)])}"))
+            said.append((entry.line, f"{as_name(key)} is not a parameter{nearest(key, [*leaves, *sorted(groups)])}"))
         elif key == "recipe" and isinstance(entry.value, str) and entry.value != file.stem:
             said.append((entry.line, f"recipe is {entry.value!r}, but the file's name makes it {file.stem!r}"))
     values = {key: entry.value for key, entry in entries.items() if key in leaves}
@@ -86,7 +86,7 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
     except UnicodeDecodeError as error:
         raise _broken(file, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = Loader(text)
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -94,6 +94,8 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _broken(file, mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise _broken(file, 1, "is nested too deeply") from None
     if root is None:
         raise UserError(f"{file}:1: is empty; write what the recipe changes, as in {PARAMS}, or {{}} for nothing")
     entries: dict[str, Entry] = {}
@@ -108,7 +110,7 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
                 raise _broken(file, line, "has a key that is no word")
             key = f"{prefix}{name.value}"
             if key in first:
-                raise _broken(file, line, f"{key} stands in line {first[key]} already; keep one of the two")
+                raise _broken(file, line, f"{as_name(key)} stands in line {first[key]} already; keep one of the two")
             first[key] = line
             if key in groups and isinstance(node, yaml.MappingNode):
                 enter(node, f"{key}.")
@@ -116,8 +118,8 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
             try:
                 value = loader.construct_object(node, deep=True)
             except Exception as error:  # whatever int() or date() raises, the person must hear where it was
-                reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-                raise _broken(file, line, f"{key} has a value that cannot be read: {reason}") from None
+                reason = str(error.problem if isinstance(error, yaml.MarkedYAMLError) else error)[:500]
+                raise _broken(file, line, f"{as_name(key)} has a value that cannot be read: {reason}") from None
             items = node.value if isinstance(node, yaml.SequenceNode) else []
             entries[key] = Entry(value, line, [item.start_mark.line + 1 for item in items])
 

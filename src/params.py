@@ -7,17 +7,34 @@ is a plain override and every run's record is complete.
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from src import git
 from src.artifacts import PARAMS
 from src.errors import UserError
+
+# Limits that nobody meets. They keep sums finite, and what is built of a size that can be built.
+LEAST, MOST = 1e-12, 1e12  # of what has no natural limit
+LARGEST_ARGUMENT = 1024  # of a transform: pixels a side, for one
+MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
+LONGEST = 1000  # characters of a text
+SHOWN = 100  # characters of a wrong value in a message
 
 
 def number(value: object) -> object:
@@ -38,18 +55,43 @@ def _finite(value: object) -> object:
 
 
 def _rate(value: object) -> object:
-    """A learning rate: a finite number above 0, or `auto`."""
+    """A learning rate: a number above 0, or `auto`."""
     value = number(value)
-    if value == "auto" or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
-        return value if isinstance(value, str) else float(value)
-    raise PydanticCustomError("rate", "allowed: auto, or a number above 0")
+    if value == "auto":
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and LEAST <= value <= MOST:
+        return float(value)
+    raise PydanticCustomError("rate", f"allowed: auto, or a number above 0 ({LEAST:g} to {MOST:g})")
+
+
+def _text(value: str) -> str:
+    """A text that can be shown in a terminal, a figure and a page; pydantic refuses lone surrogates itself."""
+    if CONTROL.search(value):
+        raise PydanticCustomError("text", "should hold no control character")
+    return value
+
+
+def _arguments(value: Any) -> Any:
+    """`augment`, or a part of it, without what could make an image of gigabytes or a text that cannot be shown."""
+    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _arguments(part)
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:  # NaN is not either
+        raise _conflict("augment", f"holds a number beyond {LARGEST_ARGUMENT}, the largest that a transform may take")
+    if isinstance(value, str) and (CONTROL.search(value) or len(value) > LONGEST):
+        raise _conflict("augment", f"holds a control character, or a text of over {LONGEST} characters")
+    return value
 
 
 Float = Annotated[float, BeforeValidator(_finite)]
 Rate = Annotated[float | Literal["auto"], BeforeValidator(_rate)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[Float, Field(ge=LEAST, le=MOST)]
+NotNegative = Annotated[Float, Field(ge=0, le=MOST)]
+AboveOne = Annotated[Float, Field(ge=1, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Patience = Annotated[int, Field(ge=0, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Text = Annotated[str, Field(max_length=LONGEST), AfterValidator(_text)]
 
 Norm = Literal["batch", "layer", "layer2d", "group", "instance", "none"]
 Suggestion = Literal["valley", "steepest", "slide", "minimum", "peak", "edge"]
@@ -81,10 +123,10 @@ class Shapes(Section):
 
 class Data(Section):
     source: Literal["cifar10", "folder", "shapes"]
-    path: Annotated[str, Field(min_length=1)]
-    url: str
-    sha256: str
-    mirrors: list[str]
+    path: Annotated[Text, Field(min_length=1)]
+    url: Text
+    sha256: Text
+    mirrors: Annotated[list[Text], Field(max_length=20)]
     size: Annotated[int, Field(ge=16, le=512, multiple_of=8)]
     share: Annotated[Float, Field(gt=0, le=1)]
     val_share: Share
@@ -95,19 +137,19 @@ class Data(Section):
 
 
 class Model(Section):
-    width: Annotated[int, Field(ge=4, le=1024)]
+    width: Annotated[int, Field(ge=4, le=512)]
     strides: Annotated[list[Annotated[int, Field(ge=1, le=4)]], Field(min_length=4, max_length=4)]
     zero_init: bool
     weight_standardization: bool
 
 
 class LrRange(Section):
-    start: Annotated[Float, Field(gt=0)]
-    end: Annotated[Float, Field(gt=0)]
-    iterations: Annotated[int, Field(ge=10, le=100_000)]
+    start: Positive
+    end: Positive
+    iterations: Annotated[int, Field(ge=10, le=10_000)]
     mode: Literal["exp", "linear"]
     smoothing: Share
-    diverge: Annotated[Float, Field(gt=1)]
+    diverge: Annotated[Float, Field(gt=1, le=MOST)]
     suggestion: Suggestion
 
 
@@ -116,12 +158,12 @@ class Train(Section):
     batch_size: Count
     optimizer: Literal["sgd", "adam", "adamw"]
     schedule: Literal["onecycle", "plateau", "cosine", "constant"]
-    weight_decay: Annotated[Float, Field(ge=0)]
+    weight_decay: NotNegative
     decay_norms: bool
     label_smoothing: Share
-    grad_clip: Annotated[Float, Field(ge=0)]
+    grad_clip: NotNegative
     ema: Share
-    early_stopping: Annotated[int, Field(ge=0)]
+    early_stopping: Patience
     keep: Literal["last", "best"]
     compile: bool
     workers: Annotated[int, Field(ge=0, le=256)]
@@ -135,7 +177,7 @@ class Sgd(Section):
 class Adam(Section):
     beta1: Share
     beta2: Share
-    eps: Annotated[Float, Field(gt=0)]
+    eps: Positive
 
 
 class Optimizers(Section):
@@ -146,8 +188,8 @@ class Optimizers(Section):
 
 class OneCycle(Section):
     pct_start: Annotated[Float, Field(gt=0, lt=1)]
-    div: Annotated[Float, Field(ge=1)]
-    final_div: Annotated[Float, Field(ge=1)]
+    div: AboveOne
+    final_div: AboveOne
     anneal: Literal["linear", "cos"]
     cycle_momentum: bool
     base_momentum: Share
@@ -157,8 +199,8 @@ class OneCycle(Section):
 class Plateau(Section):
     monitor: Literal["loss", "accuracy"]
     factor: Annotated[Float, Field(gt=0, lt=1)]
-    patience: Annotated[int, Field(ge=0)]
-    threshold: Annotated[Float, Field(ge=0)]
+    patience: Patience
+    threshold: NotNegative
     threshold_mode: Literal["rel", "abs"]
 
 
@@ -185,7 +227,7 @@ class Evaluate(Section):
 
 class GradCam(Section):
     method: CamMethod
-    layers: Annotated[list[str], Field(min_length=1)]
+    layers: Annotated[list[Text], Field(min_length=1, max_length=50)]
     count: Count
     choose: Literal["first", "confident", "random"]
     columns: Annotated[int, Field(ge=1, le=20)]
@@ -196,20 +238,20 @@ class GradCam(Section):
 
 
 class Reference(Section):
-    name: str
+    name: Text
     accuracy: Annotated[Float, Field(ge=0, le=1)]
-    note: str
+    note: Text
 
 
 class Params(Section):
-    recipe: str
+    recipe: Text
     norm: Norm
     seed: Seed
     lr: Rate
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]|cuda:[1-9][0-9])$")]
     precision: Literal["auto", "bf16", "fp32"]
     data: Data
-    augment: list[dict[str, Any]]
+    augment: Annotated[list[dict[str, JsonValue]], Field(max_length=50), AfterValidator(_arguments)]
     model: Model
     lr_range: LrRange
     train: Train
@@ -239,7 +281,11 @@ class Params(Section):
             raise _conflict("model.weight_standardization", "needs a norm after each convolution, but norm is none")
         if self.optimizer.sgd.nesterov and self.optimizer.sgd.momentum == 0:
             raise _conflict("optimizer.sgd.nesterov", "needs optimizer.sgd.momentum above 0")
-        if self.data.url and not re.match(r"https?://", self.data.url):
+        pixels = (self.data.shapes.train + self.data.shapes.test) * self.data.size**2
+        if self.data.source == "shapes" and pixels > MOST_PIXELS:
+            problem = f"and data.shapes.test, with data.size, make {pixels:.2g} pixels; allowed: {MOST_PIXELS:.0e}"
+            raise _conflict("data.shapes.train", problem)
+        if self.data.url and not re.fullmatch(r"https?://\S+", self.data.url):
             raise _conflict("data.url", "must begin with http:// or https://; for a local file set data.path")
         if re.match(r"[a-z]+://", self.data.path):
             raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
@@ -261,13 +307,44 @@ def _conflict(key: str, problem: str) -> PydanticCustomError:
     return PydanticCustomError("conflict", "{problem}", {"problem": problem, "key": key})
 
 
+class Loader(yaml.SafeLoader):
+    """Plain YAML: no aliases, with which a few lines unfold into gigabytes or hold themselves, and no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """As in PyYAML; ComposerError at an alias."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias (*name) is not allowed: write the value out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """As in PyYAML; ConstructorError at a key that stands there already."""
+        seen = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode) and name.value in seen:
+                problem = f"{shown(name.value)} stands there twice: keep one of the two"
+                raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
+            seen.add(name.value if isinstance(name, yaml.ScalarNode) else name)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; ValueError says what is wrong with it, and where."""
+    try:
+        return yaml.load(text, Loader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except Exception as error:  # PyYAML raises whatever int() or date() do, and worse, for a value that is none
+        raise ValueError(str(error)[:500]) from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping with the safe loader; UserError names the file and the place of a syntax error."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Take it back with: git restore {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid YAML: {error}\nTake it back with: git restore {path}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold `key: value` lines. Take it back with: git restore {path}")
@@ -298,8 +375,11 @@ def problems(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def committed_params(path: Path = PARAMS) -> dict[str, Any]:
-    """The content of `path` in the last commit, or {} where there is none."""
-    content = yaml.safe_load(git.output("show", f"HEAD:./{path.as_posix()}"))
+    """The content of `path` in the last commit, or {} where there is none or it is broken."""
+    try:
+        content = parse_yaml(git.output("show", f"HEAD:./{path.as_posix()}"))
+    except ValueError:
+        return {}
     return content if isinstance(content, dict) else {}
 
 
@@ -331,9 +411,23 @@ def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
 
 
+def shown(value: object) -> str:
+    """A value in a message: its first SHOWN characters, without what a terminal cannot show."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of over 4,300 digits; a list of lists of lists ...
+        text = f"too large a {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def as_name(key: str) -> str:
+    """A key in a message: as it is, if it can be shown."""
+    return key if len(key) <= SHOWN and key.isprintable() else shown(key)
+
+
 def nearest(name: str, names: list[str]) -> str:
     """' (did you mean X?)' for the closest of `names`, or ''."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:SHOWN], names, n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -354,7 +448,7 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
     """The dotted key, and what is wrong with it and what is allowed, as the rest of the sentence."""
     context = error.get("ctx", {})
     place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong key in a mapping
-    key = str(context.get("key") or ".".join(place))
+    key = as_name(str(context.get("key") or ".".join(place)))
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":
@@ -365,11 +459,12 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
             problem = str(context["problem"])
         case "literal_error":
             names = re.findall(r"'([^']*)'", str(context["expected"]))
-            problem = f"is {value!r}{nearest(str(value), names)}; allowed: {', '.join(names)}"
+            hint = nearest(value, names) if isinstance(value, str) else ""
+            problem = f"is {shown(value)}{hint}; allowed: {', '.join(names)}"
         case "string_pattern_mismatch":
-            problem = f"is {value!r}; allowed: auto, cpu, cuda or cuda:N"
+            problem = f"is {shown(value)}; allowed: auto, cpu, cuda or cuda:N"
         case _:
-            problem = f"is {value!r}; {error['msg'].removeprefix('Input ').removeprefix('List ')}"
+            problem = f"is {shown(value)}; {error['msg'].removeprefix('Input ').removeprefix('List ')}"
     return key, problem
 
 

@@ -41,10 +41,11 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
     read = reader(found[0], data)
     train, test = read.train, read.test
     if test is None:
-        train, test = _cut(train, data.test_share, data.split_seed, read.classes)
+        train, test = _cut(train, data.test_share, data.split_seed, read.classes, "data.test_share")
     val = _rows(train, np.empty(0, np.int64))
     if data.val_share > 0:
-        train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes)
+        of_none = "data.val_share (0 keeps no validation images)"
+        train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes, of_none)
     masks = read.masks
     if data.share < 1:
         # After the splits, and not before: a training image of one share is then a test image of no other.
@@ -73,8 +74,11 @@ def channel_statistics(
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
 
 
-def _cut(split: Split, share: float, seed: int, classes: list[str]) -> tuple[Split, Split]:
-    kept, cut = stratified(split.labels, share, seed, classes)
+def _cut(split: Split, share: float, seed: int, classes: list[str], key: str) -> tuple[Split, Split]:
+    try:
+        kept, cut = stratified(split.labels, share, seed, classes)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
     return _rows(split, kept), _rows(split, cut)
 
 

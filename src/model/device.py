@@ -48,12 +48,14 @@ def exact_fp32() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def prefers_channels_last(norm: str, device: torch.device) -> bool:
-    """Whether convolutions are faster with the channels innermost in memory.
+def prefers_channels_last(norm: str, width: int, device: torch.device) -> bool:
+    """Whether the convolutions of a ResNet of `width` are faster, and right, with the channels innermost in memory.
 
-    They are, but on CUDA GroupNorm and InstanceNorm go back to the other layout, and each change costs a copy.
+    They are faster, but on CUDA GroupNorm and InstanceNorm go back to the other layout, and each change costs a copy.
+    And on a CPU oneDNN writes past its memory in the gradient of a strided 1x1 convolution (a shortcut) of fewer
+    channels than its vectors hold, at most 16: https://github.com/uxlfoundation/oneDNN/issues/6035
     """
-    return device.type == "cpu" or norm in ("batch", "layer2d", "none")
+    return width >= 16 if device.type == "cpu" else norm in ("batch", "layer2d", "none")
 
 
 def hardware_name(device: torch.device) -> str:

@@ -65,11 +65,11 @@ def train(
 
     `lr` is the rate, for onecycle and cosine the peak. `on_epoch` is called with the row of each epoch trained by this
     call, `say` with sentences for the person. With `train.ema` it is the average of the weights that is validated and
-    kept. UserError when a loss or gradient is not finite.
+    kept. UserError where a loss, gradient or weight is not finite.
     """
     settings = params.train
     seed_everything(params.seed)
-    channels_last = prefers_channels_last(params.norm, device)
+    channels_last = prefers_channels_last(params.norm, params.model.width, device)
     model = new_model(params, len(prepared.classes))
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
@@ -118,6 +118,7 @@ def train(
         estimate = False
         train_seconds = time.perf_counter() - start
         row |= validate(kept, val, settings.batch_size, epoch)
+        check_weights(kept_model, epoch)
         row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
         row["images_per_second"] = len(prepared.train) / train_seconds
         row["seconds"] = time.perf_counter() - start
@@ -190,7 +191,10 @@ def train_epoch(
             if bad_steps > 0:
                 first = step - int(bad_steps)  # counted from 0
                 bar.close()
-                raise _not_finite(f"epoch {epoch}, step {first + 1} of {len(loader)}", rates[first])
+                raise _not_finite(
+                    f"the loss or its gradient is not finite in epoch {epoch}, step {first + 1} of {len(loader)} "
+                    f"at learning rate {rates[first]:.3g}"
+                )
             if time.perf_counter() - shown > bar.mininterval:
                 shown = time.perf_counter()
                 bar.set_postfix(
@@ -235,8 +239,15 @@ def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int) -> Ro
         hits.append((logits.argmax(dim=1) == wanted).sum())
     loss = float(torch.stack(losses).sum()) / len(labels)
     if not math.isfinite(loss):
-        raise _not_finite(f"the validation after epoch {epoch}", None)
+        raise _not_finite(f"the validation loss is not finite after epoch {epoch}")
     return {"val_loss": loss, "val_accuracy": float(torch.stack(hits).sum()) / len(labels)}
+
+
+def check_weights(model: nn.Module, epoch: int) -> None:
+    """UserError where a weight or running statistic is not finite: nothing else looks at what the last step did."""
+    finite = torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()])
+    if not finite.all():
+        raise _not_finite(f"the weights are not finite after epoch {epoch}")
 
 
 def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
@@ -267,10 +278,9 @@ def _state(
     }
 
 
-def _not_finite(where: str, rate: float | None) -> UserError:
-    at_rate = f" at learning rate {rate:.3g}" if rate is not None else ""
+def _not_finite(what: str) -> UserError:
     return UserError(
-        f"the loss or its gradient is not finite in {where}{at_rate}: training stopped before it reached the weights. "
+        f"{what}: training stopped, and the weights of the last checkpoint are good. "
         "Try a lower rate (lr), a limit on the gradient (train.grad_clip: 1), or precision: fp32"
     )
 

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import io
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def range_test(
     from torch_lr_finder import LRFinder, TrainDataLoaderIter  # here: it imports pyplot
 
     settings = params.lr_range
-    channels_last = prefers_channels_last(params.norm, device)
+    channels_last = prefers_channels_last(params.norm, params.model.width, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     losses: list[float] = []
 
@@ -159,8 +160,11 @@ def valley(lrs: Curve, losses: Curve) -> float:
     The stretch ends where the longest strictly decreasing subsequence of the losses ends, and is as long as it.
     """
     lengths: list[int] = []  # of the longest decreasing subsequence that ends at each point
-    for i, loss in enumerate(losses):
-        lengths.append(1 + max((lengths[j] for j in range(i) if losses[j] > loss), default=0))
+    ends: list[float] = []  # the highest losses, negated, at which one of 1, 2, ... points ends so far
+    for rise in (-losses).tolist():
+        before = bisect_left(ends, rise)
+        ends[before : before + 1] = [rise]
+        lengths.append(before + 1)
     end = int(np.argmax(lengths))
     third = lengths[end] / 3
     start = end - lengths[end]  # as in fastai: one before the stretch

@@ -159,7 +159,7 @@ def test_the_sweep_leaves_the_model_and_random_states_alone() -> None:
 
 
 def test_the_sweep_is_cut_at_the_first_loss_that_is_not_finite() -> None:
-    result = sweep(make_params(**SHORT, norm="none", **{"lr_range.end": 1e20, "lr_range.diverge": 1e30}))
+    result = sweep(make_params(**SHORT, norm="none", **{"lr_range.end": 1e12, "lr_range.diverge": 1e12}))
     assert 5 <= len(result.lrs) < 12
     assert len(result.lrs) == len(result.losses) == len(result.smoothed)
     assert np.isfinite(result.losses).all()
@@ -167,7 +167,7 @@ def test_the_sweep_is_cut_at_the_first_loss_that_is_not_finite() -> None:
 
 def test_too_few_finite_losses() -> None:
     with pytest.raises(UserError, match=r"lower lr_range\.start"):
-        sweep(make_params(**SHORT, norm="none", **{"lr_range.start": 1e15, "lr_range.end": 1e25}))
+        sweep(make_params(**SHORT, norm="none", **{"lr_range.start": 1e8, "lr_range.end": 1e12}))
 
 
 def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
