@@ -18,7 +18,7 @@ def sentence(error: Exception) -> str | None:
 
     A traceback of the program's errors is wanted: it goes into a bug report.
     """
-    text = printable(str(error))
+    text = "\n".join(printable(line) for line in str(error).split("\n"))
     if isinstance(error, UserError):
         return text
     if isinstance(error, OSError) and (error.errno in FULL or "temporary directory" in text):
@@ -42,8 +42,8 @@ def sentence(error: Exception) -> str | None:
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal, where line breaks alone are obeyed: any other control character becomes its escape.
+    """`text` on one line of a terminal: whatever is not to be seen becomes its escape.
 
     Names of files and classes are a stranger's, and may hold commands to the terminal or bytes that are no text.
     """
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

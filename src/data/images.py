@@ -35,7 +35,7 @@ def decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
         raise
     except Exception as error:  # decoders answer damaged content with nearly any exception
         reason = "not an image format that is read here" if "cannot identify" in str(error) else str(error)
-        raise UserError(printable(reason or type(error).__name__).replace("\n", " ")) from None
+        raise UserError(printable(reason or type(error).__name__)) from None
 
 
 def _decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:

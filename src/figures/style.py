@@ -3,6 +3,7 @@
 Figures are made with `matplotlib.figure.Figure` itself, never pyplot: no global state, no display, nothing to close.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,5 +96,6 @@ def plain(name: str, length: int = 40) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path` as a PNG, atomically, and the same bytes for the same figure."""
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a class's name: it is drawn as a box
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})

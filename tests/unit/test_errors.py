@@ -16,6 +16,11 @@ from src.errors import UserError, sentence
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/x"), "the disk is full"),
         (OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "make room and run the same command again"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "a\x1b[2J\u202e\udcff é"),
+            r"a\x1b[2J\u202e\udcff é: No such file",
+        ),
+        (UserError("no \x07 bell,\nbut lines"), "no \\x07 bell,\nbut lines"),
         (MemoryError(), "memory is short: MemoryError"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore"), "20.00 GiB.\n  Less is"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "lower train.workers"),
