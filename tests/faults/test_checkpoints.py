@@ -69,6 +69,7 @@ for n in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_killed_at_every_line_of_a_write(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED_AT_EVERY_LINE, tmp_path], cwd=REPOSITORY, check=True)
     folders = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
