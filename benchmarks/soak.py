@@ -1,6 +1,6 @@
 """Whether anything grows: 20 tiny experiments through DVC's queue, in a copy of this repository.
 
-    python -m benchmarks.soak    10 minutes on two cores; --smoke runs 2, to see that it runs
+    python -m benchmarks.soak    28 minutes on two busy cores; --smoke runs 2 experiments, to see that it runs
 
 One worker (`dvc queue start -j 1`), so that one process sees all 20: it is the only one that lives on, every stage and
 every `dvc exp run` is a process of its own. After each experiment its memory and open files are sampled, and what the
