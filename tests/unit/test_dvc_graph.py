@@ -195,6 +195,15 @@ def test_every_imported_file_is_declared(stage: str) -> None:
     assert not undeclared, f"stage {stage} imports files that are not among its deps in dvc.yaml: {undeclared}"
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_declared_file_or_folder_is_imported(stage: str) -> None:
+    """In part, where it is a folder: `train` runs again for any change of the code for data."""
+    code = [dep for dep in paths(stage, "deps") if dep.parts[0] in ("src", "stages")]
+    used = [PurePosixPath(file) for file in reached(stage)]
+    idle = [dep for dep in code if not any(dep == file or dep in file.parents for file in used)]
+    assert not idle, f"stage {stage} runs again for code that it does not import: {idle}"
+
+
 def test_the_walk_follows_lazy_imports_and_packages() -> None:
     assert {"src/tracking.py", "src/record.py", "src/model/norms.py"} <= set(reached("train"))
     assert "src/data/sources/download.py" in reached("download")
