@@ -1,12 +1,14 @@
-"""The files of a finished run, small and made in a moment, for tests of the MLflow mirror."""
+"""The files of a finished run, small and made in a moment, and what stages do with them, to test the MLflow mirror."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.figure
 import pytest
 import torch
+from mlflow.entities import ViewType
 
 from src import artifacts, record, tracking
 from src.model.resnet import build
@@ -35,7 +37,10 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.setenv("DVC_EXP_NAME", "tiny-test")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (root / "src").symlink_to(REPOSITORY / "src")
+    (root / "src").mkdir()
+    shutil.copy(
+        REPOSITORY / "src/served_model.py", root / "src"
+    )  # of the sources, which a model carries, one is enough
     metrics = artifacts.METRICS
     artifacts.write_text(artifacts.PARAMS, (REPOSITORY / "params.yaml").read_text())
     data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
@@ -70,6 +75,59 @@ def make_store(path: Path) -> Path:
     with tracking._unsynced():
         tracking.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
+
+
+def train(params: Params) -> tracking.Mirror:
+    """What the stage `train` asks of the mirror."""
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        for row in ROWS:
+            mirror.epoch(row)
+        mirror.upload("train")
+    return mirror
+
+
+def sync(params: Params) -> tracking.Mirror:
+    """What `commands.sync` and the stage `report` ask of the mirror."""
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload(*record.STAGES)
+    return mirror
+
+
+def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k", epochs: int = len(ROWS)) -> None:
+    """The store in the folder `store` has one run of `params`, with all that the files in `root` say, nothing twice."""
+    client = tracking.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs(
+        [experiment.experiment_id], f"tags.run_key = '{record.run_key(params, model_key)}'", ViewType.ALL
+    )
+    run_id = run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["stages"].split(",") == list(record.STAGES)
+    assert "Test accuracy" in run.data.tags["mlflow.note.content"]
+    assert run.data.params == record.flat_params(params)
+    assert len(run.inputs.dataset_inputs) == 1
+    assert {"train/loss", "val/accuracy", "lr_range/loss", "test/accuracy"} <= run.data.metrics.keys()
+    for name in run.data.metrics:
+        steps = [point.step for point in client.get_metric_history(run_id, name)]
+        assert len(steps) == len(set(steps)), name
+        if name.startswith(("train/", "val/")):
+            assert sorted(steps) == list(range(1, epochs + 1)), name
+
+    (place,) = store.glob(f"*artifacts/**/{run_id}/artifacts")
+    written = [f for folder in ("figures", "metrics") for f in (root / folder).rglob("*") if f.is_file()]
+    written += [root / "models/model.json", root / "reports/run.html", root / "params.yaml"]
+    for file in written:
+        if file.name not in ("README.md", ".gitignore"):
+            assert (place / file.relative_to(root)).read_bytes() == file.read_bytes(), file
+
+    (logged,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run_id}'")
+    assert logged.status == "READY"
+    assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
+    (place,) = store.glob(f"*artifacts/**/{logged.model_id}/artifacts")
+    assert {"MLmodel", "served_model.py"} <= {file.name for file in place.iterdir()}
+    assert (place / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
 
 
 def exit_code(work: Callable[[], object]) -> int:

@@ -5,22 +5,18 @@ In this process `tracking.Mirror` works on the files of a finished run; at the e
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import ViewType
 
-from src import record, tracking
-from src.params import Params, parse_params, read_yaml
-from tests.conftest import REPOSITORY
+from src import tracking
+from src.params import parse_params, read_yaml
 from tests.faults.tracking_server import Proxy, Server
 from tests.pipeline.workspace import IDENTITY, Workspace, failure, stages_run
-from tests.run_files import ROWS, committed_params, enter_run, exit_code, make_store
+from tests.run_files import ROWS, assert_complete, committed_params, enter_run, exit_code, make_store, sync, train
 
 pytestmark = pytest.mark.xdist_group("tracker")  # one process: one server
 
@@ -50,67 +46,9 @@ def server(started: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files of a finished run; of the sources, which the logged model carries, one is enough."""
-    root = tmp_path / "workspace"
-    root.mkdir()
-    enter_run(root, monkeypatch)
-    (root / "src").unlink()
-    (root / "src").mkdir()
-    shutil.copy(REPOSITORY / "src/served_model.py", root / "src")
-    return root
-
-
-def train(params: Params) -> tracking.Mirror:
-    """What the stage `train` asks of the mirror."""
-    with tracking.Mirror(params, "k") as mirror:
-        mirror.upload("lr_range")
-        for row in ROWS:
-            mirror.epoch(row)
-        mirror.upload("train")
-    return mirror
-
-
-def sync(params: Params) -> tracking.Mirror:
-    """What `commands.sync` and the stage `report` ask of the mirror."""
-    with tracking.Mirror(params, "k") as mirror:
-        mirror.upload(*record.STAGES)
-    return mirror
-
-
-def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k", epochs: int = len(ROWS)) -> None:
-    """The store in the folder `store` has one run of `params`, with all that the files in `root` say, nothing twice."""
-    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    assert experiment is not None
-    (run,) = client.search_runs(
-        [experiment.experiment_id], f"tags.run_key = '{record.run_key(params, model_key)}'", ViewType.ALL
-    )
-    run_id = run.info.run_id
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["stages"].split(",") == list(record.STAGES)
-    assert "Test accuracy" in run.data.tags["mlflow.note.content"]
-    assert run.data.params == record.flat_params(params)
-    assert len(run.inputs.dataset_inputs) == 1
-    assert {"train/loss", "val/accuracy", "lr_range/loss", "test/accuracy"} <= run.data.metrics.keys()
-    for name in run.data.metrics:
-        steps = [point.step for point in client.get_metric_history(run_id, name)]
-        assert len(steps) == len(set(steps)), name
-        if name.startswith(("train/", "val/")):
-            assert sorted(steps) == list(range(1, epochs + 1)), name
-
-    (place,) = store.glob(f"*artifacts/**/{run_id}/artifacts")
-    written = [f for folder in ("figures", "metrics") for f in (root / folder).rglob("*") if f.is_file()]
-    written += [root / "models/model.json", root / "reports/run.html", root / "params.yaml"]
-    for file in written:
-        if file.name not in ("README.md", ".gitignore"):
-            assert (place / file.relative_to(root)).read_bytes() == file.read_bytes(), file
-
-    (logged,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run_id}'")
-    assert logged.status == "READY"
-    assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
-    (place,) = store.glob(f"*artifacts/**/{logged.model_id}/artifacts")
-    assert {"MLmodel", "served_model.py"} <= {file.name for file in place.iterdir()}
-    assert (place / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
+    """The files of a finished run."""
+    enter_run(tmp_path, monkeypatch)
+    return tmp_path
 
 
 @pytest.mark.slow
@@ -221,7 +159,7 @@ def test_a_store_deleted_between_stages_is_built_again(workspace: Path, lost: li
 
     assert exit_code(first) == 0
     for name in lost:
-        (workspace / name).rename(workspace.parent / name)
+        (workspace / name).rename(workspace / f"{name}.old")
     assert sync(committed_params()).complete
     assert_complete(workspace, committed_params(), workspace)
 

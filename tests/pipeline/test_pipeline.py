@@ -3,14 +3,11 @@
 import csv
 import json
 import re
-import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 import yaml
@@ -26,7 +23,6 @@ from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers,
 
 pytestmark = pytest.mark.xdist_group("pipeline")  # one process: the first run is made once
 
-QUEUED = {"norm": ["batch", "layer"], "seed": [1]}  # the grid of the queue's test
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
 
@@ -274,54 +270,3 @@ def test_recipes_run_without_a_git_identity_and_do_not_leak(copy: Workspace) -> 
     assert stages_run(output) == [], output  # all of it is in DVC's cache
     assert len(copy.runs()) == 1
     assert len(copy.ok("git", "for-each-ref", "refs/exps").splitlines()) >= 2
-
-
-@pytest.fixture
-def queue(copy: Workspace) -> Iterator[Workspace]:
-    """A workspace whose queue workers are ended, whatever happens."""
-    yield copy
-    copy.run("dvc", "queue", "stop", "--kill")
-    deadline = time.monotonic() + 20
-    while workers := processes_in(copy.root):
-        if time.monotonic() > deadline:
-            for worker in workers:
-                worker.kill()
-        time.sleep(0.2)
-
-
-def processes_in(root: Path) -> list[psutil.Process]:
-    """The processes that work in `root`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(root):
-                found.append(process)
-        except psutil.Error:  # ended meanwhile, or somebody else's
-            continue
-    return found
-
-
-def test_queued_experiments_leave_complete_runs_in_the_one_store(queue: Workspace) -> None:
-    grid = [part for key, values in QUEUED.items() for part in ("-S", f"{key}={','.join(map(str, values))}")]
-    queue.ok("dvc", "exp", "run", "--queue", *grid, **IDENTITY)
-    queue.ok("dvc", "queue", "start", "-j", "2", **IDENTITY)
-    count = len(QUEUED["norm"]) * len(QUEUED["seed"])
-    deadline = time.monotonic() + 280
-    while (status := queue.ok("dvc", "queue", "status")).count("Success") < count:
-        if "Failed" in status or time.monotonic() > deadline:
-            names = re.findall(r"^(\w{7})\s", status, re.MULTILINE)
-            logs = [queue.run("dvc", "queue", "logs", name).stdout[-3000:] for name in names]
-            pytest.fail("\n".join([status, *logs]))
-        time.sleep(1)
-
-    runs = queue.runs()
-    assert {(run.data.params["norm"], run.data.params["seed"]) for run in runs} == {
-        (norm, str(seed)) for norm in QUEUED["norm"] for seed in QUEUED["seed"]
-    }
-    assert len(runs) == count
-    for run in runs:
-        assert_complete(queue, run)
-    assert not list((queue.root / ".dvc/tmp/exps").glob("tmp*/dvc.yaml")), "the temporary copies are still there"
-    shown = json.loads(queue.ok("dvc", "exp", "show", "--json"))
-    names = {e["name"] for rev in shown for e in rev.get("experiments") or []}
-    assert {run.info.run_name for run in runs} <= names
