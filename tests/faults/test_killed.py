@@ -334,12 +334,12 @@ def test_a_run_left_open_is_closed_and_a_crash_says_why(workspace: Workspace, tm
     assert json.loads(crashed.data.tags["process"])[1] != trainer.pid
 
 
-POOL = """
+POOL = r"""
 import os, sys, time
 from pathlib import Path
 from src.data import image_folder
 def wait(content, size):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\n" % os.getpid())  # in one piece: two workers write
     time.sleep(600)
 image_folder._try = wait
 image_folder.os.cpu_count = lambda: 2
@@ -357,13 +357,14 @@ def test_workers_end_with_a_killed_stage(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", POOL, archive], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     ) as stage:
-        assert stage.stdout is not None
-        workers = [psutil.Process(int(stage.stdout.readline())) for _ in range(2)]
         try:
-            stage.kill()
-            stage.wait()
-            wait_for(lambda: all(map(ended, workers)), "the workers have ended", 20)
+            assert stage.stdout is not None
+            workers = [psutil.Process(int(stage.stdout.readline())) for _ in range(2)]
         finally:
-            for worker in workers:
-                with suppress(psutil.NoSuchProcess):
-                    worker.kill()
+            stage.kill()
+    try:
+        wait_for(lambda: all(map(ended, workers)), "the workers have ended", 20)
+    finally:
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
