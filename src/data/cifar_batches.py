@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from src import artifacts
 from src.data.images import fit
 from src.data.prepared import Split
 from src.data.raw import RawData
@@ -45,7 +46,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 def read(path: Path, data: Data) -> RawData:
     """Images of the verified archive; UserError when it is not the official one any more."""
     if problem := mismatch(path, DIGESTS):
-        raise UserError(f"{path} has changed since it was downloaded: {problem}. Get it anew: dvc repro -f download")
+        raise UserError(f"{path} has changed since it was downloaded: {problem}. {artifacts.cure(path, 'download')}")
     batches = unpack(path)
     classes = [name.decode() for name in batches["batches.meta"][b"label_names"]]
     train, test = (_split([batches[name] for name in names], data.size) for names in BATCHES.values())
