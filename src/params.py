@@ -448,7 +448,7 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
     """The dotted key, and what is wrong with it and what is allowed, as the rest of the sentence."""
     context = error.get("ctx", {})
     place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong key in a mapping
-    key = as_name(str(context.get("key") or ".".join(place)))
+    key = as_name(str(context.get("key") or ".".join(place) or "a key"))
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.augmenters import Augmenter
 from src.data.prepared import Split
-from src.data.workers import leave_stops_to_the_parent
+from src.data.workers import cores, leave_stops_to_the_parent
 
 Keys = tuple[int, npt.NDArray[np.int64]]  # epoch, so that a persistent worker knows it, and indices (B,) in the split
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)
@@ -69,7 +69,7 @@ def train_loader(
     that goes image by image works on the CPU, in `workers` processes (0: the calling one), which live as long as the
     loader; any other is faster than the way to another process (measured with 32 pixels a side), and has none.
     """
-    workers = workers if augmenter.one_by_one else 0
+    workers = min(workers, cores()) if augmenter.one_by_one else 0
     images, labels = to_tensors(split, torch.device("cpu") if augmenter.one_by_one else device)
     if not augmenter.one_by_one and images.nbytes <= PADDED:
         images = F.pad(images, (0, 1))

@@ -46,6 +46,7 @@ anything = st.recursive(
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace without any data: whoever would read some, fails."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("src.git.output", lambda *_: "")  # 4,000 processes that find no repository take 15 s
         folder = tmp_path_factory.mktemp("room")
         enter(folder, patch)
         yield folder
@@ -108,7 +109,7 @@ def test_any_new_key_is_refused(place: str, name: str, value: object) -> None:
         section[name] = value
         result = told(content)
         assert isinstance(result, str)
-        assert "is not a parameter" in result
+        assert "is not a parameter" in result or "should be a valid string" in result  # a lone surrogate
         assert_sentence(result, place, keys=2)
 
 
@@ -200,7 +201,13 @@ BESIDE: dict[str, dict[str, Any]] = {
     "train.workers": {"augment": [{"name": "GaussNoise"}]},
 }
 # Beyond these, time and memory grow with the value and nothing else changes.
-AFFORDED = {"data.size": 64, "data.shapes.train": 500, "data.shapes.test": 500, "model.width": 32}
+AFFORDED = {
+    "data.size": 64,
+    "data.shapes.train": 500,
+    "data.shapes.test": 500,
+    "model.width": 32,
+    "lr_range.iterations": 1000,
+}
 TRIED = [
     0,
     5e-324,
@@ -278,7 +285,7 @@ def test_the_extremes_that_are_allowed_work(
     """Or end in a sentence: no traceback, no warning (an error in tests), no hang. A new leaf is tried by itself."""
     readers = expected_readers(leaf)
     data = readers & {"download", "prepare"}
-    stages = [stage for stage in STAGES if stage in readers or (data and stage != "report")]
+    stages = [stage for stage in STAGES if stage in readers or (data and stage not in ("gradcam", "report"))]
     for number, value in enumerate(extremes(leaf)):
         shutil.copytree(ready, tmp_path / str(number), ignore=shutil.ignore_patterns(".checkpoints"))
         enter(tmp_path / str(number), monkeypatch)
@@ -287,16 +294,14 @@ def test_the_extremes_that_are_allowed_work(
             run(small(**beside(leaf), **{leaf: value}), *stages)
 
 
-# What a person types after `-S`, and a word of the answer. The last ones are answered by DVC itself, which reads
-# data.path before any stage starts.
+# What a person types after `-S`, and a part of the answer. The last ones are answered by DVC itself: its grammar, and
+# data.path, which it reads before any stage starts.
 TYPED = [
-    ("norm=bacth", "did you mean batch?"), ("norm=[batch]", "norm is ['batch']"), ("norm=null", "norm is None"),
-    ("train.epochs=1e99", "train.epochs"), ("seed=-1", "seed is -1"), ("lr='nan'", "lr is nan"),
-    ("model.strides=[1,2]", "model.strides"), ("augment=[{name:Lambda}]", "Lambda"),
-    ("reference.name='a\x1bb'", "reference.name"), ("recipe=[日本]", "recipe"), ("+new=1", "new is not a parameter"),
+    ("norm=null", "norm is None"), ("norm={a:{b:[1]}}", "norm is {"), ("train.epochs=1e99", "train.epochs is "),
+    ("lr='nan'", "lr is 'nan'"), ("augment=[{name:Lambda}]", "Lambda"), ("norm='日本'", "norm is '日本'"),
+    ("reference.name='a\x1bb'", "reference.name is "), ("+new=1", "new is not a parameter"),
     ("+train.neu={a:1}", "train.neu is not a parameter"), ("~train.epochs", "train.epochs is missing"),
-    ("~gradcam", "gradcam is missing"), ("gradcam.layers=[layer9]", "layer9"), ("norm=", "norm is ''"),
-    ("norm={a:{b:[1]}}", "norm is {"), ("data.path=/nowhere", ""), ("data.path=''", ""), ("~data.path", ""),
+    ("~gradcam", "gradcam is missing"), ("data.path=/nowhere", ""), ("data.path=''", ""), ("~data.path", ""),
     ("~~norm", ""),
 ]  # fmt: skip
 
