@@ -24,10 +24,10 @@ quickstart: install  ## the whole pipeline on generated images, on the CPU, with
 	@python -m commands.summary
 
 test: install lint  ## format, lint, types and tests (3 minutes)
-	@python -m pytest -n 2 --dist loadgroup -m "not slow"
+	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
-	@python -m pytest -n 2 --dist loadgroup -m slow
+	@python -m pytest -n 2 --dist loadfile -m slow
 
 lint: install
 	@ruff format --check .

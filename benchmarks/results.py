@@ -1,6 +1,7 @@
 """The result file of a set of measures, and its table: `python -m benchmarks.results FILE` prints that."""
 
 import argparse
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ class Results:
 def read(file: Path) -> Result:
     """A result file; UserError where it is missing or is something else."""
     try:
-        result = artifacts.read_json(file)
-        if not {"machine", "measures", "rows"} <= result.keys():
+        result: Result = json.loads(file.read_bytes())
+        if not {"machine", "measures", "rows"} <= set(result):
             raise ValueError("it has no machine, measures and rows")
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is not a result file of the benchmarks: {error}") from None

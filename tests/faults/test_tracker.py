@@ -198,9 +198,13 @@ def test_a_damaged_store_stops_nothing(
     assert capsys.readouterr().out.count("warning: the MLflow run at") == 1
 
 
-def test_an_empty_store_is_made_anew(workspace: Path) -> None:
-    (workspace / "mlflow.db").touch()
+def test_an_empty_store_is_replaced_by_a_whole_one(workspace: Path) -> None:
+    """Not migrated where it is, which processes that do so at once do not survive."""
+    store = workspace / "mlflow.db"
+    store.touch()
+    empty = store.stat().st_ino
     assert tracking.open_store()[1]
+    assert store.stat().st_ino != empty
     assert not list(workspace.glob(".mlflow.db*"))
 
 
