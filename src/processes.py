@@ -1,6 +1,7 @@
-"""Processes that do not outlive the one that started them."""
+"""What a process may use, and how long it may live."""
 
 import ctypes
+import os
 import signal
 import sys
 
@@ -10,3 +11,8 @@ def die_with_parent(stop: signal.Signals) -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, stop)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-from src.processes import die_with_parent
+from src.processes import cores, die_with_parent
 
 if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
     # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
@@ -98,10 +98,9 @@ def compute_turn(device: "torch.device") -> Iterator[None]:
         return
     from torch import get_num_threads
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     folder = artifacts.root() / ".locks"
     folder.mkdir(exist_ok=True)
-    slots = [FileLock(folder / f"cpu-{slot}.lock") for slot in range(max(1, cores // get_num_threads()))]
+    slots = [FileLock(folder / f"cpu-{slot}.lock") for slot in range(max(1, cores() // get_num_threads()))]
     slot = _first_free(slots)
     try:
         yield

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.data.augmenters import Augmenter
 from src.data.prepared import Split
-from src.data.workers import cores, leave_stops_to_the_parent
+from src.data.workers import leave_stops_to_the_parent
+from src.processes import cores
 
 Keys = tuple[int, npt.NDArray[np.int64]]  # epoch, so that a persistent worker knows it, and indices (B,) in the split
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)

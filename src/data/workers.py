@@ -1,6 +1,5 @@
 """What every worker process of the data code starts with."""
 
-import os
 import signal
 
 from src.processes import die_with_parent
@@ -15,8 +14,3 @@ def leave_stops_to_the_parent() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(signal.SIGKILL)
-
-
-def cores() -> int:
-    """The cores that this process may use: more workers than that only take turns."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

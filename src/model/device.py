@@ -1,6 +1,5 @@
 """Where and in which precision the model runs."""
 
-import os
 import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 import torch
 
 from src.errors import UserError
+from src.processes import cores
 
 Precision = Literal["bf16", "fp32"]
 
@@ -66,8 +66,8 @@ def hardware_name(device: torch.device) -> str:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{name} ({cores} {'core' if cores == 1 else 'cores'})"
+    count = cores()
+    return f"{name} ({count} {'core' if count == 1 else 'cores'})"
 
 
 def _has_bf16(device: torch.device) -> bool:
