@@ -198,7 +198,7 @@ def test_constant_images(one: Colour, other: Colour) -> None:
     paint("own/a", [one] * 8)
     paint("own/b", [other] * 8)
     run(own(), "check", "download", "prepare")
-    for norm in get_args(Norm):
+    for norm in ("batch", "instance", "none"):
         run(own(norm=norm), "lr_range", "train", "evaluate", "gradcam")
         assert_finite()
     run(own(norm=norm), "report")
