@@ -83,17 +83,20 @@ def guarded(app: "ASGIApp") -> "ASGIApp":
     """`app` for requests to this machine's own name, typed by a person or sent by the application's own pages.
 
     A page of another site can make the browser send requests here. They carry its Origin, or, where its name was
-    pointed at 127.0.0.1 (DNS rebinding), its Host. Neither can be forged in a browser.
+    pointed at 127.0.0.1 (DNS rebinding), its Host; images and scripts that it embeds carry neither, but Sec-Fetch-Site.
+    None of them can be forged in a browser. A link to here is followed.
     """
     from starlette.responses import PlainTextResponse
 
     refusal = PlainTextResponse("This server answers 127.0.0.1 and localhost, and no pages of other sites.\n", 403)
 
     async def guard(scope: "Scope", receive: "Receive", send: "Send") -> None:
-        hosts, origins = (
-            [value for key, value in scope.get("headers", []) if key == name] for name in (b"host", b"origin")
+        hosts, origins, sites, modes = (
+            [value for key, value in scope.get("headers", []) if key == name]
+            for name in (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
         )
         ours = len(hosts) == 1 and HOST.fullmatch(hosts[0]) and set(origins) <= {b"http://" + hosts[0]}
+        ours = ours and (set(sites) <= {b"same-origin", b"none"} or modes == [b"navigate"])
         await (app if ours or scope["type"] == "lifespan" else refusal)(scope, receive, send)
 
     return guard

@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Read rows as strings by column name; UserError where it is damaged, so far as that shows."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file, strict=True)
+            table = list(csv.reader(file, strict=True))
+            if not table:
+                raise ValueError("it is empty")
+            header, *rows = table
             return [dict(zip(header, row, strict=True)) for row in rows]
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is damaged ({error}). {cure(path)}") from None
@@ -115,7 +119,7 @@ def cure(path: Path, stage: str = "") -> str:
     DVC believes a file whose time and size have not changed, and one of its cache that cannot be written: without the
     first two commands it may bring the damage back.
     """
-    return f"Make it again with: rm -r {path}; chmod -R u+w .dvc/cache; dvc repro {stage}".rstrip()
+    return f"Make it again with: rm -r {shlex.quote(str(path))}; chmod -R u+w .dvc/cache; dvc repro {stage}".rstrip()
 
 
 def sha256_file(path: Path) -> str:

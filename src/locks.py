@@ -40,5 +40,5 @@ def _holder(path: Path) -> str:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']}"
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError):  # whatever the file holds
         return "another process"

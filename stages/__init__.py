@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+CLEAN_UP = 15.0  # seconds; a tracker that does not answer takes 5
 
 
 class Stopped(BaseException):
@@ -124,7 +125,15 @@ def _first_free(slots: list[FileLock]) -> FileLock:
         time.sleep(0.2)
 
 
+_deaf_until = 0.0  # on the monotonic clock
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
-    for stop in STOPS:
-        signal.signal(stop, signal.SIG_IGN)  # a second one would end the clean-up that the first one began
-    raise Stopped(STOPS[signal.Signals(signum)])
+    """Raise Stopped. A second stop would end the clean-up that the first one began, and is ignored.
+
+    After CLEAN_UP it is heard again: Python drops what is raised within a `__del__`, and a first stop may be lost so.
+    """
+    global _deaf_until
+    if time.monotonic() >= _deaf_until:
+        _deaf_until = time.monotonic() + CLEAN_UP
+        raise Stopped(STOPS[signal.Signals(signum)])

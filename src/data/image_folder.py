@@ -1,6 +1,5 @@
 """Reads an archive of image files: train/CLASS/* and test/CLASS/*, or CLASS/* alone, perhaps in one wrapping folder."""
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,7 @@ from src.data.sources import archive
 from src.data.workers import leave_stops_to_the_parent
 from src.errors import UserError
 from src.params import Data
+from src.processes import cores
 
 ROUND_FILES = 4096  # files that are decoded at once ...
 ROUND_BYTES = 256 << 20  # ... and their bytes, so that memory stays bounded whatever the archive holds
@@ -80,7 +80,7 @@ def layout(names: Iterable[str]) -> tuple[dict[str, Place], list[str]]:
 
 
 def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
-    workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    workers = min(cores(), MAX_WORKERS)
     bar = tqdm(desc=f"decoding {path.name}", unit=" images", leave=False, delay=1)
     with bar, ProcessPoolExecutor(workers, initializer=leave_stops_to_the_parent) as pool:
         for names, contents in _rounds(archive.members(path)):

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import unicodedata
 import zlib
 from html.parser import HTMLParser
@@ -93,6 +94,19 @@ def test_a_negative_size_ends(tmp_path: Path) -> None:
     with_size(path, b"\xff" * 10 + b"\xfe\x00", header_at=512)  # -512: back to the same header
     with pytest.raises(UserError, match="a size is negative"):
         list(archive.members(path))
+
+
+def test_a_size_of_minus_one_does_not_read_the_rest(tmp_path: Path) -> None:
+    rest = 32 << 20
+    path = tar_of(tmp_path / "x.tar", (header("a/1.png"), b""), (header("a/2.png", rest), bytes(rest)))
+    with_size(path, b"\xff" * 12)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="a size is negative"):
+            list(archive.members(path))
+        assert tracemalloc.get_traced_memory()[1] < rest // 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_hidden_members_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,6 @@ from tests.faults.tracking_server import Proxy, Server
 from tests.pipeline.workspace import IDENTITY, Workspace, failure, stages_run
 from tests.run_files import ROWS, assert_complete, committed_params, enter_run, exit_code, make_store, sync, train
 
-pytestmark = pytest.mark.xdist_group("tracker")  # one process: one server
-
 LONGEST_DELAY = 10.0  # s, in all, at the default time-out of 5 s
 PATIENT = "60"  # s, the time-out of tests in which nothing hangs: a busy machine is no fault
 

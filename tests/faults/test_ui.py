@@ -94,7 +94,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ui")
 class TestServer:
     def test_it_listens_on_127_0_0_1_alone_and_starts_no_other_process(self, server: Server) -> None:
         assert server.ask().ok  # it has started whatever it starts
@@ -172,6 +171,11 @@ def status(headers: list[tuple[bytes, bytes]], kind: str = "http") -> int:
         ([(b"host", b"127.0.0.1:5000"), (b"origin", b"")], 403),
         ([(b"host", b"127.0.0.1:5000"), (b"origin", b"http://localhost:5000")], 403),
         ([(b"host", b"localhost:5000"), (b"origin", b"http://localhost:5000"), (b"origin", b"http://evil")], 403),
+        ([(b"host", b"localhost:5000"), (b"sec-fetch-site", b"same-origin"), (b"sec-fetch-mode", b"cors")], 200),
+        ([(b"host", b"localhost:5000"), (b"sec-fetch-site", b"none"), (b"sec-fetch-mode", b"navigate")], 200),
+        ([(b"host", b"localhost:5000"), (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"navigate")], 200),
+        ([(b"host", b"localhost:5000"), (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"no-cors")], 403),
+        ([(b"host", b"localhost:5000"), (b"sec-fetch-site", b"same-site"), (b"sec-fetch-mode", b"no-cors")], 403),
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])

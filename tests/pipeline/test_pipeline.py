@@ -21,8 +21,6 @@ from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # one process: the first run is made once
-
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
 

@@ -77,6 +77,31 @@ run_stage(main)
     assert errors == f"stopped by {name}; the same command goes on from the last whole epoch\n"
 
 
+def test_a_stop_that_was_lost_can_be_repeated() -> None:
+    code = """
+import signal, time
+import stages
+stages.CLEAN_UP = 0.0
+class Library:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(60)
+def main(params):
+    Library()
+    print("lost", flush=True)
+    time.sleep(60)
+stages.run_stage(main)
+"""
+    with stage_process(code) as stage:
+        assert stage.stdout is not None
+        for said in ("ready\n", "lost\n"):
+            assert stage.stdout.readline() == said
+            stage.send_signal(signal.SIGTERM)
+        _, errors = stage.communicate()
+    assert stage.returncode == 1
+    assert errors.endswith("stopped by SIGTERM; the same command goes on from the last whole epoch\n")
+
+
 def test_ctrl_c_during_the_imports_says_nothing() -> None:
     code = """
 import signal, sys, time

@@ -153,6 +153,8 @@ class _Forward:
 
     def content(self, size: int) -> bytes:
         """What belongs to the header that was read last."""
+        if size < 0:  # to `read`, -1 is all there is
+            raise ValueError("a size is negative")
         content = self._file.read(size)
         if len(content) < size:
             raise EOFError("its last file is not whole")
