@@ -5,6 +5,7 @@ Needed after the tracking server was down or lost its data, and for an experimen
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 
@@ -28,12 +29,12 @@ def main() -> None:
 
     from src.tracking import Mirror, tracking_uri
 
-    with Mirror(params, artifacts.read_json(artifacts.MODEL)["model_key"]) as mirror:
+    with Mirror(params, artifacts.read_json(artifacts.MODEL)["model_key"], patience=math.inf) as mirror:
         mirror.upload(*stages)
     if not mirror.complete:
         raise UserError(
-            "the run is not complete. Call this again when the server is back; where mlflow.db is damaged, set it "
-            "aside first, and a new one is made"
+            f"the run is not complete ({mirror.failure}). Call this again when that is mended, or the server is back; "
+            "where mlflow.db is damaged, set it aside first, and a new one is made"
         )
     print(f"run {mirror.run_id} at {tracking_uri()} is complete: {', '.join(stages)}")
     if stale:

@@ -1,11 +1,12 @@
 """The MLflow mirror of a run; the only module of the pipeline that imports mlflow.
 
-A tracking server that is down, hangs or answers nonsense delays a stage by one time-out, never stops it, and loses
+A tracking server that is down, slow, hangs or answers nonsense delays a stage by ten seconds, never stops it, and loses
 nothing: after the first call that fails, a stage says so once and stops talking; a later stage or `commands.sync`
 completes the run. Nothing is doubled then: a call can be repeated, or is made only where the run lacks its result.
 """
 
 import json
+import math
 import os
 import socket
 import sqlite3
@@ -17,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 # Above the import, because mlflow reads them there: no call home; bounded waits (its default retries for 244 s a call).
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -45,8 +46,9 @@ EXPERIMENT = "normlens"
 BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
 LONGEST = 6000  # characters of a parameter's value
 SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
-SLOW = 1.0  # s; a call that takes longer counts as waiting
-PATIENCE = 10.0  # s of waiting after which the epochs of a stage are sent at its end, and no more while it works
+PATIENCE = 5.0  # seconds that a stage waits for slow calls in all; with the time-out of the last one it makes ten
+SLOW = 1.0  # seconds; a call that takes longer is slow
+UPLOADS = ("log_artifact", "log_model_artifacts")  # of large files over a slow line: they take what they take
 
 
 def tracking_uri() -> str:
@@ -54,8 +56,11 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{artifacts.root() / 'mlflow.db'}"
 
 
-def open_store() -> tuple[MlflowClient, str]:
-    """A client of the store and the id of the experiment, both created where they are missing."""
+def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
+    """A client of the store and the id of the experiment, both created where they are missing.
+
+    Once slow calls to a server have taken `patience` seconds in all, the client raises TimeoutError instead.
+    """
     root = artifacts.root()
     uri = tracking_uri()
     store = root / "mlflow.db"
@@ -70,7 +75,35 @@ def open_store() -> tuple[MlflowClient, str]:
                 with artifacts.atomic(store) as temporary, _unsynced():
                     _experiment_id(MlflowClient(f"sqlite:///{temporary}"))
     client = MlflowClient(uri)
+    if uri.startswith("http"):  # a file makes nobody wait but for other processes of this machine
+        client = cast(MlflowClient, _Patient(client, patience))
     return client, _experiment_id(client)
+
+
+class _Patient:
+    """A client whose slow calls take `patience` seconds in all, and one call more."""
+
+    def __init__(self, client: MlflowClient, patience: float) -> None:
+        self._client = client
+        self._left = patience
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._client, name)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **named: Any) -> Any:
+            if self._left <= 0:
+                raise TimeoutError("the server is too slow to be waited for")
+            start = time.monotonic()
+            try:
+                return value(*args, **named)
+            finally:
+                taken = time.monotonic() - start
+                if taken > SLOW and name not in UPLOADS:
+                    self._left -= taken
+
+        return call
 
 
 @contextmanager
@@ -115,17 +148,17 @@ class Mirror:
     """The MLflow run of one resolved `params.yaml`, open while a `with` block lasts.
 
     `again` says that the model is trained from its first epoch: where the run has such a training already, a new run
-    is made, because values that were logged stay. Every method does nothing once a call has failed, so callers need
-    no `if`.
+    is made, because values that were logged stay. Every method does nothing once a call has failed, or slow calls to a
+    server have taken `patience` seconds in all, so callers need no `if`.
     """
 
-    def __init__(self, params: Params, model_key: str, again: bool = False) -> None:
+    def __init__(self, params: Params, model_key: str, again: bool = False, patience: float = PATIENCE) -> None:
         self.params = params
         self.model_key = model_key
         self.again = again
         self.run_id = ""
-        self._down = False
-        self._waited = 0.0  # s, in slow calls
+        self.failure = ""  # why a call did not reach the store
+        self._patience = patience
         self._metrics: set[str] = set()  # those that the run had when it was opened
         self._known: dict[str, set[int]] = {}  # the steps of each metric that the run has
         self._client: MlflowClient
@@ -149,37 +182,32 @@ class Mirror:
     @property
     def complete(self) -> bool:
         """Whether every call so far reached the store."""
-        return not self._down
+        return not self.failure
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Send one row of the history while training goes on; where the server is slow, `upload` sends it."""
-        if self._waited < PATIENCE:
-            self._attempt(lambda: self._send(record.history([row])))
+        """Send one row of the history while training goes on."""
+        self._attempt(lambda: self._send(record.history([row])))
 
     def upload(self, *stages: str) -> None:
         """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
         self._attempt(lambda: self._upload(stages))
 
     def _attempt(self, action: Callable[[], object]) -> None:
-        if self._down:
+        if self.failure:
             return
-        start = time.monotonic()
         try:
             action()
         except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
-            self._down = True
-            reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+            self.failure = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
             print(
-                f"warning: the MLflow run at {tracking_uri()} could not be updated: {reason}\n"
+                f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
                 "  The stage goes on without it and nothing is lost: the next stage completes the run, "
                 "or `python -m commands.sync`",
                 flush=True,
             )
-        if (taken := time.monotonic() - start) > SLOW:
-            self._waited += taken
 
     def _open(self) -> None:
-        self._client, experiment = open_store()
+        self._client, experiment = open_store(self._patience)
         close_dead_runs(self._client, experiment)
         key = record.run_key(self.params, self.model_key)
         with _lock(f"run-{key}"):
@@ -307,6 +335,7 @@ def _this_process() -> str:
 
 def _alive(pid: int, started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
     except psutil.NoSuchProcess:
         return False

@@ -127,6 +127,22 @@ def test_a_server_that_hangs_costs_less_than_ten_seconds(
 
 
 @pytest.mark.slow
+def test_a_slow_server_costs_less_than_ten_seconds(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = committed_params(recipe="slow")
+    with Proxy(server) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        proxy.delay = 1.5
+        start = time.monotonic()
+        assert not train(params).complete
+        assert time.monotonic() - start < LONGEST_DELAY
+        proxy.delay = 0.0
+        assert sync(params).complete
+    assert_complete(server.folder, params, workspace)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("since", ["the start", "the first epoch"])
 def test_a_server_that_was_killed_and_comes_back(
     server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch, since: str

@@ -92,6 +92,7 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.server = server
         self.answer = (500, b"{}")
+        self.delay = 0.0  # seconds before each answer
         self._lock = threading.Lock()
         self.heal()
 
@@ -162,6 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
     def _answer(self, status: int, content: bytes, kind: str = "application/json") -> None:
+        time.sleep(self.server.delay)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))

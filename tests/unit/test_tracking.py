@@ -292,18 +292,28 @@ def test_a_server_that_is_down_stops_nothing(
     assert capsys.readouterr().out.count("warning: the MLflow run at http://127.0.0.1") == 1
 
 
-def test_a_slow_server_gets_the_epochs_at_the_end(
-    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "SLOW", 0.0)
-    monkeypatch.setattr(tracking, "PATIENCE", 1e-9)
-    with tracking.Mirror(params, "k") as mirror:
-        for row in ROWS:
-            mirror.epoch(row)
-        assert points(runs()[0], "train/loss") == []
-        mirror.upload("train")
-    assert mirror.complete
-    assert [step for step, _ in points(runs()[0], "train/loss")] == [1, 2, 3]
+def test_slow_calls_are_waited_for_within_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Client:
+        uri = "http://slow"
+
+        def call(self, seconds: float) -> float:
+            nonlocal now
+            now += seconds
+            return seconds
+
+        log_artifact = call
+
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: now)
+    client: Any = tracking._Patient(Client(), patience=5.0)  # type: ignore[arg-type]
+    for seconds in (*[1.0] * 100, 2.0, 2.0):  # a second is not slow
+        assert client.call(seconds) == seconds
+    assert client.log_artifact(600.0) == 600.0  # a large file
+    assert client.call(1.5) == 1.5
+    with pytest.raises(TimeoutError, match="too slow"):
+        client.call(0.0)
+    assert client.uri == "http://slow"
 
 
 def test_a_new_run_is_not_asked_for_what_it_cannot_have(
