@@ -81,16 +81,21 @@ def test_a_bad_step_is_named_and_the_checkpoint_before_it_stays(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_the_weights_of_the_stopped_step_do_not_change(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_the_weights_of_the_stopped_step_do_not_change(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str, bad: str
+) -> None:
     params = small(**{"train.optimizer": optimizer, "train.weight_decay": 0.1})
     run(params, "download", "prepare", "lr_range")
-    asked = spoil(monkeypatch, 1, math.nan)
+    asked = spoil(monkeypatch, 1, math.nan if bad == "loss" else 1.0)
     before: list[torch.Tensor] = []
     whole = loop.new_model
 
     def new_model(*arguments: Any) -> torch.nn.Module:
         model = whole(*arguments)
         before.extend(p.detach().clone() for p in model.parameters())
+        if bad == "gradient":
+            next(model.parameters()).register_hook(lambda gradient: gradient * math.inf)
         return model
 
     monkeypatch.setattr(loop, "new_model", new_model)
