@@ -27,7 +27,8 @@ from src.artifacts import PARAMS
 from src.data.prepared import Prepared, Split
 from src.errors import UserError
 from src.model.device import hardware_name, resolve_precision
-from src.params import Params, flatten, parse_params, read_yaml
+from src.params import Params, parse_params
+from src.yaml_files import flatten, read_yaml
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "albumentations", "grad-cam")
 CODE = ("src", "stages", "commands", "recipes", "benchmarks", "params.yaml", "dvc.yaml")  # what a measurement rests on

@@ -26,7 +26,8 @@ from recipes.read import read_recipe
 from src import artifacts
 from src.errors import UserError
 from src.figures import style
-from src.params import Params, read_yaml
+from src.params import Params
+from src.yaml_files import read_yaml
 
 DOCUMENT = Path("docs/results.md")
 

@@ -36,8 +36,9 @@ from recipes.read import nest, read_recipe
 from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
-from src.params import Params, committed_params, flatten, hydra_value, parse_params, read_yaml
+from src.params import Params, committed_params, hydra_value, parse_params
 from src.tracking import open_store, tracking_uri
+from src.yaml_files import flatten, read_yaml
 
 SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
 

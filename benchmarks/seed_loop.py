@@ -26,8 +26,8 @@ from commands import run_command
 from recipes.read import read_recipe
 from src.artifacts import PARAMS
 from src.data.prepared import Split
-from src.params import read_yaml
 from src.training.untrained import new_model
+from src.yaml_files import read_yaml
 
 GOAL = {"cpu": 2.5, "cuda": 8.0}
 IMAGES = {"cpu": 768, "cuda": 45_000}  # of CIFAR-10's 45,000 for training, as many as the time allows

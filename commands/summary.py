@@ -6,7 +6,8 @@ from commands import run_command
 from commands.sync import stale_stages
 from src import artifacts, record
 from src.errors import UserError
-from src.params import committed_params, flatten, load_params, read_yaml
+from src.params import committed_params, load_params
+from src.yaml_files import flatten, read_yaml
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from commands import run_command
 from recipes.read import read_recipe, recipe_files
 from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import committed_params, flatten, hydra_value, read_yaml
+from src.params import committed_params, hydra_value
+from src.yaml_files import flatten, read_yaml
 
 
 def main() -> None:

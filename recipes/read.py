@@ -9,7 +9,8 @@ import yaml
 
 from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
-from src.params import Loader, allowed_keys, as_name, flatten, nearest, problems
+from src.params import allowed_keys, nearest, problems
+from src.yaml_files import Loader, as_name, flatten
 
 
 class Entry(NamedTuple):

@@ -7,11 +7,10 @@ is a plain override and every run's record is complete.
 import difflib
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,6 +26,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from src import git
 from src.artifacts import PARAMS
 from src.errors import UserError
+from src.yaml_files import SHOWN, as_name, flatten, number, parse_yaml, read_yaml, shown
 
 # Limits that nobody meets. They keep sums finite, and what is built of a size that can be built.
 LEAST, MOST = 1e-12, 1e12  # of what has no natural limit
@@ -34,17 +34,6 @@ LARGEST_ARGUMENT = 1024  # of a transform: pixels a side, for one
 MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
 LONGEST = 1000  # characters of a text
-SHOWN = 100  # characters of a wrong value in a message
-
-
-def number(value: object) -> object:
-    """Turn `1e-05` into a float: PyYAML reads it as a string, and that is how DVC writes it."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _finite(value: object) -> object:
@@ -307,50 +296,6 @@ def _conflict(key: str, problem: str) -> PydanticCustomError:
     return PydanticCustomError("conflict", "{problem}", {"problem": problem, "key": key})
 
 
-class Loader(yaml.SafeLoader):
-    """Plain YAML: no aliases, with which a few lines unfold into gigabytes or hold themselves, and no key twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """As in PyYAML; ComposerError at an alias."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "an alias (*name) is not allowed: write the value out", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """As in PyYAML; ConstructorError at a key that stands there already."""
-        seen = set()
-        for name, _ in node.value:
-            if isinstance(name, yaml.ScalarNode) and name.value in seen:
-                problem = f"{shown(name.value)} stands there twice: keep one of the two"
-                raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
-            seen.add(name.value if isinstance(name, yaml.ScalarNode) else name)
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str) -> Any:
-    """The value of a YAML text; ValueError says what is wrong with it, and where."""
-    try:
-        return yaml.load(text, Loader)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    except Exception as error:  # PyYAML raises whatever int() or date() do, and worse, for a value that is none
-        raise ValueError(str(error)[:500]) from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with the safe loader; UserError names the file and the place of a syntax error."""
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. Take it back with: git restore {path}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid YAML: {error}\nTake it back with: git restore {path}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold `key: value` lines. Take it back with: git restore {path}")
-    return content
-
-
 def load_params(path: Path = PARAMS) -> Params:
     """Read and validate `path`; UserError lists every wrong key with what is allowed and how to take it back."""
     return parse_params(read_yaml(path), path)
@@ -383,15 +328,6 @@ def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; lists are leaves. {'a': {'b': 1}} -> {'a.b': 1}"""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return flat
-
-
 def hydra_value(value: object) -> str:
     """A value in the grammar of `dvc exp run -S` (Hydra's override grammar)."""
     if isinstance(value, bool):
@@ -409,20 +345,6 @@ def hydra_value(value: object) -> str:
 def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
     """The error of `check` for a value that the schema allows and the rest of the program does not."""
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
-
-
-def shown(value: object) -> str:
-    """A value in a message: its first SHOWN characters, without what a terminal cannot show."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of over 4,300 digits; a list of lists of lists ...
-        text = f"too large a {type(value).__name__}"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-
-
-def as_name(key: str) -> str:
-    """A key in a message: as it is, if it can be shown."""
-    return key if len(key) <= SHOWN and key.isprintable() else shown(key)
 
 
 def nearest(name: str, names: list[str]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from src import artifacts, git
 from src.errors import UserError
-from src.params import Params, Reference, flatten, load_params, number, read_yaml
+from src.params import Params, Reference, load_params
+from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")

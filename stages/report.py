@@ -8,9 +8,10 @@ from typing import Any
 from src import artifacts, record
 from src.figures import curves as figures
 from src.figures.style import save
-from src.params import Params, committed_params, flatten, hydra_value
+from src.params import Params, committed_params, hydra_value
 from src.report.report import Run, render
 from src.tracking import Mirror
+from src.yaml_files import flatten
 from stages import run_stage
 
 

@@ -14,7 +14,8 @@ from mlflow.entities import ViewType
 from src import artifacts, record, tracking
 from src.model.resnet import build
 from src.model.saved import Description, save_model
-from src.params import Params, parse_params, read_yaml
+from src.params import Params, parse_params
+from src.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
 
 ROWS = [

@@ -19,15 +19,17 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
-    side = float(np.clip(2.6 + 0.45 * len(classes), 4.6, 14))
+    names = [plain(name, 20) for name in classes] if len(classes) <= NAMED_UP_TO else []
+    longest = max(map(len, names), default=0)
+    side = float(np.clip(1.6 + 0.45 * len(classes), 3.6, 13)) + max(1.0, 0.09 * longest)
     figure = new_figure(side + 0.8, side)
+    figure.set_layout_engine("compressed")  # for axes of a fixed shape: the usual one cuts the title off
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     axes.grid(visible=False)
-    if len(classes) <= NAMED_UP_TO:
-        names = [plain(name, 20) for name in classes]
-        axes.set_xticks(range(len(classes)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    if names:
+        axes.set_xticks(range(len(classes)), names, rotation=90 if longest > 3 else 0)
         axes.set_yticks(range(len(classes)), names)
     if len(classes) <= WRITTEN_UP_TO:
         for (row, column), count in np.ndenumerate(counts):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from recipes.read import nest, parse_recipe
 from src import artifacts
 from src.errors import UserError
-from src.params import Params, parse_params, read_yaml
+from src.params import Params, parse_params
+from src.yaml_files import read_yaml
 from stages import check, train
 from tests.faults.small import COMMITTED, SMALL, STAGES, NoMirror, enter, run, small
 from tests.pipeline.test_pipeline import another

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from src import tracking
-from src.params import parse_params, read_yaml
+from src.params import parse_params
+from src.yaml_files import read_yaml
 from tests.faults.tracking_server import Proxy, Server
 from tests.pipeline.workspace import IDENTITY, Workspace, failure, stages_run
 from tests.run_files import ROWS, assert_complete, committed_params, enter_run, exit_code, make_store, sync, train

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from src import tracking
 from src.artifacts import sha256_file
-from src.params import flatten
+from src.yaml_files import flatten
 from tests.conftest import copy_repository
 
 # A run of seconds. The keys of the recipe `quick` are all among them, so that it can be made as small.

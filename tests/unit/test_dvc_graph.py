@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from src.params import Data, Optimizers, Params, Schedules, flatten
+from src.params import Data, Optimizers, Params, Schedules
+from src.yaml_files import flatten
 from tests.conftest import REPOSITORY
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
@@ -18,9 +19,8 @@ PARAMS: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text()
 LEAVES = sorted(flatten(PARAMS))
 
 # Files that shape no result of a stage: a change of theirs must not train anything again.
-EXEMPT = {
-    f"src/{name}.py" for name in ("tracking", "record", "params", "artifacts", "errors", "locks", "processes", "git")
-}
+EXEMPT_NAMES = ("tracking", "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git")
+EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}
 
 # Key or group -> the stages that its change makes stale, besides `check` and `report`, which every change does.
 # The longest key that fits a leaf holds.

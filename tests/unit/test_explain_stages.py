@@ -14,7 +14,8 @@ from src.data.prepared import Prepared, Split, save
 from src.explain.cams import compute_cams
 from src.model.resnet import build
 from src.model.saved import Description
-from src.params import Params, parse_params, read_yaml
+from src.params import Params, parse_params
+from src.yaml_files import read_yaml
 from stages import evaluate, gradcam
 from tests.conftest import REPOSITORY
 

@@ -47,6 +47,17 @@ def test_confusion_matrix_writes_the_counts(tmp_path: Path) -> None:
     save(figure, tmp_path / "figure.png")
 
 
+@pytest.mark.parametrize("classes", [2, 14, 30])
+def test_confusion_matrix_has_room_for_long_names(classes: int) -> None:
+    figure = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i} {'x' * 180}" for i in range(classes)])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for text in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()):  # type: ignore[attr-defined]
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+
+
 @pytest.mark.parametrize("classes", [2, 30, 100])
 def test_confusion_matrix_of_any_number_of_classes(tmp_path: Path, classes: int) -> None:
     figure = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i}" for i in range(classes)])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import UserError
-from src.params import flatten, load_params, parse_params, read_yaml
+from src.params import load_params, parse_params
+from src.yaml_files import flatten, read_yaml
 from tests.conftest import REPOSITORY
 
 CONTENT: dict[str, Any] = read_yaml(REPOSITORY / "params.yaml")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from recipes.__main__ import given_keys, overrides
 from recipes.read import nest, parse_recipe, read_recipe, recipe_files
 from src.errors import UserError
-from src.params import flatten, hydra_value, parse_params, read_yaml
+from src.params import hydra_value, parse_params
+from src.yaml_files import flatten, read_yaml
 from tests.conftest import REPOSITORY, copy_repository
 
 PARAMS = read_yaml(REPOSITORY / "params.yaml")

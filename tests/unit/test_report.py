@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from src.params import flatten, load_params
+from src.params import load_params
 from src.report.report import (
     Run,
     css_width,
@@ -20,6 +20,7 @@ from src.report.report import (
     render,
     shown,
 )
+from src.yaml_files import flatten
 from stages.report import command
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xdc\0\0\0\x01"  # 1500 pixels wide
