@@ -9,7 +9,8 @@ from src import artifacts, record
 from src.figures import curves as figures
 from src.figures.style import save
 from src.params import Params, committed_params, hydra_value
-from src.report.report import Run, render
+from src.report.report import render
+from src.report.run import Run
 from src.tracking import Mirror
 from src.yaml_files import flatten
 from stages import run_stage

@@ -1,29 +1,37 @@
-"""The report is one page that needs nothing else and shows names as they are."""
+"""The report is one page that needs nothing else, that anyone can read anywhere, and shows names as they are."""
 
+import base64
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from src.figures import gradcam as figures
+from src.figures.style import save
 from src.params import load_params
-from src.report.report import (
-    Run,
-    css_width,
-    data_uri,
-    duration,
-    grouped,
-    listed,
-    number,
-    percent,
-    points,
-    render,
-    shown,
-)
+from src.report.alt import texts
+from src.report.formats import duration, listed, number, percent, points, shown
+from src.report.pictures import DRAWN, pictures
+from src.report.report import grouped, render
+from src.report.run import Run
 from src.yaml_files import flatten
 from stages.report import command
 
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xdc\0\0\0\x01"  # 1500 pixels wide
+
+def a_png(pixels: np.ndarray, dpi: float = 150) -> bytes:
+    """A PNG file of uint8 pixels (H, W, 3)."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", dpi=(dpi, dpi))
+    return out.getvalue()
+
+
+PNG = a_png(np.full((75, 1500, 3), 255, np.uint8))
 EVIL = "<b onload=alert(1)>&cat</b>"
 
 
@@ -38,7 +46,8 @@ def a_run() -> Run:
         model={"norm": "layer", "width": 64, "strides": [1, 2, 2, 2], "parameters": 11173962, "epoch": 2, "lr": 0.012,
                "device": "cpu", "precision": "fp32", "hardware": "A processor (2 cores)", "model_key": "k" * 16,
                "weights_sha256": "w" * 64},
-        lr_range={"suggestions": {"valley": 0.0123, "minimum": 0.1}, "suggestion": "valley", "lr": 0.012},
+        lr_range={"suggestions": {"valley": 0.0123, "minimum": 0.1}, "suggestion": "valley", "lr": 0.012,
+                  "last_lr": 1.5, "iterations": 80},
         train={"train_loss": 1.2, "train_accuracy": 0.6, "val_loss": 1.1, "val_accuracy": 0.65, "epochs": 2,
                "best_epoch": 2, "seconds": 75.2, "images_per_second": 1234.5, "parameters": 11173962, "lr": 0.012},
         test={"accuracy": 0.9214, "accuracy_low": 0.9088, "accuracy_high": 0.9324, "top5": 0.99, "loss": 0.25,
@@ -74,12 +83,14 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.tags: set[str] = set()
+        self.elements: list[tuple[str, dict[str, str]]] = []
         self.addresses: list[str] = []
         self.text = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -89,6 +100,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+    def all(self, *tags: str) -> list[dict[str, str]]:
+        """The attributes of each element with one of these names."""
+        return [attributes for tag, attributes in self.elements if tag in tags]
 
 
 def test_the_page_says_how_the_network_is_not_the_plain_one() -> None:
@@ -194,15 +209,187 @@ def test_every_layer_has_its_grid() -> None:
     assert "All of them at layer2[-2]" in text
 
 
+def test_the_page_is_marked_up_for_who_does_not_see_it() -> None:
+    page = Page(render(a_run()))
+    (html,) = page.all("html")
+    assert html["lang"] == "en"
+    assert len(page.all("title")) == len(page.all("h1")) == len(page.all("main")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))  # none is left out
+    assert {th["scope"] for th in page.all("th")} == {"col", "row"}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"] for link in page.all("a")} == {f"#{name}" for name in ids}
+    scrolling = [box for box in page.all("div") if "scroll" in box.get("class", "").split()]
+    assert len(scrolling) == len(a_run().figures) + 4  # and the tables of epochs, classes, mistakes and layers
+    assert all(box["tabindex"] == "0" and box["role"] and box["aria-label"] for box in scrolling)  # by keyboard too
+
+
+def test_images_say_in_numbers_what_is_seen() -> None:
+    alts = [image["alt"] for image in Page(render(a_run())).all("img")]
+    assert len(alts) == len(set(alts)) == len(a_run().figures)
+    said = texts(a_run())
+    assert sorted(said.values()) == sorted(alts)
+    for name, wanted in {
+        "report/curves": "over 2 epochs. Training loss from 1.5 to 1.5, validation loss from 1.4 to 1.4. "
+        "Training accuracy from 40.00 % to 40.00 %, validation accuracy from 50.00 % to 50.00 %.",
+        "report/learning_rate": "0.1 in every epoch",
+        "lr_range/lr_range": "1e-05 to 1.5 in 80 batches. Suggestions: valley 0.0123, minimum 0.1.",
+        "evaluate/confusion_matrix": "1,843 of 2,000 test images lie on the diagonal",
+        "evaluate/reliability": "3.10 % off the diagonal",
+        "prepare/class_counts": "10 classes: 5,400 training, 600 validation and 2,000 test images",
+        "prepare/augmented": "Pad, RandomCrop, HorizontalFlip, CoarseDropout",
+        "gradcam/misclassified": f"dog for {EVIL} (99 %)",
+        "gradcam/predicted-layer2.-2": "GradCAM at layer2[-2]",
+        "gradcam/true": "at layer4",
+        "gradcam/layers": "at layer2[-2], layer4",
+    }.items():
+        assert wanted in said[name], name
+
+
+def test_texts_of_images_follow_the_run() -> None:
+    run = a_run()
+    rates = [
+        row | {"lr": lr, "epoch": str(i + 1)}
+        for i, lr in enumerate(("0.02", "0.3", "0.001"))
+        for row in run.history[:1]
+    ]
+    classes = [
+        {"class": name, "precision": "", "recall": recall, "f1": "", "images": images}
+        for name, recall, images in (("cat", "0.5", "10"), ("x" * 60, "0.875", "30"), ("none", "", "0"))
+    ]
+    said = texts(
+        replace(run, history=rates, per_class=classes, misclassified=[], params=dict(run.params) | {"augment": []})
+    )
+    assert (
+        "0.02 at the end of epoch 1, highest in epoch 2 with 0.3, 0.001 at the end of epoch 3"
+        in said["report/learning_rate"]
+    )
+    assert f"most often those of {'x' * 39}… (87.50 %), least often cat (50.00 %)" in said["evaluate/confusion_matrix"]
+    assert "0 to 30 test images a class" in said["prepare/class_counts"]
+    assert "unchanged" in said["prepare/augmented"]
+    assert not any(name.startswith("gradcam/") for name in said)
+    one = [row | {"val_loss": "", "val_accuracy": ""} for row in run.history[:1]]
+    curves = texts(replace(run, history=one))["report/curves"]
+    assert "over 1 epoch. Training loss 1.5. Training accuracy 40.00 %. " in curves
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_texts_stand_out_in_the_light_and_in_the_dark() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)  # the grey that is known to do just so
+    (style,) = re.findall(r"<style>(.*)</style>", render(a_run()), re.DOTALL)
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root {([^}]*)}", style)
+    ]
+    light, dark = schemes
+    assert light.keys() == dark.keys()
+    rules = re.sub(r":root {[^}]*}", "", style)
+    assert not re.search(r"#[0-9a-f]{3,8}\b|rgb|hsl", rules)  # all colours have a name
+    inks = set(re.findall(r"(?<![\w-])color: var\(--([\w-]+)\)", rules))
+    on_panel = {"panel-ink", "panel-muted"}
+    assert inks == {"ink", "muted", "link", "changed-ink"} | on_panel
+    grounds = set(re.findall(r"background: var\(--([\w-]+)\)", rules))
+    no_text = {"line", "bar", "scale", "scale-bar", "panel-ink"}  # bars, without letters
+    assert grounds - no_text == {"paper", "soft", "changed", "kept", "panel"}
+    for scheme in schemes:
+        for ink in inks - on_panel:
+            for ground in grounds - no_text - {"panel"}:
+                assert contrast(scheme[ink], scheme[ground]) >= 4.5, (ink, ground)
+        for ink in on_panel:
+            assert contrast(scheme[ink], scheme["panel"]) >= 4.5, ink
+        assert contrast(scheme["bar"], scheme["line"]) >= 3  # what is drawn (WCAG 2.2, 1.4.11)
+    assert luminance(light["paper"]) > 0.9
+    assert luminance(dark["paper"]) < 0.05
+
+
+def decoded(uri: str) -> Image.Image:
+    """The image in a data URI."""
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_drawn_figures_stay_as_they_are() -> None:
+    picture = pictures({"a": PNG})["a"]
+    assert (picture.width, picture.height) == (960, 48)  # 10 inches by half an inch
+    assert picture.uri == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert pictures({}) == {}
+
+
+def test_sheets_share_what_the_budget_leaves() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    whole = {"drawn": PNG, "sheet": a_png(noise), "other": a_png(noise[:300])}
+    assert min(len(whole["sheet"]), len(whole["other"])) > DRAWN
+    free = pictures(whole)
+    assert decoded(free["sheet"].uri).size == (600, 400)
+    assert decoded(free["sheet"].uri).format == "JPEG"
+    mean = np.asarray(decoded(free["sheet"].uri)).mean()
+    assert mean == pytest.approx(noise.mean(), abs=2)
+    budget = 100_000
+    small = pictures(whole, budget)
+    held = [len(base64.b64decode(picture.uri.partition(",")[2])) for picture in small.values()]
+    assert 0.5 * budget < sum(held) <= budget
+    assert small["drawn"] == free["drawn"]
+    width, height = decoded(small["sheet"].uri).size
+    assert width < 600
+    assert width / height == pytest.approx(1.5, abs=0.02)
+    assert (small["sheet"].width, small["sheet"].height) == (384, 256)  # the place on the page stays
+
+
+def test_many_drawn_figures_are_held_by_the_budget_too() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    many = {str(i): a_png(noise) for i in range(4)}
+    assert len(many["0"]) < DRAWN
+    assert sum(len(base64.b64decode(p.uri.partition(",")[2])) for p in pictures(many, 50_000).values()) <= 50_000
+
+
+@pytest.mark.slow
+def test_a_page_with_200_mistakes_stays_below_5_megabytes(tmp_path: Path) -> None:
+    """Images of noise, which no format makes smaller, on all sheets of four layers."""
+    rng = np.random.default_rng(0)
+    save(
+        figures.image_grid(rng.integers(0, 256, (200, 32, 32, 3), np.uint8), ["a / b"] * 200, 5, "x"),
+        tmp_path / "x.png",
+    )
+    sheet = (tmp_path / "x.png").read_bytes()
+    assert len(sheet) > 1_000_000
+    run = a_run()
+    layers = {f"layer{i}": f"predicted-layer{i}" for i in (1, 2, 3)} | {"layer4": "predicted"}
+    cams = {f"gradcam/{name}": sheet for name in ("misclassified", "true", "layers", *layers.values())}
+    mistakes = [{"index": str(i), "true": "a" * 200, "predicted": "b" * 200, "confidence": "0.5"} for i in range(200)]
+    html = render(
+        replace(
+            run,
+            figures=dict(run.figures) | cams,
+            misclassified=mistakes,
+            gradcam=dict(run.gradcam) | {"grids": layers},
+            history=list(run.history) * 300,
+            per_class=[dict(run.per_class[0]) | {"class": f"{i}" * 20} for i in range(200)],
+        )
+    )
+    assert 3_000_000 < len(html.encode()) < 5_000_000
+
+
 def test_formats() -> None:
     assert [percent(0.92141), percent("0.5", 0), percent("")] == ["92.14 %", "50 %", "–"]
     assert [number(1e-5), number("0.012345"), number("")] == ["1e-05", "0.01235", "–"]
     assert [duration(s) for s in (0.04, 59.9, 75.2, 7325)] == ["0.0 s", "59.9 s", "1 min 15 s", "2 h 2 min"]
     assert listed({"valley": 0.01234, "minimum": 1.0}) == "valley 0.0123, minimum 1"
     assert [shown(v) for v in (True, "", ["a", 1, False], 1e-5)] == ["true", "–", "[a, 1, false]", "1e-05"]
+    assert listed({}) == "none"
     assert [points(-0.0115), points(0.2)] == ["−1.15 points", "+20.00 points"]
-    assert css_width(PNG) == 960  # 10 inches
-    assert data_uri(b"abc") == "data:image/png;base64,YWJj"
 
 
 def test_groups() -> None:

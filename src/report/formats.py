@@ -1,0 +1,41 @@
+"""Values as a person writes them."""
+
+from collections.abc import Mapping
+
+
+def percent(share: float | str, digits: int = 2) -> str:
+    """A fraction as a percentage, a dash for an empty cell. 0.9214 -> 92.14 %"""
+    return "–" if share == "" else f"{100 * float(share):.{digits}f} %"
+
+
+def points(difference: float) -> str:
+    """The difference of two fractions in points of a percentage. -0.0115 -> −1.15 points"""
+    return f"{100 * difference:+.2f} points".replace("-", "−")
+
+
+def number(value: float | str, digits: int = 4) -> str:
+    """A number to `digits` significant digits, a dash for an empty cell."""
+    return "–" if value == "" else f"{float(value):.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them. 75 -> 1 min 15 s"""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def shown(value: object) -> str:
+    """A parameter as params.yaml has it, a list on one line, a dash for an empty text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(shown(v) for v in value) + "]"
+    return "–" if value == "" else str(value)
+
+
+def listed(values: Mapping[str, float]) -> str:
+    """Names and numbers in a sentence, `none` where there are none. {'valley': 0.0123} -> valley 0.0123"""
+    return ", ".join(f"{name} {number(value, 3)}" for name, value in values.items()) or "none"
