@@ -24,7 +24,8 @@ def texts(run: Run) -> dict[str, str]:
         "evaluate/confusion_matrix": _confusion(run),
         "evaluate/reliability": (
             f"Bar chart of accuracy in {run.params['evaluate.bins']} bins of confidence, and of the images in each. "
-            f"The bars are {percent(run.test['ece'])} off the diagonal on average: the expected calibration error."
+            f"Accuracy and confidence differ by {percent(run.test['ece'])} on average over the images: the expected "
+            f"calibration error."
         ),
         "prepare/class_counts": (
             f"Stacked bars of the images of {run.data['classes']:,} classes: {run.data['train']:,} training, "
@@ -82,8 +83,10 @@ def _confusion(run: Run) -> str:
 
 
 def _test_range(per_class: Sequence[Row]) -> str:
+    """How many test images the classes have, to end a sentence."""
     counts = [int(row["images"]) for row in per_class]
-    return f"; {min(counts):,} to {max(counts):,} test images a class" if counts else ""
+    low, high = min(counts), max(counts)
+    return f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of a class"
 
 
 def _augmented(run: Run) -> str:

@@ -237,8 +237,8 @@ def test_images_say_in_numbers_what_is_seen() -> None:
         "report/learning_rate": "0.1 in every epoch",
         "lr_range/lr_range": "1e-05 to 1.5 in 80 batches. Suggestions: valley 0.0123, minimum 0.1.",
         "evaluate/confusion_matrix": "1,843 of 2,000 test images lie on the diagonal",
-        "evaluate/reliability": "3.10 % off the diagonal",
-        "prepare/class_counts": "10 classes: 5,400 training, 600 validation and 2,000 test images",
+        "evaluate/reliability": "differ by 3.10 % on average",
+        "prepare/class_counts": "5,400 training, 600 validation and 2,000 test images in all, 0 of each class.",
         "prepare/augmented": "Pad, RandomCrop, HorizontalFlip, CoarseDropout",
         "gradcam/misclassified": f"dog for {EVIL} (99 %)",
         "gradcam/predicted-layer2.-2": "GradCAM at layer2[-2]",
@@ -267,7 +267,7 @@ def test_texts_of_images_follow_the_run() -> None:
         in said["report/learning_rate"]
     )
     assert f"most often those of {'x' * 39}… (87.50 %), least often cat (50.00 %)" in said["evaluate/confusion_matrix"]
-    assert "0 to 30 test images a class" in said["prepare/class_counts"]
+    assert "2,000 test images in all, 0 to 30 of a class." in said["prepare/class_counts"]
     assert "unchanged" in said["prepare/augmented"]
     assert not any(name.startswith("gradcam/") for name in said)
     one = [row | {"val_loss": "", "val_accuracy": ""} for row in run.history[:1]]
