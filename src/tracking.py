@@ -1,4 +1,4 @@
-"""The MLflow mirror of a run; the only module of the pipeline that imports mlflow.
+"""The MLflow mirror of a run, and what commands read of the store; no other module of the pipeline imports mlflow.
 
 A tracking server that is down, slow, hangs or answers nonsense delays a stage by ten seconds, never stops it, and loses
 nothing: after the first call that fails, a stage says so once and stops talking; a later stage or `commands.sync`
@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -39,10 +39,12 @@ from numpy import dtype
 from sqlalchemy import Engine, event
 
 from src import artifacts, record
+from src.errors import UserError
 from src.locks import locked
 from src.params import Params
 
 EXPERIMENT = "normlens"
+COMPARISONS = "comparisons"  # the experiment that holds what commands.compare found
 BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
 LONGEST = 6000  # characters of a parameter's value
 SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
@@ -124,17 +126,17 @@ def _unsynced() -> Iterator[None]:
         event.remove(Engine, "connect", connected)
 
 
-def _experiment_id(client: MlflowClient) -> str:
-    """The experiment's id; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
-    found = client.get_experiment_by_name(EXPERIMENT)
+def _experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
+    """The id of `name`; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
+    found = client.get_experiment_by_name(name)
     if found is None:
         local = client.tracking_uri.startswith("sqlite:")
         try:
             place = (artifacts.root() / "mlartifacts").as_uri() if local else None
             tags = {"mlflow.experimentKind": "custom_model_development"}  # runs with curves, not prompts
-            return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=tags))
+            return str(client.create_experiment(name, artifact_location=place, tags=tags))
         except MlflowException as error:
-            found = error.error_code == "RESOURCE_ALREADY_EXISTS" and client.get_experiment_by_name(EXPERIMENT)
+            found = error.error_code == "RESOURCE_ALREADY_EXISTS" and client.get_experiment_by_name(name)
             if not found:  # else somebody else was faster
                 raise
     return str(found.experiment_id)
@@ -198,7 +200,7 @@ class Mirror:
         try:
             action()
         except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
-            self.failure = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+            self.failure = _first_line(error)
             print(
                 f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
                 "  The stage goes on without it and nothing is lost: the next stage completes the run, "
@@ -311,6 +313,99 @@ class Mirror:
         client.finalize_logged_model(logged.model_id, "READY")
         if not known:
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+class Reader:
+    """What commands read of the store; UserError where it cannot be reached."""
+
+    def __init__(self) -> None:
+        with _readable():
+            self._client, self._experiment = open_store()
+
+    def runs(self, names: Sequence[str], where: str) -> list[Run]:
+        """The runs of our experiment that MLflow's filter `where` leaves, newest first.
+
+        Each of `names` is an id, the name of a run, of a DVC experiment or of an MLflow experiment; none: all runs.
+        """
+        found: list[Run] = []
+        token: str | None = None
+        with _readable():
+            experiments = [e for e in map(self._client.get_experiment_by_name, names) if e is not None]
+            places = {self._experiment: EXPERIMENT} | {e.experiment_id: e.name for e in experiments}
+            while token != "":
+                try:
+                    page = self._client.search_runs(list(places), where, max_results=1000, page_token=token)
+                except MlflowException as error:
+                    if error.error_code != "INVALID_PARAMETER_VALUE":
+                        raise
+                    raise UserError(f"--where {where!r} selects no runs: {_first_line(error)}") from None
+                found, token = [*found, *page], page.token or ""
+        if not names:
+            return found
+        known: dict[str, list[Run]] = {name: [] for name in names}
+        for run in found:
+            own = {run.info.run_id, run.info.run_name, run.data.tags.get("experiment", "")}
+            for name in (own | {places[run.info.experiment_id]}) & set(names):
+                known[name].append(run)
+        if unknown := [name for name, runs in known.items() if not runs]:
+            raise UserError(
+                f"no run is called {', '.join(unknown)}"
+                + (f", or --where {where!r} leaves it out" if where else "")
+                + ". Give ids or names of runs, or names of experiments, as `make ui` shows them"
+            )
+        chosen = {run.info.run_id for runs in known.values() for run in runs}
+        return [run for run in found if run.info.run_id in chosen]
+
+    def curve(self, run_id: str, metric: str) -> list[float]:
+        """The values of a metric by epoch."""
+        with _readable():
+            points = self._client.get_metric_history(run_id, metric)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def download(self, run_id: str, path: str, folder: str) -> Path:
+        """A file of a run, e.g. `metrics/predictions.csv`, put into a folder of its own in `folder`."""
+        place = Path(folder) / run_id
+        place.mkdir(exist_ok=True)
+        try:
+            return Path(self._client.download_artifacts(run_id, path, str(place)))
+        except Exception as error:  # whatever the store's kind of place for files raises
+            raise UserError(f"it has no {path} ({_first_line(error)})") from None
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """A store that cannot be read within is a UserError, whatever MLflow makes of an answer that is none."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the store at {tracking_uri()} cannot be read: {_first_line(error)}") from None
+
+
+def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
+    """Put a comparison into the run of COMPARISONS whose tag `comparison_key` is `key`, made where it is missing.
+
+    UserError where the store does not take it.
+    """
+    try:
+        client, _ = open_store()
+        with _lock(COMPARISONS):
+            experiment = _experiment_id(client, COMPARISONS)
+            found = client.search_runs([experiment], f"tags.comparison_key = '{key}'", max_results=1)
+            run = found[0] if found else client.create_run(experiment, tags={"comparison_key": key}, run_name=name)
+        for tag, value in tags.items():
+            client.set_tag(run.info.run_id, tag, value[:LONGEST])
+        for file in files:
+            client.log_artifact(run.info.run_id, str(file))
+        client.set_terminated(run.info.run_id)
+    except Exception as error:  # as in `_readable`
+        raise UserError(f"the comparison did not reach {tracking_uri()}: {_first_line(error)}") from None
+    return str(run.info.run_id)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:

@@ -1,0 +1,144 @@
+"""Runs in groups that share the values of some parameters, and what the runs of a group have in common."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from src.comparison.runs import Predictions, StoredRun, differing
+from src.comparison.statistics import Mean, mean_interval
+from src.errors import UserError
+from src.evaluation.metrics import wilson_interval
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies, of which the last three
+UNSET = "not set"  # the value of a parameter that a run of older code does not have
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """At least one run, all of the same `values`."""
+
+    label: str  # no other group has it
+    values: dict[str, str]  # of the parameters grouped by
+    runs: Sequence[StoredRun]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(run.seed for run in self.runs)
+
+    def all_of(self, metric: str) -> list[float]:
+        """A metric, e.g. `test/accuracy`, of each run."""
+        return [run.metrics[metric] for run in self.runs]
+
+    def mean(self, metric: str) -> Mean:
+        return mean_interval(self.all_of(metric))
+
+    def images_per_second(self) -> Mean | None:
+        """Of training: the median over the epochs of each run, because the first one is slower."""
+        speeds = [float(np.median(c)) for run in self.runs if (c := run.curves["train/images_per_second"])]
+        return mean_interval(speeds) if speeds else None
+
+    def epochs_to(self, level: float) -> list[int | None]:
+        """The first epoch, from 1 on, with a validation accuracy of at least `level`, of each run; None: none has."""
+        return [
+            next((epoch for epoch, value in enumerate(run.curves["val/accuracy"], 1) if value >= level), None)
+            for run in self.runs
+        ]
+
+
+def grouping_keys(runs: Sequence[StoredRun], asked: Sequence[str] = ()) -> list[str]:
+    """What to group by: the parameters `asked` for, else those in which the runs differ, else `norm`.
+
+    UserError where no run has a parameter of that name.
+    """
+    known = sorted({key for run in runs for key in run.params})
+    for key in asked:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.4)
+            hint = f"; did you mean {near[0]}" if near else ""
+            raise UserError(f"--by {key}: no run has a parameter of that name{hint}. They are the keys of params.yaml")
+    return list(dict.fromkeys(asked)) or differing(runs) or ["norm"]
+
+
+def group(runs: Sequence[StoredRun], keys: Sequence[str]) -> list[Group]:
+    """The groups by the values of `keys`, in the order of their values."""
+    found: dict[tuple[str, ...], list[StoredRun]] = {}
+    for run in runs:
+        found.setdefault(tuple(run.params.get(key, UNSET) for key in keys), []).append(run)
+    groups: list[Group] = []
+    for values, members in sorted(found.items()):
+        label = ", ".join(map(_word, keys, values))
+        same = sum(group.label.startswith(label) for group in groups)  # long values that begin alike
+        groups.append(Group(f"{label} ({same + 1})" if same else label, dict(zip(keys, values, strict=True)), members))
+    return groups
+
+
+def _word(key: str, value: str) -> str:
+    """A norm is known by its name alone; other values need that of their parameter."""
+    text = value if len(value) <= 40 else value[:39] + "…"
+    return text if key == "norm" else f"{key.rpartition('.')[2]}={text}"
+
+
+def levels(runs: Sequence[StoredRun]) -> list[float]:
+    """The three highest of LEVELS that at least one run reached in validation; fewer where there are fewer."""
+    best = max((value for run in runs for value in run.curves["val/accuracy"]), default=0.0)
+    return [level for level in LEVELS if level <= best][-3:]
+
+
+def vote(runs: Sequence[StoredRun]) -> npt.NDArray[np.str_]:
+    """The answer of most of the runs to each image, (N,); ties go to the larger sum of confidences.
+
+    All runs answered the same images. One run: its own answers.
+    """
+    names, answers = np.unique(np.stack([run.predictions.predicted for run in runs]), return_inverse=True)
+    answers = answers.reshape(len(runs), -1)  # (R, N) indices into names
+    chosen = answers[..., None] == np.arange(len(names))  # (R, N, C)
+    confidence = np.stack([run.predictions.confidence for run in runs])  # (R, N)
+    # A vote counts more than all confidences together, which are at most one each.
+    weight = chosen.sum(0) * (len(runs) + 1.0) + (chosen * confidence[..., None]).sum(0)
+    return np.asarray(names[weight.argmax(axis=1)])
+
+
+def same_images(runs: Sequence[StoredRun]) -> bool:
+    """Whether the runs saw the same data and answered the same test images, so far as their true classes show."""
+    first = runs[0]
+    return all(r.data == first.data and np.array_equal(r.predictions.true, first.predictions.true) for r in runs)
+
+
+def agreement(first: Group, second: Group) -> float | None:
+    """Mean share of the test images that a run of each group answers alike; within a group over its pairs of runs.
+
+    None for a group of one run with itself.
+    """
+    shares = [
+        float(np.mean(a.predictions.predicted == b.predictions.predicted))
+        for i, a in enumerate(first.runs)
+        for j, b in enumerate(second.runs)
+        if first is not second or i < j
+    ]
+    return float(np.mean(shares)) if shares else None
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share of a class's test images that is answered right, with its 95 % interval: t over runs, Wilson of one."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def recalls(group: Group, name: str) -> Recall:
+    """Recall of the class `name`, of which the test set of the group's runs has images."""
+    hits = [_hits(run.predictions, name) for run in group.runs]
+    mean = mean_interval([right / total for right, total in hits])
+    if mean.half_width is None:
+        return Recall(mean.mean, *wilson_interval(*hits[0]))
+    return Recall(mean.mean, max(0.0, mean.mean - mean.half_width), min(1.0, mean.mean + mean.half_width))
+
+
+def _hits(predictions: Predictions, name: str) -> tuple[int, int]:
+    mine = predictions.true == name
+    return int((predictions.predicted[mine] == name).sum()), int(mine.sum())

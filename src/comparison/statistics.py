@@ -1,0 +1,113 @@
+"""Whether two groups of runs differ: intervals and tests, from SciPy.
+
+A run is one trained model; the runs of a group differ in their seed. Accuracies are fractions.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+LEVEL = 0.95  # of every interval; a difference is called real where its corrected p is below 1 - LEVEL
+POWER = 0.8  # chance to see a difference of the observed size, for the number of seeds that would be needed
+MOST_SEEDS = 1000  # above it, "more than"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of `n` runs and the half width of its 95 % t-interval, None for fewer than two runs."""
+
+    n: int
+    mean: float
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Welch:
+    """Second group minus first: Welch's t-test for unequal variances (Welch, 1947) over runs.
+
+    `low`, `high` and `p` are None where a group has fewer than two runs or nothing varies.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test (1947) on the same test images.
+
+    `only_first` images are right in the first group alone, `only_second` in the second alone; under the null hypothesis
+    each of them falls on either side with probability one half.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mean_interval(values: Sequence[float]) -> Mean:
+    """Mean with its t-interval; at least one value."""
+    n = len(values)
+    if n < 2:
+        return Mean(n, float(values[0]), None)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(values))
+    return Mean(n, float(np.mean(values)), half)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
+    """Difference of the means, second minus first, its interval and Welch's two-sided p."""
+    difference = float(np.mean(second) - np.mean(first))
+    if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
+        return Welch(difference, None, None, None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss")  # a group without variance: the test takes it
+        result = stats.ttest_ind(second, first, equal_var=False)
+    interval = result.confidence_interval(LEVEL)
+    return Welch(difference, float(interval.low), float(interval.high), float(result.pvalue))
+
+
+def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> McNemar:
+    """Compare two answers (N,) to the same images."""
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    discordant = only_first + only_second
+    p = float(stats.binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+    return McNemar(only_first, only_second, p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm, 1979), in the order given, each at most 1."""
+    order = np.argsort(values)
+    corrected = [0.0] * len(values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, (len(values) - rank) * values[index])
+        corrected[index] = min(1.0, largest)
+    return corrected
+
+
+def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
+    """Runs a group that would show the observed difference with 80 % power at the 5 % level; None where unknown.
+
+    Two-sided t-test with the groups' pooled variance, by the noncentral t distribution (Cohen, 1988). A rough number:
+    it takes the observed difference for the true one.
+    """
+    if min(len(first), len(second)) < 2:
+        return None
+    deviation = math.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2)
+    difference = abs(float(np.mean(first) - np.mean(second)))
+    if deviation == 0 or difference == 0:
+        return None
+    for n in range(2, MOST_SEEDS + 1):
+        free, shift = 2 * n - 2, difference / deviation * math.sqrt(n / 2)
+        limit = stats.t.ppf((1 + LEVEL) / 2, free)
+        if 1 - stats.nct.cdf(limit, free, shift) + stats.nct.cdf(-limit, free, shift) >= POWER:
+            return n
+    return MOST_SEEDS + 1

@@ -1,0 +1,254 @@
+"""Runs of a store in groups, and what is said of them."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Metric, Param, RunTag
+
+from commands import compare as command
+from src import artifacts, tracking
+from src.comparison.groups import Group, agreement, group, grouping_keys, levels, recalls, vote
+from src.comparison.pairs import Pair, compare
+from src.comparison.report import Comparison, class_recalls, to_html, to_json, to_text
+from src.comparison.runs import Predictions, StoredRun, differing, read_runs
+from src.errors import UserError
+from tests.run_files import make_store
+
+TRUE = ["cat"] * 4 + ["dog"] * 4
+
+
+def stored(
+    right: int, norm: str = "batch", seed: int = 0, data: str = "d", curve: Sequence[float] = (), **params: str
+) -> StoredRun:
+    """A run that answers the first `right` of TRUE right, and the others with the other class."""
+    answers = [t if i < right else ("dog" if t == "cat" else "cat") for i, t in enumerate(TRUE)]
+    predictions = read(TRUE, answers, [0.75] * len(TRUE))
+    metrics = {"test/accuracy": right / len(TRUE), "test/loss": 1.0, "test/ece": 0.125}
+    curves = {"val/accuracy": curve, "val/loss": [1.0] * len(curve), "train/images_per_second": [10.0, 90.0, 100.0]}
+    keys = {"norm": norm, "seed": str(seed), **params}
+    return StoredRun(f"{norm}{seed}", f"{norm}-seed{seed}", keys, metrics, curves, data, predictions)
+
+
+def read(true: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]) -> Predictions:
+    return Predictions(np.array(true), np.array(predicted), np.array(confidence))
+
+
+def pairs_of(*runs: StoredRun) -> list[Pair]:
+    return compare(group(runs, ["norm"]))
+
+
+def comparison(*runs: StoredRun, notes: Sequence[str] = ()) -> Comparison:
+    groups = group(runs, ["norm"])
+    return Comparison(["norm"], groups, compare(groups), levels(runs), notes)
+
+
+def test_groups_are_by_what_differs_but_the_seed() -> None:
+    runs = [stored(4, "batch", 0, lr="0.1"), stored(4, "layer", 1, lr="0.1"), stored(5, "batch", 1, lr="0.2")]
+    assert differing(runs) == ["lr", "norm"]
+    assert grouping_keys(runs) == ["lr", "norm"]
+    assert grouping_keys(runs[:1]) == ["norm"]
+    assert [g.label for g in group(runs, ["lr", "norm"])] == ["lr=0.1, batch", "lr=0.1, layer", "lr=0.2, batch"]
+    assert [g.seeds for g in group(runs, ["norm"])] == [[0, 1], [1]]
+
+
+def test_what_shapes_no_model_makes_no_groups() -> None:
+    assert differing([stored(4, **{"gradcam.count": "3"}), stored(4, **{"gradcam.count": "4"})]) == []
+
+
+def test_long_values_that_begin_alike_have_labels_of_their_own() -> None:
+    runs = [stored(4, augment="x" * 60 + end) for end in "abc"]
+    labels = [g.label for g in group(runs, ["augment"])]
+    assert len(set(labels)) == 3
+
+
+def test_an_unknown_parameter_has_a_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean norm"):
+        grouping_keys([stored(4)], ["nrm"])
+
+
+def test_epochs_to_an_accuracy() -> None:
+    runs = [stored(4, seed=0, curve=[0.4, 0.6, 0.5, 0.71]), stored(4, seed=1, curve=[0.5, 0.5])]
+    assert levels(runs) == [0.5, 0.6, 0.7]
+    (only,) = group(runs, ["norm"])
+    assert only.epochs_to(0.5) == [2, 1]
+    assert only.epochs_to(0.6) == [2, None]
+    assert "1 of 2 runs got there" in to_text(comparison(*runs))
+    speed = only.images_per_second()
+    assert speed is not None
+    assert speed.mean == 90.0  # the median: the first epoch does not count as much
+
+
+def test_the_majority_answers_and_confidence_breaks_ties() -> None:
+    def run(answers: list[str], confidence: list[float]) -> StoredRun:
+        one = stored(4)
+        return StoredRun(
+            one.id, one.name, one.params, one.metrics, one.curves, one.data, read(TRUE[:3], answers, confidence)
+        )
+
+    two = [run(["cat", "dog", "cat"], [0.9, 0.6, 0.8]), run(["dog", "cat", "cat"], [0.8, 0.7, 0.5])]
+    assert vote(two).tolist() == ["cat", "cat", "cat"]
+    third = run(["dog", "dog", "dog"], [0.1, 0.1, 1.0])
+    assert vote([*two, third]).tolist() == ["dog", "dog", "cat"]
+
+
+def test_agreement_within_and_between() -> None:
+    batch, layer = group([stored(8, seed=0), stored(6, seed=1), stored(4, "layer")], ["norm"])
+    assert agreement(batch, batch) == 6 / 8  # the last two images
+    assert agreement(batch, layer) == (4 / 8 + 6 / 8) / 2
+    assert agreement(layer, layer) is None
+
+
+def test_recall_of_a_class_over_seeds_and_of_one_run() -> None:
+    over_seeds = recalls(Group("batch", {}, [stored(5, seed=0), stored(7, seed=1)]), "dog")
+    assert over_seeds.mean == 0.5  # 1 and 3 of 4
+    assert (over_seeds.low, over_seeds.high) == (0.0, 1.0)  # ± 12.7 · 0.25, cut off
+    one = recalls(Group("batch", {}, [stored(4)]), "cat")
+    assert one.mean == 1.0
+    assert one.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)  # Wilson's, of all right: n / (n + z²)
+
+
+def test_a_real_difference_in_words() -> None:
+    (pair,) = pairs_of(*(stored(8, "batch", s) for s in range(3)), *(stored(r, "layer", r) for r in (3, 4, 4)))
+    # 11/24 below 1: deviation of the second group 0.0722, its error 0.0417, t with 2 degrees of freedom 4.3027
+    assert pair.sentence == "layer is 54.2 ± 17.9 points below batch; 3 seeds; the difference is real at 95 %"
+
+
+def test_no_difference_in_words() -> None:
+    (pair,) = pairs_of(*(stored(r, "batch", r) for r in (3, 4, 5)), *(stored(r, "layer", r) for r in (4, 5, 6)))
+    # One deviation apart: 17 in Cohen's table.
+    assert pair.sentence == "layer and batch cannot be told apart with 3 seeds; about 17 would be needed"
+
+
+def test_one_seed_in_words() -> None:
+    (pair,) = pairs_of(stored(8), stored(1, "layer"))
+    assert pair.sentence.startswith("layer is 87.5 points below batch with 1 seed; as to these test images")
+    assert "is more than chance (McNemar p 0.016)" in pair.sentence  # 2 / 2^7
+    assert to_json(comparison(stored(8), stored(1, "layer")))["pairs"][0]["interval"] is None
+
+
+def test_nothing_varies_in_words() -> None:
+    (same,) = pairs_of(*(stored(4, norm, s) for norm in ("batch", "layer") for s in (0, 1)))
+    assert same.sentence == "layer and batch have the same accuracy; 2 seeds, among which nothing varies"
+    (other,) = pairs_of(*(stored(4 + (norm == "layer"), norm, s) for norm in ("batch", "layer") for s in (0, 1)))
+    assert other.sentence.endswith("among which nothing varies, so nothing can be tested")
+
+
+def test_many_pairs_are_corrected() -> None:
+    pairs = pairs_of(stored(8, "a"), stored(8, "b"), stored(1, "c"))
+    # Two of three have p = 2 / 2^7; Holm makes it three times that, and the second no less.
+    assert [p.p_mcnemar for p in pairs] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
+
+
+def test_other_data_are_not_compared() -> None:
+    runs = [stored(4), stored(6, "layer", data="other")]
+    (pair,) = pairs_of(*runs)
+    assert (pair.welch, pair.mcnemar) == (None, None)
+    assert "not compared" in pair.sentence
+    found = comparison(*runs, notes=command.findings(group(runs, ["norm"]), ["norm"]))
+    assert "DIFFERENT DATA" in to_text(found)
+    assert class_recalls(found.groups) == {}
+    assert "other data or other test images" in to_html(found, {})
+
+
+def test_what_else_differs_is_said() -> None:
+    runs = [stored(4, lr="1", width="1"), stored(4, seed=1, lr="2", width="1"), stored(4, "layer", lr="1", width="2")]
+    notes = command.findings(group(runs, ["norm"]), ["norm"])
+    assert notes == [
+        "runs of one group differ in more than the seed: lr",
+        "the groups also differ in width: a difference may be due to that",
+    ]
+
+
+def test_names_are_text_and_the_page_needs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = '<script>alert("$")</script>'
+    runs = [stored(r, norm, s, curve=[0.2, 0.5]) for norm in ("batch", hostile) for s, r in enumerate((4, 6))]
+    command.write(comparison(*runs, notes=["\x1b[2J"]))
+    page = command.PAGE.read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"""(src|href)=["'](?!data:image/png|#)""", page)
+    assert page.count("<img") == page.count('alt="') == 2
+    assert "\x1b" not in to_text(comparison(*runs, notes=["\x1b[2J"]))
+    numbers = json.loads(command.NUMBERS.read_text())
+    assert numbers["groups"][0]["accuracy"]["mean"] == 0.625
+    assert {"welch", "mcnemar", "interval", "sentence"} <= set(numbers["pairs"][0])
+
+
+@pytest.mark.parametrize("text", ["90", "0", "a", "0.5,nan"])
+def test_accuracies_are_fractions(text: str) -> None:
+    assert command.accuracies("0.9, 0.5") == [0.5, 0.9]
+    with pytest.raises(UserError, match="fractions"):
+        command.accuracies(text)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return make_store(tmp_path / "mlflow.db")
+
+
+def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED") -> str:
+    """A run as a mirror leaves it, so far as it is compared."""
+    client, experiment = tracking.open_store()
+    run = client.create_run(experiment, run_name=name).info.run_id
+    values = {"test/accuracy": 0.5, "test/loss": 1.0, "test/ece": 0.1}
+    metrics = [Metric(k, v, 0, 0) for k, v in values.items()] + [Metric("val/accuracy", e / 10, 0, e) for e in (1, 2)]
+    tags = [RunTag("model_key", key), RunTag("experiment", f"exp-{name}")]
+    client.log_batch(run, metrics, [Param("seed", "3"), Param("norm", "batch")], tags)
+    if predictions:
+        rows = [{"true": t, "predicted": "cat", "confidence": "0.5"} for t in ("cat", "dog")]
+        artifacts.write_csv(Path("predictions.csv"), rows)
+        client.log_artifact(run, "predictions.csv", "metrics")
+    client.set_terminated(run, status)
+    return str(run)
+
+
+def test_runs_of_a_store(store: Path) -> None:
+    old = log("old", "same")
+    new, other = log("new", "same"), log("other", "key")
+    log("half", "half", predictions=False)
+    log("dead", "dead", status="KILLED")
+    found = read_runs()
+    assert {run.id for run in found.runs} == {new, other}
+    assert found.runs[0].curves["val/accuracy"] == [0.1, 0.2]
+    assert found.runs[0].predictions.predicted.tolist() == ["cat", "cat"]
+    assert found.runs[0].seed == 3
+    said = "\n".join(found.left_out)
+    for words in ("old (", "same model as a newer run", "half (", "no metrics/predictions.csv", "dead (", "killed"):
+        assert words in said
+    for names in ([old], ["old"], ["exp-old"]):
+        assert [run.id for run in read_runs(names).runs] == [old]
+    assert len(read_runs(["normlens"]).runs) == 2
+    assert len(read_runs(where="params.norm = 'batch'").runs) == 2
+    with pytest.raises(UserError, match="no run is called nobody"):
+        read_runs(["nobody", "old"])
+    with pytest.raises(UserError, match=r"no finished run to compare.*\n.*dead"):
+        read_runs(["dead"])
+    with pytest.raises(UserError, match="--where 'x y' selects no runs"):
+        read_runs(where="x y")
+
+
+def test_the_same_comparison_is_one_run(store: Path) -> None:
+    file = Path("compare.json")
+    for text in ("first", "second"):
+        file.write_text(text)
+        run = tracking.log_comparison("key", "by norm", {"runs": "a,b"}, [file])
+    client, _ = tracking.open_store()
+    experiment = client.get_experiment_by_name(tracking.COMPARISONS)
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert (found.info.run_id, found.data.tags["runs"]) == (run, "a,b")
+    assert Path(client.download_artifacts(run, "compare.json")).read_text() == "second"
+
+
+def test_a_store_that_is_none_is_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9 cannot be read"):
+        read_runs()

@@ -1,0 +1,79 @@
+"""Intervals and tests against cases worked out by hand or printed in tables."""
+
+import math
+
+import numpy as np
+import pytest
+
+from src.comparison.statistics import MOST_SEEDS, McNemar, holm, mcnemar, mean_interval, seeds_needed, welch
+
+
+def test_the_interval_of_a_mean() -> None:
+    # Deviation 1, so the error of the mean is 1 / sqrt(3); Student's table has 4.303 for two degrees of freedom.
+    found = mean_interval([1.0, 2.0, 3.0])
+    assert (found.n, found.mean) == (3, 2.0)
+    assert found.half_width == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
+
+
+def test_one_run_has_no_interval() -> None:
+    assert mean_interval([0.5]).half_width is None
+
+
+def test_welch_with_equal_variances() -> None:
+    # t = 2 / sqrt(2/3), so t² = 6, with 4 degrees of freedom, for which the distribution has a closed form:
+    # F(t) = 1/2 + 3/8 x (1 - x²/12), x² = t² / (1 + t²/4) = 2.4
+    found = welch([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])
+    assert found.difference == 2.0
+    assert found.p == pytest.approx(2 * (0.5 - 3 / 8 * math.sqrt(2.4) * 0.8), abs=1e-12)
+    half = 2.776445 * math.sqrt(2 / 3)  # Student's table, 4 degrees of freedom
+    assert (found.low, found.high) == (pytest.approx(2 - half, abs=1e-6), pytest.approx(2 + half, abs=1e-6))
+
+
+def test_welch_with_one_group_that_does_not_vary() -> None:
+    # The degrees of freedom are those of the other group, 2: F(t) = 1/2 + t / (2 sqrt(2 + t²)), t² = 4 / (1/3) = 12
+    found = welch([0.0, 0.0, 0.0], [1.0, 2.0, 3.0])
+    assert found.p == pytest.approx(1 - math.sqrt(12 / 14), abs=1e-12)
+
+
+def test_welch_is_second_minus_first() -> None:
+    assert welch([3.0, 4.0, 5.0], [1.0, 2.0, 3.0]).difference == -2.0
+
+
+@pytest.mark.parametrize(("first", "second"), [([1.0], [2.0, 3.0]), ([1.0, 2.0], [3.0]), ([1.0, 1.0], [2.0, 2.0])])
+def test_welch_without_variance_tests_nothing(first: list[float], second: list[float]) -> None:
+    found = welch(first, second)
+    assert found.difference > 0
+    assert (found.low, found.high, found.p) == (None, None, None)
+
+
+def test_mcnemar_is_a_binomial_test_of_the_images_that_differ() -> None:
+    first = np.array([True] * 5 + [True] + [False] * 7 + [False] * 3)
+    second = np.array([True] * 5 + [False] + [True] * 7 + [False] * 3)
+    # Of 8 images at most 1 on one side: 2 (1 + 8) / 2^8
+    assert mcnemar(first, second) == McNemar(only_first=1, only_second=7, p=pytest.approx(18 / 256))
+
+
+def test_mcnemar_of_the_same_answers() -> None:
+    right = np.array([True, False])
+    assert mcnemar(right, right).p == 1.0
+
+
+def test_holm() -> None:
+    # 3 × 0.01; 2 × 0.03; 0.04, which may not be less than the one before
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(("deviation", "needed"), [(1.0, 17), (1.25, 26), (2.0, 64)])
+def test_seeds_needed_are_those_of_cohens_table(deviation: float, needed: int) -> None:
+    # Cohen (1988), table 2.4.1, power 0.80: effects of 1.0, 0.8 and 0.5
+    first = [0.0, deviation, 2 * deviation]
+    assert seeds_needed(first, [1 + value for value in first]) == needed
+
+
+def test_seeds_needed_is_unknown_or_more_than_anyone_runs() -> None:
+    assert seeds_needed([1.0], [1.0, 2.0]) is None
+    assert seeds_needed([1.0, 2.0], [1.0, 2.0]) is None
+    assert seeds_needed([1.0, 1.0], [2.0, 2.0]) is None
+    assert seeds_needed([0.0, 1000.0], [1.0, 1001.0]) == MOST_SEEDS + 1
