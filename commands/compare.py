@@ -1,11 +1,11 @@
 """Compare finished runs of the MLflow store: do two choices differ, by how much, and how sure is that?
 
-Writes reports/compare.html and reports/compare.json, and puts both into a run of the MLflow experiment `comparisons`.
+Writes reports/compare.html, reports/compare.json and the figures in reports/compare, and puts them into a run of the
+MLflow experiment `comparisons`.
 """
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from commands import run_command
 from src import artifacts
@@ -20,6 +20,7 @@ from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")
 NUMBERS = Path("reports/compare.json")
+PICTURES = Path("reports/compare")
 DRAWN = 20  # classes in the figure; the table has all
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         by, groups, compare(groups), asked or levels(runs), [*findings(groups, by), *selection.left_out]
     )
     print(f"{len(runs)} runs, grouped by {', '.join(by)}\n\n{to_text(comparison)}\n")
-    write(comparison)
+    pictures = write(comparison)
     print(f"{PAGE}  (open it in a browser)\n{NUMBERS}")
     key = artifacts.sha256_json([sorted(run.id for run in runs), by, list(comparison.levels)])[:32]
     tags = {
@@ -53,7 +54,7 @@ def main() -> None:
         "by": ",".join(by),
         "mlflow.note.content": "\n".join(f"- {pair.sentence}" for pair in comparison.pairs),
     }
-    run_id = log_comparison(key, f"by {', '.join(by)}"[:200], tags, [PAGE, NUMBERS])
+    run_id = log_comparison(key, f"by {', '.join(by)}"[:200], tags, [PAGE, NUMBERS, *pictures])
     print(f"MLflow run {run_id} of the experiment comparisons")
 
 
@@ -89,26 +90,24 @@ def findings(groups: list[Group], by: list[str]) -> list[str]:
     return notes
 
 
-def write(comparison: Comparison) -> None:
-    """The page with its figures, and the numbers."""
-    with TemporaryDirectory() as folder:
-        drawn = {}
-        curves = {
-            group.label: {metric: [run.curves[metric] for run in group.runs] for metric in ("val/accuracy", "val/loss")}
-            for group in comparison.groups
-        }
-        if any(run for metrics in curves.values() for run in metrics["val/accuracy"]):
-            drawn["curves"] = figures.curves(curves)
-        classes = class_recalls(comparison.groups)
-        if classes:
-            drawn["classes"] = figures.classes(dict(list(classes.items())[:DRAWN]))
-        pictures = {}
-        for name, figure in drawn.items():
-            file = Path(folder) / f"{name}.png"
-            save(figure, file)
-            pictures[name] = file.read_bytes()
+def write(comparison: Comparison) -> list[Path]:
+    """The page, the numbers and the figures; where the figures are."""
+    drawn = {}
+    curves = {
+        group.label: {metric: [run.curves[metric] for run in group.runs] for metric in ("val/accuracy", "val/loss")}
+        for group in comparison.groups
+    }
+    if any(run for metrics in curves.values() for run in metrics["val/accuracy"]):
+        drawn["curves"] = figures.curves(curves)
+    classes = class_recalls(comparison.groups)
+    if classes:
+        drawn["classes"] = figures.classes(dict(list(classes.items())[:DRAWN]))
+    files = {name: PICTURES / f"{name}.png" for name in drawn}
+    for name, figure in drawn.items():
+        save(figure, files[name])
     artifacts.write_json(NUMBERS, to_json(comparison))
-    artifacts.write_text(PAGE, to_html(comparison, pictures))
+    artifacts.write_text(PAGE, to_html(comparison, {name: file.read_bytes() for name, file in files.items()}))
+    return list(files.values())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def test_two_runs_are_compared_and_the_comparison_is_logged_once(tmp_path: Path)
     kept = workspace.artifacts(logged)
     for name in ("compare.html", "compare.json"):
         assert kept[name].read_bytes() == (workspace.root / "reports" / name).read_bytes()
+    assert set(kept) == {"compare.html", "compare.json", "curves.png", "classes.png"}
 
     for arguments, told in (
         (["--by", "nrm"], "did you mean norm"),
