@@ -11,7 +11,8 @@ from src.comparison.pairs import Pair, p_value
 from src.comparison.statistics import Mean, mean_interval
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
-from src.report.report import css_width, data_uri, percent, points
+from src.report.formats import percent, points
+from src.report.pictures import pictures
 
 METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
 
@@ -157,7 +158,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {f.__name__: f for f in (percent, points, p_value, data_uri, css_width, spread)}
+    environment.filters |= {f.__name__: f for f in (percent, points, p_value, spread)}
     whole = same_images([run for group in comparison.groups for run in group.runs])
     return environment.get_template("template.html.j2").render(
         comparison=comparison,
@@ -165,5 +166,5 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         rows=[cells(group, comparison.levels) for group in comparison.groups],
         agreements=[[agreement(a, b) for b in comparison.groups] for a in comparison.groups] if whole else [],
         classes=class_recalls(comparison.groups),
-        figures=figures,
+        pictures=pictures(figures),
     )
