@@ -139,6 +139,18 @@ def test_predict_touches_nothing_but_its_outputs(watched: Watched) -> None:
     assert watched.sent() == []
 
 
+def test_compare_touches_nothing_but_its_outputs(watched: Watched) -> None:
+    before = watched.files()
+    watched.ok("python", "-m", "commands.compare")
+    after = watched.files()
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    logged = {name for name in changed if name.startswith("workspace/mlartifacts/")}
+    assert not logged & before.keys()
+    written = {f"workspace/reports/compare{end}" for end in (".html", ".json", "/curves.png", "/classes.png")}
+    assert changed - logged == written | {"workspace/mlflow.db"}
+    assert watched.sent() == []
+
+
 def test_what_only_tells_touches_nothing(watched: Watched) -> None:
     """`summary` asks DVC, which keeps its own notes in .dvc/tmp."""
     before = watched.files()
