@@ -11,7 +11,7 @@ from commands import run_command
 from src import artifacts
 from src.comparison.groups import Group, group, grouping_keys, levels, same_images
 from src.comparison.pairs import compare
-from src.comparison.report import Comparison, class_recalls, to_html, to_json, to_text
+from src.comparison.report import Comparison, to_html, to_json, to_text
 from src.comparison.runs import StoredRun, differing, read_runs
 from src.errors import UserError
 from src.figures import compare as figures
@@ -99,9 +99,8 @@ def write(comparison: Comparison) -> list[Path]:
     }
     if any(run for metrics in curves.values() for run in metrics["val/accuracy"]):
         drawn["curves"] = figures.curves(curves)
-    classes = class_recalls(comparison.groups)
-    if classes:
-        drawn["classes"] = figures.classes(dict(list(classes.items())[:DRAWN]))
+    if comparison.classes:
+        drawn["classes"] = figures.classes(dict(list(comparison.classes.items())[:DRAWN]))
     files = {name: PICTURES / f"{name}.png" for name in drawn}
     for name, figure in drawn.items():
         save(figure, files[name])

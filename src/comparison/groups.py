@@ -1,6 +1,5 @@
 """Runs in groups that share the values of some parameters, and what the runs of a group have in common."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from src.comparison.runs import Predictions, StoredRun, differing
 from src.comparison.statistics import Mean, mean_interval
 from src.errors import UserError
 from src.evaluation.metrics import wilson_interval
+from src.params import nearest
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies, of which the last three
 UNSET = "not set"  # the value of a parameter that a run of older code does not have
@@ -56,8 +56,7 @@ def grouping_keys(runs: Sequence[StoredRun], asked: Sequence[str] = ()) -> list[
     known = sorted({key for run in runs for key in run.params})
     for key in asked:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.4)
-            hint = f"; did you mean {near[0]}" if near else ""
+            hint = nearest(key, known)
             raise UserError(f"--by {key}: no run has a parameter of that name{hint}. They are the keys of params.yaml")
     return list(dict.fromkeys(asked)) or differing(runs) or ["norm"]
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from src.comparison.groups import Group, Recall, agreement, recalls, same_images
 from src.comparison.pairs import Pair, p_value
@@ -12,6 +11,7 @@ from src.comparison.statistics import Mean, mean_interval
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
+from src.report.page import fill
 from src.report.pictures import pictures
 
 METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
@@ -26,6 +26,11 @@ class Comparison:
     pairs: Sequence[Pair]
     levels: Sequence[float]  # validation accuracies that are timed
     notes: Sequence[str]  # what a reader must know: runs left out, what else differs
+
+    @cached_property
+    def classes(self) -> dict[str, dict[str, Recall]]:
+        """See `class_recalls`; the figure, the numbers and the page show them."""
+        return class_recalls(self.groups)
 
 
 def class_recalls(groups: Sequence[Group]) -> dict[str, dict[str, Recall]]:
@@ -67,7 +72,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "classes": {
             name: {label: asdict(recall) for label, recall in by_label.items()}
-            for name, by_label in class_recalls(comparison.groups).items()
+            for name, by_label in comparison.classes.items()
         },
     }
 
@@ -151,20 +156,14 @@ def to_text(comparison: Comparison) -> str:
 
 def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
     """The page, with the PNGs `curves` and `classes` where they are given. It needs no other file and no network."""
-    environment = Environment(
-        loader=PackageLoader("src.comparison", ""),
-        autoescape=True,  # a class or a run may be called <b>
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {f.__name__: f for f in (percent, points, p_value, spread)}
     whole = same_images([run for group in comparison.groups for run in group.runs])
-    return environment.get_template("template.html.j2").render(
+    return fill(
+        "src.comparison",
+        (percent, points, p_value, spread),
         comparison=comparison,
         header=header(comparison.levels),
         rows=[cells(group, comparison.levels) for group in comparison.groups],
         agreements=[[agreement(a, b) for b in comparison.groups] for a in comparison.groups] if whole else [],
-        classes=class_recalls(comparison.groups),
+        classes=comparison.classes,
         pictures=pictures(figures),
     )

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from src.report.alt import texts
 from src.report.formats import duration, listed, number, percent, points, shown
+from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
 
@@ -15,16 +14,13 @@ def render(run: Run) -> str:
     """The page, of less than 5 MB. It needs no other file and no network: figures are data URIs, styles are inline,
     there is no script.
     """
-    environment = Environment(
-        loader=PackageLoader("src.report", ""),
-        autoescape=True,  # a class may be called <b>
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {f.__name__: f for f in (percent, points, duration, number, shown, listed)}
-    return environment.get_template("template.html.j2").render(
-        run=run, groups=grouped(run.params), pictures=pictures(run.figures), alt=texts(run)
+    return fill(
+        "src.report",
+        (percent, points, duration, number, shown, listed),
+        run=run,
+        groups=grouped(run.params),
+        pictures=pictures(run.figures),
+        alt=texts(run),
     )
 
 

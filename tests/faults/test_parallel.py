@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import psutil
 import pytest
 from sqlalchemy import Engine, event
 
@@ -129,23 +128,11 @@ def queue(copy: Workspace) -> Iterator[Workspace]:
     yield copy
     copy.run("dvc", "queue", "stop", "--kill")
     deadline = time.monotonic() + 20
-    while workers := processes_in(copy.root):
+    while workers := copy.processes():
         if time.monotonic() > deadline:
             for worker in workers:
                 worker.kill()
         time.sleep(0.2)
-
-
-def processes_in(root: Path) -> list[psutil.Process]:
-    """The processes that work in `root`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(root):
-                found.append(process)
-        except psutil.Error:  # ended meanwhile, or somebody else's
-            continue
-    return found
 
 
 @pytest.mark.slow
