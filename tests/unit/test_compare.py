@@ -11,10 +11,14 @@ from mlflow.entities import Metric, Param, RunTag
 
 from commands import compare as command
 from src import artifacts, tracking
-from src.comparison.groups import Group, agreement, group, grouping_keys, levels, recalls, vote
+from src.comparison.classes import class_recalls, recalls
+from src.comparison.comparison import Comparison
+from src.comparison.groups import Group, agreement, group, grouping_keys, levels, vote
+from src.comparison.numbers import to_json
+from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
-from src.comparison.report import Comparison, class_recalls, to_html, to_json, to_text
 from src.comparison.runs import Predictions, StoredRun, differing, read_runs
+from src.comparison.tables import to_text
 from src.errors import UserError
 from tests.run_files import make_store
 
