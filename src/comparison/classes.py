@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
-from src.comparison.statistics import Difference, Tested, mean_interval, paired, welch
+from src.comparison.statistics import Corrected, Difference, mean_interval, paired, welch
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import points
 
@@ -63,7 +63,7 @@ def class_difference(first: Group, second: Group, name: str) -> Difference:
     return welch([float(right.mean()) for right in one], [float(right.mean()) for right in two])
 
 
-def class_sentence(found: dict[str, Tested]) -> str:
+def class_sentence(found: dict[str, Corrected]) -> str:
     """The classes in which the second group is furthest below and above the first, in words."""
     worst, best = min(found, key=lambda n: found[n].difference), max(found, key=lambda n: found[n].difference)
     if found[worst].difference == found[best].difference:
@@ -79,7 +79,11 @@ def class_sentence(found: dict[str, Tested]) -> str:
 
 
 def _interval(found: Difference) -> str:
-    return "" if found.low is None or found.high is None else f", {points(found.low)} to {points(found.high)}"
+    return (
+        ""
+        if found.low is None or found.high is None
+        else f", {points(found.low).removesuffix(' points')} to {points(found.high)}"
+    )
 
 
 def _right(run: StoredRun, name: str) -> npt.NDArray[np.bool_]:

@@ -9,9 +9,9 @@ from src.comparison.groups import Group, same_hardware, same_images, vote
 from src.comparison.statistics import (
     LEVEL,
     MOST_SEEDS,
+    Corrected,
     Difference,
     McNemar,
-    Tested,
     corrected,
     holm,
     mcnemar,
@@ -41,11 +41,13 @@ class Pair:
     second: Group
     mcnemar: McNemar | None = None  # of the majority votes of the groups' runs
     p_mcnemar: float | None = None
-    over_seeds: dict[str, Tested] = field(default_factory=dict)  # by the name in MEASURES; speeds of one hardware alone
-    classes: dict[str, Tested] = field(default_factory=dict)  # recall
+    over_seeds: dict[str, Corrected] = field(
+        default_factory=dict
+    )  # by the name in MEASURES; speeds of one hardware alone
+    classes: dict[str, Corrected] = field(default_factory=dict)  # recall
 
     @property
-    def welch(self) -> Tested | None:
+    def welch(self) -> Corrected | None:
         """Of the accuracy."""
         return self.over_seeds.get("accuracy")
 
@@ -86,7 +88,7 @@ class Pair:
         """Where their recalls differ most; '' where nothing is compared."""
         if not self.classes:
             return ""
-        return f"{self.second.label} beside {self.first.label}, recall by class: {class_sentence(self.classes)}"
+        return f"recall of {self.second.label} less that of {self.first.label}: {class_sentence(self.classes)}"
 
 
 def compare(groups: Sequence[Group]) -> list[Pair]:

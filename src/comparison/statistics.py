@@ -37,7 +37,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Tested(Difference):
+class Corrected(Difference):
     """One of several differences that are shown together; `p_holm` is p corrected for their number."""
 
     p_holm: float | None
@@ -108,10 +108,10 @@ def paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool
     return Difference((test.only_second - test.only_first) / n, low, high, test.p)
 
 
-def corrected(found: Sequence[Difference]) -> list[Tested]:
+def corrected(found: Sequence[Difference]) -> list[Corrected]:
     """Differences that are shown together, with Holm's correction for the number of those that have a p."""
     after = iter(holm([one.p for one in found if one.p is not None]))
-    return [Tested(o.difference, o.low, o.high, o.p, None if o.p is None else next(after)) for o in found]
+    return [Corrected(o.difference, o.low, o.high, o.p, None if o.p is None else next(after)) for o in found]
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
 from src.comparison.pairs import Pair, p_value
-from src.comparison.statistics import Difference, Mean, Tested, mean_interval
+from src.comparison.statistics import Corrected, Difference, Mean, mean_interval
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
@@ -77,11 +77,13 @@ def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
 
 
 def interval(found: Difference, form: Callable[[float], str] = points) -> str:
-    """−1.15 points to +0.20 points, or a dash."""
-    return "–" if found.low is None or found.high is None else f"{form(found.low)} to {form(found.high)}"
+    """−1.15 to +0.20 points, or a dash."""
+    if found.low is None or found.high is None:
+        return "–"
+    return f"{form(found.low).removesuffix(' points')} to {form(found.high)}"
 
 
-def _tested(found: Tested, form: Callable[[float], str]) -> list[str]:
+def _tested(found: Corrected, form: Callable[[float], str]) -> list[str]:
     p = [p_value(value) if value is not None else "–" for value in (found.p, found.p_holm)]
     return [form(found.difference), interval(found, form), *p]
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.comparison.classes import Recall
-from src.comparison.statistics import Tested, mean_interval
+from src.comparison.statistics import Corrected, mean_interval
 from src.figures.style import INK, PALETTE, new_figure, plain
 
 BAND = 3  # runs that make a band; of two it would be thirteen deviations wide
@@ -81,7 +81,7 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
     return figure
 
 
-def differences(pairs: Mapping[str, Mapping[str, Tested]]) -> Figure:
+def differences(pairs: Mapping[str, Mapping[str, Corrected]]) -> Figure:
     """Recall of one group less that of another, with its interval, by class from the top down.
 
     `pairs` holds them by the label of the pair and by class, at least one of each. A dot is full where the difference
@@ -100,7 +100,9 @@ def differences(pairs: Mapping[str, Mapping[str, Tested]]) -> Figure:
             axes.plot(one.difference, height, "o", color=colour, markerfacecolor=colour if one.real else "white")
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), [plain(name, 24) for name in names])
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="difference of recall", title="Difference of recall by class")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(
+        ylim=(len(names) - 0.5, -0.5), xlabel="difference of recall in points", title="Difference of recall by class"
+    )
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -2,14 +2,17 @@
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from src.comparison.explain import Column, Maps
+from src.comparison.explain import Maps
 from src.comparison.maps import Agreement
-from src.figures.gradcam import CELL, HEAD, LINE, cells, put_title, show
-from src.figures.style import BLUE, INK, MUTED, RED, new_figure, plain
+from src.explain.agreement import CHANCE
+from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
+from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain
 
 LEFT = 1.5  # inches for the words before a row
 MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the top fifth (IoU)"}
@@ -18,7 +21,7 @@ MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the
 def side_by_side(maps: Maps) -> Figure:
     """Rows of test images: why it is shown, the image with its true class, and the map of each run with its answer.
 
-    Wrong answers are red.
+    Right answers have a tick; wrong ones a cross, and are red.
     """
     names = ["image", *(column.label for column in maps.columns)]
     across = len(names)
@@ -40,18 +43,14 @@ def side_by_side(maps: Maps) -> Figure:
         sheet.text(first[0] - 0.1, first[1] + CELL / 2, "\n".join(words), fontsize=8.5, ha="right", va="center")
         show(sheet, first, maps.images[i])
         put_title(sheet, first, plain(maps.true[i], 18), fontsize=8)
+        if why and i:
+            sheet.plot([EDGE, corners[-1][0] + CELL], [first[1] - LINE - GAP / 2] * 2, color=GRID, linewidth=1)
         for corner, column in zip(rest, maps.columns, strict=True):
             show(sheet, corner, maps.images[i], column.maps[i], maps.image_weight)
-            put_title(sheet, corner, _answer(column, i), fontsize=8, color=_colour(column, i, maps.true[i]))
+            right = column.predicted[i] == maps.true[i]
+            answer = f"{'✓' if right else '✗'} {plain(column.predicted[i], 14)} {column.confidence[i]:.0%}"
+            put_title(sheet, corner, answer, fontsize=8, color=INK if right else RED)
     return figure
-
-
-def _answer(column: Column, row: int) -> str:
-    return f"{plain(column.predicted[row], 15)} {column.confidence[row]:.0%}"
-
-
-def _colour(column: Column, row: int, true: str) -> str:
-    return INK if column.predicted[row] == true else RED
 
 
 def agreement(maps: Maps) -> Figure:
@@ -72,17 +71,18 @@ def agreement(maps: Maps) -> Figure:
             axes.errorbar(one.mean, height, xerr=half, fmt="o", color=colour, elinewidth=1.4, markersize=5)
             axes.plot([one.lowest, one.highest], [height, height], "|", color=colour, markersize=9)
             axes.plot(one.chance, height, "o", markerfacecolor="white", color=MUTED, markersize=5)
+        axes.axvline(CHANCE[measure], color=MUTED, linewidth=1, linestyle=":")
         axes.set(title=title, ylim=(len(found) - 0.5, -0.5))
         low = min(0.0, *(v[measure].lowest for _, _, v in found), *(v[measure].chance for _, _, v in found))
         axes.set_xlim(low - 0.03, 1.0)
     panels[0].set_yticks(np.arange(len(found)), [name for name, _, _ in found])
-    marks = [
-        panels[0].plot([], [], "o", color=BLUE, label="seeds of one group")[0],
-        panels[0].plot([], [], "o", color=RED, label="two groups")[0],
-        panels[0].plot([], [], "|", color=INK, markersize=9, label="lowest and highest pair of runs")[0],
-        panels[0].plot([], [], "o", markerfacecolor="white", color=MUTED, label="by chance: maps of different images")[
-            0
-        ],
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=4)
+    looks: dict[str, dict[str, Any]] = {
+        "seeds of one group": {"marker": "o", "color": BLUE},
+        "two groups": {"marker": "o", "color": RED},
+        "lowest and highest pair of runs": {"marker": "|", "color": INK, "markersize": 9},
+        "by chance: maps of different images": {"marker": "o", "color": MUTED, "markerfacecolor": "white"},
+        "nothing in common": {"color": MUTED, "linewidth": 1, "linestyle": ":"},
+    }
+    marks = [Line2D([], [], **({"linestyle": ""} | look), label=label) for label, look in looks.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3)
     return figure
