@@ -1,7 +1,7 @@
 """The classes of the test set: how many of each a group has right, and by how much two groups differ in that."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,10 @@ def class_difference(first: Group, second: Group, name: str) -> Difference:
     one, two = ([_right(run, name) for run in group.runs] for group in (first, second))
     if len(one) == len(two) == 1:
         return paired(one[0], two[0])
-    return welch([float(right.mean()) for right in one], [float(right.mean()) for right in two])
+    found = welch([float(right.mean()) for right in one], [float(right.mean()) for right in two])
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def class_sentence(found: dict[str, Corrected]) -> str:

@@ -221,7 +221,12 @@ def _maps(
     device: torch.device,
 ) -> Float32:
     """Maps (N, S, S) of the test images `indices` for the classes that the run predicts."""
-    model, about = load_model(weights, weights.with_name("model.json"))
+    try:
+        model, about = load_model(weights, weights.with_name("model.json"))
+    except UserError:
+        raise UserError(
+            f"the model of {run.name} ({run.id[:8]}) is damaged, or of another run. To do without it, name the others"
+        ) from None
     model.to(device)
     return compute_cams(
         model,

@@ -14,7 +14,7 @@ from src.explain.agreement import CHANCE
 from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
 from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain
 
-LEFT = 1.5  # inches for the words before a row
+LEFT = 1.05  # inches for the words before a row
 MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the top fifth (IoU)"}
 
 
@@ -39,7 +39,7 @@ def side_by_side(maps: Maps) -> Figure:
     for i, row in enumerate(maps.rows):
         first, *rest = corners[i * across : (i + 1) * across]
         why = row.why if i == 0 or maps.rows[i - 1].why != row.why else ""
-        words = [plain(line, 20) for line in textwrap.wrap(why, 20)[:4]]
+        words = [plain(line, 13) for line in textwrap.wrap(why, 13)[:5]]
         sheet.text(first[0] - 0.1, first[1] + CELL / 2, "\n".join(words), fontsize=8.5, ha="right", va="center")
         show(sheet, first, maps.images[i])
         put_title(sheet, first, plain(maps.true[i], 18), fontsize=8)

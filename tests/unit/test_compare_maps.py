@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from src.figures.style import save as save_figure
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params
+from tests.conftest import REPOSITORY
 from tests.run_files import committed_params
 from tests.unit.test_figures import texts
 
@@ -248,6 +250,24 @@ def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], m
     other = Group("layer", {}, [run("layer", 1, data="e" * 32)])
     with pytest.raises(UserError, match=r"its images are not those in data/prepared"):
         explain([group("batch", 0), other], data, parameters(), 1)
+
+
+def test_a_damaged_model_makes_no_maps(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Store.download_model
+
+    def damaged(self: Store, run_id: str, name: str, folder: str) -> Path:
+        file = whole(self, run_id, name, folder)
+        if name == "model.safetensors":
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        return file
+
+    monkeypatch.setattr(Store, "download_model", damaged)
+    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
+    assert found is None
+    assert note.startswith("no maps were made: the model of batch-0 (batch0) is damaged, or of another run")
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
