@@ -108,7 +108,7 @@ def explain(
 
     of_sample = np.searchsorted(indices, sample)
     compared = {run_id: found[of_sample] for run_id, found in maps.items()}
-    inside, pairs = compare_maps(kept, compared)
+    inside, pairs = compare_maps(kept, compared, sample)
     rows += images.by_maps(sample, mean_agreement([compared[run.id] for run in shown.values()]), rows)
     chosen = np.array([row.index for row in rows])
     places = np.searchsorted(indices, chosen)

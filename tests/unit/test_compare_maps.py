@@ -99,7 +99,7 @@ def ramps(*starts: int) -> np.ndarray:
 def test_agreement_within_and_between() -> None:
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 9, 13)[:, ::-1, ::-1]
     groups = [group("batch", 0, 1), group("layer", 0)]
-    (batch, layer), (pair,) = compare_maps(groups, {"batch0": one, "batch1": one, "layer0": other})
+    (batch, layer), (pair,) = compare_maps(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
     assert batch.within is not None
     assert layer.within is None
     assert batch.within["iou"].mean == 1
@@ -115,6 +115,16 @@ def test_agreement_within_and_between() -> None:
     assert mean_agreement([one, other]) == pytest.approx(pair.between["spearman"].per_image)
 
 
+def test_agreement_where_answers_are_the_same() -> None:
+    groups = [group("batch", 0, right=2), group("layer", 0, right=3)]  # the third answer is another one
+    one, other = ramps(0, 5, 9, 13), ramps(0, 5, 20, 13)
+    _, (pair,) = compare_maps(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
+    assert pair.between["iou"].same_answer == 1
+    assert pair.between["iou"].mean == pytest.approx((3 + pair.between["iou"].per_image[2]) / 4)
+    _, (pair,) = compare_maps(groups, {"batch0": one[:1], "layer0": other[:1]}, np.array([2]))
+    assert pair.between["iou"].same_answer is None
+
+
 def test_what_is_said_of_maps() -> None:
     rng = np.random.default_rng(0)
     base, own = rng.random((2, 50, 8, 8), dtype=np.float32)
@@ -125,12 +135,13 @@ def test_what_is_said_of_maps() -> None:
     def said(**maps: np.ndarray) -> str:
         names = sorted({name[:-1] for name in maps})
         groups = [group(name, *(int(n[-1]) for n in maps if n[:-1] == name)) for name in names]
-        return compare_maps(groups, maps)[1][0].sentence
+        return compare_maps(groups, maps, np.arange(50))[1][0].sentence
 
     apart = said(a0=near(base), a1=near(base), b0=near(own), b1=near(own))
     assert re.fullmatch(
         r"b and a differ in where they look more than seeds of one group do \(rank correlation [−0].\d\d? between them,"
-        r" 0.9\d between seeds of one group: −0.9\d ± 0.0\d over 50 images; by chance −?0.0\d\)",
+        r" 0.9\d between seeds of one group: −0.9\d ± 0.0\d over 50 images; "
+        r"where answers are the same [−0]\.\d\d? and 0.9\d; by chance −?0.0\d\)",
         apart,
     )
     assert "no more than seeds of one group do" in said(a0=near(base), a1=near(base), b0=near(base), b1=near(base))
@@ -138,10 +149,10 @@ def test_what_is_said_of_maps() -> None:
     # The runs of b are less like each other than like those of a; those of a are nearly the same.
     mixed = said(a0=near(base), a1=near(base), b0=near(base, 1), b1=near(base, 1))
     assert "look more than" in mixed
-    assert mixed.endswith("; but not every pair of runs: other seeds may turn it")
+    assert mixed.endswith("; single pairs of runs overlap, so other seeds may turn it")
     assert "other seeds" not in apart
     assert "run at least 2 seeds of each" in said(a0=near(base), b0=near(own))
-    (alone,), none = compare_maps([group("a", 0, 1)], {"a0": base, "a1": base})
+    (alone,), none = compare_maps([group("a", 0, 1)], {"a0": base, "a1": base}, np.arange(50))
     assert none == []
     assert alone.sentence.startswith("the maps of two seeds of a have a rank correlation of 1.00 ± 0.00 (50 images")
 
@@ -308,7 +319,9 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
     numbers = json.loads(command.NUMBERS.read_text())["maps"]
     assert (numbers["method"], numbers["layer"], numbers["images"]) == ("GradCAM", "layer4", COUNT)
     assert numbers["theory"] == {"spearman": 0, "iou": pytest.approx(1 / 9)}
-    assert numbers["pairs"][0]["between"]["spearman"].keys() == {"mean", "half_width", "chance", "lowest", "highest"}
+    assert numbers["pairs"][0]["between"]["spearman"].keys() == {
+        "mean", "half_width", "chance", "lowest", "highest", "same_answer",
+    }  # fmt: skip
     assert numbers["pairs"][0]["difference"]["iou"].keys() == {"n", "mean", "half_width"}
     assert numbers["pairs"][0]["sentence"] in to_text(found)
     assert {file.name for file in command.PICTURES.iterdir()} == {
