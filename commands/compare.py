@@ -19,19 +19,17 @@ from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import compare
 from src.comparison.runs import StoredRun, differing, read_runs
-from src.comparison.tables import to_text
+from src.comparison.tables import sentences, to_text
 from src.data import prepared
 from src.errors import UserError
-from src.figures import compare as figures
-from src.figures import maps as map_figures
-from src.figures.style import PALETTE, save
+from src.figures.comparison import draw
+from src.figures.style import save
 from src.params import load_params
 from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")
 NUMBERS = Path("reports/compare.json")
 PICTURES = Path("reports/compare")
-DRAWN = 20  # classes in a figure; the table has all
 
 
 def main() -> None:
@@ -72,7 +70,7 @@ def main() -> None:
     tags = {
         "runs": ",".join(run.id for run in runs),
         "by": ",".join(by),
-        "mlflow.note.content": "\n".join(f"- {pair.sentence}" for pair in comparison.pairs),
+        "mlflow.note.content": "\n".join(f"- {sentence}" for sentence in sentences(comparison)),
     }
     run_id = log_comparison(key, f"by {', '.join(by)}"[:200], tags, [PAGE, NUMBERS, *pictures])
     print(f"MLflow run {run_id} of the experiment comparisons")
@@ -127,30 +125,12 @@ def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[st
 
 def write(comparison: Comparison) -> list[Path]:
     """The page, the numbers and the figures; where the figures are. Figures of an earlier comparison are deleted."""
-    drawn = {}
-    curves = {
-        group.label: {metric: [run.curves[metric] for run in group.runs] for metric in ("val/accuracy", "val/loss")}
-        for group in comparison.groups
-    }
-    if any(run for metrics in curves.values() for run in metrics["val/accuracy"]):
-        drawn["curves"] = figures.curves(curves)
-    if comparison.classes:
-        drawn["classes"] = figures.classes(dict(list(comparison.classes.items())[:DRAWN]))
-    compared = [pair for pair in comparison.pairs if pair.classes][: len(PALETTE)]
-    if compared:
-        largest = {name: max(abs(pair.classes[name].difference) for pair in compared) for name in compared[0].classes}
-        names = sorted(largest, key=lambda name: -largest[name])[:DRAWN]
-        drawn["differences"] = figures.differences(
-            {f"{p.second.label} − {p.first.label}": {name: p.classes[name] for name in names} for p in compared}
-        )
-    if comparison.maps:
-        drawn["agreement"] = map_figures.agreement(comparison.maps)
-        drawn["maps"] = map_figures.side_by_side(comparison.maps)
+    figures = draw(comparison)
     for old in PICTURES.glob("*.png"):
-        if old.stem not in drawn:
+        if old.stem not in figures:
             old.unlink()
-    files = {name: PICTURES / f"{name}.png" for name in drawn}
-    for name, figure in drawn.items():
+    files = {name: PICTURES / f"{name}.png" for name in figures}
+    for name, figure in figures.items():
         save(figure, files[name])
     artifacts.write_json(NUMBERS, to_json(comparison))
     artifacts.write_text(PAGE, to_html(comparison, {name: file.read_bytes() for name, file in files.items()}))

@@ -1,8 +1,7 @@
 """Class activation maps of the same test images by several runs, made anew from the weights in the MLflow store."""
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from src import artifacts, record, tracking
+from src import tracking
 from src.comparison import images
 from src.comparison.groups import Group
 from src.comparison.images import Indices, Row
 from src.comparison.maps import GroupMaps, PairMaps, compare_maps, mean_agreement
+from src.comparison.models import MOST_GROUPS, check_images, common_layer, described
 from src.comparison.runs import StoredRun
 from src.data.prepared import Prepared
 from src.errors import UserError
@@ -22,14 +22,11 @@ from src.explain.agreement import Float32
 from src.explain.cams import ONE_BY_ONE, compute_cams
 from src.model.device import resolve_device
 from src.model.inputs import to_input
-from src.model.layers import check_map, find_layer
-from src.model.resnet import build
-from src.model.saved import Description, load_description, load_model
-from src.params import GradCam, Params, hydra_value
-from src.yaml_files import flatten, parse_yaml
+from src.model.layers import find_layer
+from src.model.saved import load_model
+from src.params import GradCam, Params
 
-MOST_GROUPS = 6  # whose maps are made, and columns of the figure
-FALLBACK_LAYER, FALLBACK_METHOD = "layer4", "GradCAM"
+FALLBACK_METHOD = "GradCAM"
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,7 @@ def explain(
     lowest seed of each group; of a single group, its runs. `progress` wraps the ids of the runs. UserError where there
     are no `data`, or those of no run, or fewer than two runs can be explained.
     """
-    runs = [run for group in groups for run in group.runs]
-    if data is None or not any(_same_data(run, data) for run in runs):
-        there = "is missing" if data is None else "holds other images than those of the runs"
-        raise UserError(f"{artifacts.PREPARED} {there}. Make them with: {_preparation(runs[0], params)}")
+    data = check_images([run for group in groups for run in group.runs], data, params)
     store = tracking.Reader()
     notes: list[str] = []
     settings, device = params.gradcam, resolve_device(params.device)
@@ -88,10 +82,10 @@ def explain(
         notes.append(f"{settings.method} takes a pass for every channel: the maps are {FALLBACK_METHOD}'s")
         settings = settings.model_copy(update={"method": FALLBACK_METHOD})
     with TemporaryDirectory() as folder:
-        kept, about = _described(store, groups, data, per_group, folder, notes)
+        kept, about = described(store, groups, data, per_group, folder, notes)
         if len(about) < 2:
             raise UserError("; ".join(["fewer than two models can be explained", *notes]))
-        layer = _common_layer(settings.layers[-1], list(about.values()), data.size)
+        layer = common_layer(settings.layers[-1], list(about.values()), data.size)
         if layer != settings.layers[-1]:
             notes.append(f"the maps are at {layer}: not every model has a map at {settings.layers[-1]}")
         shown = _columns(kept)
@@ -135,73 +129,6 @@ def explain(
         ],
         notes=notes,
     )
-
-
-def _preparation(run: StoredRun, params: Params) -> str:
-    """The command that brings the images of `run` into this workspace."""
-    there, typed = record.flat_params(params), flatten(params.model_dump())
-    wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
-    settings = [
-        f"-S {shlex.quote(f'{key}={hydra_value(v if isinstance(typed[key], str) else parse_yaml(v))}')}"
-        for key, v in sorted(wanted.items())
-    ]
-    return " ".join(["dvc exp run", *settings, "prepare"]) if settings else "dvc repro prepare"
-
-
-def _same_data(run: StoredRun, data: Prepared) -> bool:
-    return run.data == data.digest[: len(run.data)] and len(run.predictions.true) == len(data.test)
-
-
-def _described(
-    store: tracking.Reader, groups: Sequence[Group], data: Prepared, per_group: int, folder: str, notes: list[str]
-) -> tuple[list[Group], dict[str, Description]]:
-    """The groups with the runs that can be explained, lowest seeds first, and what their models are, by id of the run.
-
-    `notes` gets what is left out.
-    """
-    kept: list[Group] = []
-    about: dict[str, Description] = {}
-    for group in groups:
-        if len(kept) == MOST_GROUPS:
-            break
-        runs: list[StoredRun] = []
-        for run in sorted(group.runs, key=lambda run: run.seed):
-            if len(runs) == per_group:
-                break
-            try:
-                if not _same_data(run, data):
-                    raise UserError("its images are not those in data/prepared")
-                description = load_description(store.download_model(run.id, "model.json", folder))
-                if description.data_digest != data.digest or description.classes != data.classes:
-                    raise UserError("its model is of other data than its run says")
-            except UserError as error:
-                notes.append(f"there are no maps of {run.name} ({run.id[:8]}): {str(error).partition('. Make')[0]}")
-                continue
-            runs.append(run)
-            about[run.id] = description
-        if runs:
-            kept.append(replace(group, runs=runs))
-    if len(kept) < len(groups):
-        notes.append(f"there are maps of {len(kept)} of the {len(groups)} groups, at most {MOST_GROUPS}")
-    explained, there = sum(len(group.runs) for group in kept), sum(len(group.runs) for group in groups)
-    if explained < there:
-        notes.append(f"the maps are those of {explained} of {there} runs: at most {per_group} a group (--cam-runs)")
-    return kept, {run.id: about[run.id] for group in kept for run in group.runs}
-
-
-def _common_layer(asked: str, models: Sequence[Description], size: int) -> str:
-    """`asked` where all models have a map there; else FALLBACK_LAYER, which each of them has."""
-    try:
-        with torch.device("meta"):  # shapes alone: nothing is computed
-            image = torch.empty(1, 3, size, size)
-            for d in models:
-                model = build(
-                    d.norm, d.width, d.strides, len(d.classes), weight_standardization=d.weight_standardization
-                )
-                check_map(model.eval(), asked, image)
-    except UserError:
-        return FALLBACK_LAYER
-    return asked
 
 
 def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:

@@ -67,6 +67,7 @@ def _maps(maps: Maps) -> dict[str, Any]:
         "target": "the class that each run predicts",
         "images": len(maps.sample),
         "drawn_with_seed": SEED,
+        "notes": list(maps.notes),
         "empty": maps.empty,
         "theory": CHANCE,
         "groups": [

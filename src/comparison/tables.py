@@ -101,16 +101,22 @@ FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
+def sentences(comparison: Comparison) -> list[str]:
+    """All that is said of pairs: of accuracy, of classes, and of where they look."""
+    found = [pair.sentence for pair in comparison.pairs]
+    found += [pair.class_sentence for pair in comparison.pairs if pair.classes]
+    if comparison.maps:
+        found += [one.sentence for one in comparison.maps.pairs or comparison.maps.groups]
+    return found
+
+
 def to_text(comparison: Comparison) -> str:
     """The tables and the sentences."""
     groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
     parts = [_table(groups), _table([DIFFERENCES, *rows]) if (rows := difference_rows(comparison.pairs)) else ""]
-    sentences = [pair.sentence for pair in comparison.pairs]
-    sentences += [pair.class_sentence for pair in comparison.pairs if pair.classes]
-    if comparison.maps:
-        sentences += [found.sentence for found in comparison.maps.pairs or comparison.maps.groups]
-    parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences))
-    parts.append("\n".join(f"note: {printable(note)}" for note in comparison.notes))
+    parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
+    notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
+    parts.append("\n".join(f"note: {printable(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
 
 

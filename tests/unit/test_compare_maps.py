@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from commands import compare as command
 from src import artifacts, record
 from src.comparison import explain as module
+from src.comparison import models
 from src.comparison.comparison import Comparison
 from src.comparison.explain import Maps, explain
 from src.comparison.groups import Group
@@ -282,7 +283,7 @@ def test_a_damaged_model_makes_no_maps(data: Prepared, monkeypatch: pytest.Monke
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_GROUPS", 2)
+    monkeypatch.setattr(models, "MOST_GROUPS", 2)
     maps = explain([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
     assert [found.group.label for found in maps.groups] == ["batch", "layer"]
     assert "there are maps of 2 of the 3 groups, at most 2" in maps.notes
