@@ -5,23 +5,31 @@ MLflow experiment `comparisons`.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from commands import run_command
 from src import artifacts
-from src.comparison.groups import Group, group, grouping_keys, levels, same_images
+from src.comparison.comparison import Comparison
+from src.comparison.explain import Maps, explain
+from src.comparison.groups import Group, group, grouping_keys, levels, same_hardware, same_images
+from src.comparison.numbers import to_json
+from src.comparison.page import to_html
 from src.comparison.pairs import compare
-from src.comparison.report import Comparison, to_html, to_json, to_text
 from src.comparison.runs import StoredRun, differing, read_runs
+from src.comparison.tables import sentences, to_text
+from src.data import prepared
 from src.errors import UserError
-from src.figures import compare as figures
+from src.figures.comparison import draw
 from src.figures.style import save
+from src.params import load_params
 from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")
 NUMBERS = Path("reports/compare.json")
 PICTURES = Path("reports/compare")
-DRAWN = 20  # classes in the figure; the table has all
 
 
 def main() -> None:
@@ -35,24 +43,34 @@ def main() -> None:
     parser.add_argument(
         "--to-accuracy", default="", metavar="A,B", help="validation accuracies to count epochs to, e.g. 0.5,0.9"
     )
+    parser.add_argument(
+        "--cam-runs", type=int, default=3, metavar="N", help="runs of a group whose maps are made, %(default)s at most"
+    )
+    parser.add_argument("--no-cams", action="store_true", help="leave out where the runs look; it takes longest")
     arguments = parser.parse_args()
+    if arguments.cam_runs < 1:
+        raise UserError(f"--cam-runs is {arguments.cam_runs}; it must be at least 1. To make no maps: --no-cams")
     asked = accuracies(arguments.to_accuracy)
 
     selection = read_runs(arguments.runs, arguments.where)
     runs = selection.runs
     by = grouping_keys(runs, split(arguments.by))
     groups = group(runs, by)
-    comparison = Comparison(
-        by, groups, compare(groups), asked or levels(runs), [*findings(groups, by), *selection.left_out]
-    )
+    notes = [*findings(groups, by), *selection.left_out]
+    maps = None
+    if not arguments.no_cams and len(runs) > 1:
+        maps, why = explained(groups, arguments.cam_runs)
+        notes += why
+    comparison = Comparison(by, groups, compare(groups), asked or levels(runs), notes, maps)
     print(f"{len(runs)} runs, grouped by {', '.join(by)}\n\n{to_text(comparison)}\n")
     pictures = write(comparison)
     print(f"{PAGE}  (open it in a browser)\n{NUMBERS}")
-    key = artifacts.sha256_json([sorted(run.id for run in runs), by, list(comparison.levels)])[:32]
+    made_of = [sorted(run.id for run in runs), by, list(comparison.levels), maps is not None]
+    key = artifacts.sha256_json(made_of)[:32]
     tags = {
         "runs": ",".join(run.id for run in runs),
         "by": ",".join(by),
-        "mlflow.note.content": "\n".join(f"- {pair.sentence}" for pair in comparison.pairs),
+        "mlflow.note.content": "\n".join(f"- {sentence}" for sentence in sentences(comparison)),
     }
     run_id = log_comparison(key, f"by {', '.join(by)}"[:200], tags, [PAGE, NUMBERS, *pictures])
     print(f"MLflow run {run_id} of the experiment comparisons")
@@ -85,24 +103,34 @@ def findings(groups: list[Group], by: list[str]) -> list[str]:
     elsewhere = sorted(set(differing(runs)) - set(by) - set(inside))
     if elsewhere:
         notes.append(f"the groups also differ in {', '.join(elsewhere)}: a difference may be due to that")
+    if not same_hardware(runs):
+        notes.append(
+            "the runs were trained on different hardware or in different precision: see that of their images/s"
+        )
     if len(groups) == 1:
         notes.append(f"all runs have the same {', '.join(by)}, so there is no pair to compare")
     return notes
 
 
+def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[str]]:
+    """Maps of the test images in this workspace, or why there are none: the rest of the comparison does without."""
+    bar = partial(tqdm, desc="maps", unit="run", delay=1, leave=False)
+    try:
+        params = load_params()
+        data = prepared.load() if (artifacts.PREPARED / prepared.META).exists() else None
+        return explain(groups, data, params, per_group, bar), []
+    except UserError as error:
+        return None, [f"no maps were made: {error}"]
+
+
 def write(comparison: Comparison) -> list[Path]:
-    """The page, the numbers and the figures; where the figures are."""
-    drawn = {}
-    curves = {
-        group.label: {metric: [run.curves[metric] for run in group.runs] for metric in ("val/accuracy", "val/loss")}
-        for group in comparison.groups
-    }
-    if any(run for metrics in curves.values() for run in metrics["val/accuracy"]):
-        drawn["curves"] = figures.curves(curves)
-    if comparison.classes:
-        drawn["classes"] = figures.classes(dict(list(comparison.classes.items())[:DRAWN]))
-    files = {name: PICTURES / f"{name}.png" for name in drawn}
-    for name, figure in drawn.items():
+    """The page, the numbers and the figures; where the figures are. Figures of an earlier comparison are deleted."""
+    figures = draw(comparison)
+    for old in PICTURES.glob("*.png"):
+        if old.stem not in figures:
+            old.unlink()
+    files = {name: PICTURES / f"{name}.png" for name in figures}
+    for name, figure in figures.items():
         save(figure, files[name])
     artifacts.write_json(NUMBERS, to_json(comparison))
     artifacts.write_text(PAGE, to_html(comparison, {name: file.read_bytes() for name, file in files.items()}))

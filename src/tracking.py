@@ -285,7 +285,7 @@ class Mirror:
         from mlflow import pyfunc  # slow to import, and only `train` logs a model
 
         client, run_id, place = self._client, self.run_id, run.info.experiment_id
-        known = [output.model_id for output in run.outputs.model_outputs] if run.outputs is not None else []
+        known = _model_ids(run)
         if known and client.list_logged_model_artifacts(known[0]):
             return
         found = client.search_logged_models([place], f"source_run_id = '{run_id}'", max_results=1)
@@ -321,6 +321,7 @@ class Reader:
     def __init__(self) -> None:
         with _readable():
             self._client, self._experiment = open_store()
+            self._uri = tracking_uri()
 
     def runs(self, names: Sequence[str], where: str) -> list[Run]:
         """The runs of our experiment that MLflow's filter `where` leaves, newest first.
@@ -371,6 +372,23 @@ class Reader:
         except Exception as error:  # whatever the store's kind of place for files raises
             raise UserError(f"it has no {path} ({_first_line(error)})") from None
 
+    def download_model(self, run_id: str, name: str, folder: str) -> Path:
+        """A file of the model that a run logged, `model.json` or `model.safetensors`, put as in `download`."""
+        from mlflow.artifacts import download_artifacts
+
+        place = Path(folder) / run_id
+        place.mkdir(exist_ok=True)
+        try:
+            logged = _model_ids(self._client.get_run(run_id))
+            if not logged:
+                raise UserError(f"it has no {name} (it logged no model)")
+            source = self._client.get_logged_model(logged[0]).artifact_location
+            return Path(download_artifacts(f"{source}/artifacts/{name}", dst_path=str(place), tracking_uri=self._uri))
+        except UserError:
+            raise
+        except Exception as error:  # as in `download`
+            raise UserError(f"it has no {name} ({_first_line(error)})") from None
+
 
 @contextmanager
 def _readable() -> Iterator[None]:
@@ -406,6 +424,11 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+
+
+def _model_ids(run: Run) -> list[str]:
+    """Of the models that a run logged."""
+    return [output.model_id for output in run.outputs.model_outputs] if run.outputs is not None else []
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from src.comparison.runs import Predictions, StoredRun, differing
+from src.comparison.runs import StoredRun, differing
 from src.comparison.statistics import Mean, mean_interval
 from src.errors import UserError
-from src.evaluation.metrics import wilson_interval
 from src.params import nearest
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies, of which the last three
@@ -35,9 +34,12 @@ class Group:
     def mean(self, metric: str) -> Mean:
         return mean_interval(self.all_of(metric))
 
+    def speeds(self) -> list[float]:
+        """Images/s of training: the median over the epochs of each run that noted them, as the first one is slower."""
+        return [float(np.median(c)) for run in self.runs if (c := run.curves["train/images_per_second"])]
+
     def images_per_second(self) -> Mean | None:
-        """Of training: the median over the epochs of each run, because the first one is slower."""
-        speeds = [float(np.median(c)) for run in self.runs if (c := run.curves["train/images_per_second"])]
+        speeds = self.speeds()
         return mean_interval(speeds) if speeds else None
 
     def epochs_to(self, level: float) -> list[int | None]:
@@ -120,24 +122,6 @@ def agreement(first: Group, second: Group) -> float | None:
     return float(np.mean(shares)) if shares else None
 
 
-@dataclass(frozen=True)
-class Recall:
-    """The share of a class's test images that is answered right, with its 95 % interval: t over runs, Wilson of one."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def recalls(group: Group, name: str) -> Recall:
-    """Recall of the class `name`, of which the test set of the group's runs has images."""
-    hits = [_hits(run.predictions, name) for run in group.runs]
-    mean = mean_interval([right / total for right, total in hits])
-    if mean.half_width is None:
-        return Recall(mean.mean, *wilson_interval(*hits[0]))
-    return Recall(mean.mean, max(0.0, mean.mean - mean.half_width), min(1.0, mean.mean + mean.half_width))
-
-
-def _hits(predictions: Predictions, name: str) -> tuple[int, int]:
-    mine = predictions.true == name
-    return int((predictions.predicted[mine] == name).sum()), int(mine.sum())
+def same_hardware(runs: Sequence[StoredRun]) -> bool:
+    """Whether the runs were trained on the same hardware in the same precision, without which speeds say nothing."""
+    return len({run.hardware for run in runs}) == 1

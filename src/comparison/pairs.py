@@ -1,32 +1,59 @@
 """Two groups of runs beside each other: tests, and what they say in plain words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
-from src.comparison.groups import Group, same_images, vote
-from src.comparison.statistics import LEVEL, MOST_SEEDS, McNemar, Welch, holm, mcnemar, seeds_needed, welch
+from src.comparison.classes import class_difference, class_names, class_sentence
+from src.comparison.groups import Group, same_hardware, same_images, vote
+from src.comparison.statistics import (
+    LEVEL,
+    MOST_SEEDS,
+    Corrected,
+    Difference,
+    McNemar,
+    corrected,
+    holm,
+    mcnemar,
+    seeds_needed,
+    welch,
+)
 
 ALPHA = 1 - LEVEL
 
+# What is tested over seeds -> its value in each run of a group.
+MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
+    "accuracy": lambda group: group.all_of("test/accuracy"),
+    "loss": lambda group: group.all_of("test/loss"),
+    "ece": lambda group: group.all_of("test/ece"),
+    "images_per_second": Group.speeds,
+}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(eq=False)
 class Pair:
-    """The test accuracy of `second` minus that of `first`; `p_*` are Holm's, over the pairs of one comparison.
+    """`second` minus `first`. What is shown together, in a column or a table, is corrected for its number by Holm.
 
-    `welch` and `mcnemar` are None where the groups saw other data: then nothing is compared.
+    All is empty where the groups saw other data: then nothing is compared.
     """
 
     first: Group
     second: Group
-    welch: Welch | None
-    mcnemar: McNemar | None  # of the majority votes of the groups' runs
-    p_welch: float | None = None
+    mcnemar: McNemar | None = None  # of the majority votes of the groups' runs
     p_mcnemar: float | None = None
+    over_seeds: dict[str, Corrected] = field(
+        default_factory=dict
+    )  # by the name in MEASURES; speeds of one hardware alone
+    classes: dict[str, Corrected] = field(default_factory=dict)  # recall
+
+    @property
+    def welch(self) -> Corrected | None:
+        """Of the accuracy."""
+        return self.over_seeds.get("accuracy")
 
     @property
     def sentence(self) -> str:
-        """What the tests say."""
+        """What the tests of the accuracy say."""
         one, two = self.first.label, self.second.label
         if self.welch is None or self.mcnemar is None or self.p_mcnemar is None:
             return f"{two} and {one} are not compared: their runs saw different data or test images"
@@ -42,11 +69,11 @@ class Pair:
                 f"(McNemar p {p_value(self.p_mcnemar)}), but what another seed would change is not known: "
                 "run at least 2 seeds of each"
             )
-        if self.welch.low is None or self.welch.high is None or self.p_welch is None:
+        if self.welch.low is None or self.welch.high is None:
             if difference == 0:
                 return f"{two} and {one} have the same accuracy; {count}, among which nothing varies"
             return f"{two} is {size} {relation}; {count}, among which nothing varies, so nothing can be tested"
-        if self.p_welch < ALPHA:
+        if self.welch.real:
             half = 100 * (self.welch.high - self.welch.low) / 2
             return f"{two} is {size} ± {half:.1f} {relation}; {count}; the difference is real at 95 %"
         needed = seeds_needed(self.first.all_of("test/accuracy"), self.second.all_of("test/accuracy"))
@@ -56,24 +83,40 @@ class Pair:
             more += " would be needed"
         return f"{two} and {one} cannot be told apart with {count}{more}"
 
+    @property
+    def class_sentence(self) -> str:
+        """Where their recalls differ most; '' where nothing is compared."""
+        if not self.classes:
+            return ""
+        return f"recall of {self.second.label} less that of {self.first.label}: {class_sentence(self.classes)}"
+
 
 def compare(groups: Sequence[Group]) -> list[Pair]:
-    """Every pair of groups, with p-values corrected for their number, those of each test apart."""
-    pairs = [_pair(first, second) for first, second in combinations(groups, 2)]
-    welch_p = {i: p.welch.p for i, p in enumerate(pairs) if p.welch is not None and p.welch.p is not None}
-    mcnemar_p = {i: p.mcnemar.p for i, p in enumerate(pairs) if p.mcnemar is not None}
-    over_seeds = dict(zip(welch_p, holm(list(welch_p.values())), strict=True))
-    over_images = dict(zip(mcnemar_p, holm(list(mcnemar_p.values())), strict=True))
-    return [replace(pair, p_welch=over_seeds.get(i), p_mcnemar=over_images.get(i)) for i, pair in enumerate(pairs)]
+    """Every pair of groups, with p-values corrected for their number: each measure apart, all classes together."""
+    pairs = [Pair(first, second) for first, second in combinations(groups, 2)]
+    compared = [pair for pair in pairs if same_images([*pair.first.runs, *pair.second.runs])]
+    for name, values in MEASURES.items():
+        found = {i: one for i, pair in enumerate(compared) if (one := _over_seeds(pair, name, values)) is not None}
+        for i, tested in zip(found, corrected(list(found.values())), strict=True):
+            compared[i].over_seeds[name] = tested
+    for pair in compared:
+        true = pair.first.runs[0].predictions.true
+        pair.mcnemar = mcnemar(vote(pair.first.runs) == true, vote(pair.second.runs) == true)
+    for pair, p in zip(compared, holm([pair.mcnemar.p for pair in compared if pair.mcnemar]), strict=True):
+        pair.p_mcnemar = p
+    cells = [(pair, name) for pair in compared for name in class_names(pair.first.runs[0])]
+    differences = [class_difference(pair.first, pair.second, name) for pair, name in cells]
+    for (pair, name), tested in zip(cells, corrected(differences), strict=True):
+        pair.classes[name] = tested
+    return pairs
 
 
-def _pair(first: Group, second: Group) -> Pair:
-    runs = [*first.runs, *second.runs]
-    if not same_images(runs):
-        return Pair(first, second, None, None)
-    true = runs[0].predictions.true
-    over_images = mcnemar(vote(first.runs) == true, vote(second.runs) == true)
-    return Pair(first, second, welch(first.all_of("test/accuracy"), second.all_of("test/accuracy")), over_images)
+def _over_seeds(pair: Pair, name: str, values: Callable[[Group], Sequence[float]]) -> Difference | None:
+    """None where a group has no value, and of speeds on different hardware."""
+    if name == "images_per_second" and not same_hardware([*pair.first.runs, *pair.second.runs]):
+        return None
+    first, second = values(pair.first), values(pair.second)
+    return welch(first, second) if first and second else None
 
 
 def seed_count(first: Group, second: Group) -> str:

@@ -35,6 +35,7 @@ class StoredRun:
     curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty where there is no validation split
     data: str  # digest of the prepared data
     predictions: Predictions
+    hardware: str = ""  # that it was trained on, with the precision; '' where nobody noted it
 
     @property
     def seed(self) -> int:
@@ -90,6 +91,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
                     curves={name: store.curve(found.info.run_id, name) if name in metrics else [] for name in CURVES},
                     data=data[0].dataset.digest if data else "",
                     predictions=predictions,
+                    hardware=", ".join(tags[key] for key in ("hardware", "precision") if key in tags),
                 )
             )
     if not runs:

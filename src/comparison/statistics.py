@@ -27,16 +27,25 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Welch:
-    """Second group minus first: Welch's t-test for unequal variances (Welch, 1947) over runs.
-
-    `low`, `high` and `p` are None where a group has fewer than two runs or nothing varies.
-    """
+class Difference:
+    """Second group minus first, with its 95 % interval and the two-sided p of no difference; None where not known."""
 
     difference: float
     low: float | None
     high: float | None
     p: float | None
+
+
+@dataclass(frozen=True)
+class Corrected(Difference):
+    """One of several differences that are shown together; `p_holm` is p corrected for their number."""
+
+    p_holm: float | None
+
+    @property
+    def real(self) -> bool:
+        """Whether it is more than chance at 95 %."""
+        return self.p_holm is not None and self.p_holm < 1 - LEVEL
 
 
 @dataclass(frozen=True)
@@ -61,16 +70,19 @@ def mean_interval(values: Sequence[float]) -> Mean:
     return Mean(n, float(np.mean(values)), half)
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
-    """Difference of the means, second minus first, its interval and Welch's two-sided p."""
+def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Difference of the means by Welch's t-test for unequal variances (Welch, 1947) over runs.
+
+    Without interval and p where a group has fewer than two runs or nothing varies.
+    """
     difference = float(np.mean(second) - np.mean(first))
     if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
-        return Welch(difference, None, None, None)
+        return Difference(difference, None, None, None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss")  # a group without variance: the test takes it
         result = stats.ttest_ind(second, first, equal_var=False)
     interval = result.confidence_interval(LEVEL)
-    return Welch(difference, float(interval.low), float(interval.high), float(result.pvalue))
+    return Difference(difference, float(interval.low), float(interval.high), float(result.pvalue))
 
 
 def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> McNemar:
@@ -80,6 +92,26 @@ def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.boo
     discordant = only_first + only_second
     p = float(stats.binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
     return McNemar(only_first, only_second, p)
+
+
+def paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> Difference:
+    """Difference of the shares that two runs have right of the same images (N,), over images: no other seed is seen.
+
+    The interval is Bonett and Price's (2012, "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data"), which adds an image to either side and so holds for few images and for none
+    that differ; p is McNemar's.
+    """
+    test, n = mcnemar(first_right, second_right), len(first_right)
+    gained, lost = (test.only_second + 1) / (n + 2), (test.only_first + 1) / (n + 2)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    low, high = max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
+    return Difference((test.only_second - test.only_first) / n, low, high, test.p)
+
+
+def corrected(found: Sequence[Difference]) -> list[Corrected]:
+    """Differences that are shown together, with Holm's correction for the number of those that have a p."""
+    after = iter(holm([one.p for one in found if one.p is not None]))
+    return [Corrected(o.difference, o.low, o.high, o.p, None if o.p is None else next(after)) for o in found]
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -54,17 +54,17 @@ def layer_matrix(
     columns = 1 + len(layers)
     names = ["image", *(_layer_title(name) for name in layers)]
     lines = 1 + max(name.count("\n") for name in names)
-    figure, sheet, corners = _cells(
+    figure, sheet, corners = cells(
         len(images) * columns, columns, heading, head=HEAD + lines * LINE, left=1.35, title=0.0, bar=True
     )
     for row, (image, title) in enumerate(zip(images, titles, strict=True)):
         first, *rest = corners[row * columns : (row + 1) * columns]
-        _show(sheet, first, image)
+        show(sheet, first, image)
         sheet.text(first[0] - 0.08, first[1] + CELL / 2, title, fontsize=8, ha="right", va="center")
         for corner, values in zip(rest, maps[row], strict=True):
-            _show(sheet, corner, image, values, image_weight)
+            show(sheet, corner, image, values, image_weight)
     for corner, name in zip(corners, names, strict=False):
-        _title(sheet, corner, name, fontsize=8, fontweight="bold")
+        put_title(sheet, corner, name, fontsize=8, fontweight="bold")
     return figure
 
 
@@ -79,9 +79,9 @@ def pair_titles(predicted: Sequence[str], true: Sequence[str]) -> list[str]:
 
 def prediction(image: np.ndarray, values: np.ndarray, title: str, image_weight: float) -> Figure:
     """An image (S, S, 3) beside the same with its map (S, S)."""
-    figure, sheet, corners = _cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=True)
-    _show(sheet, corners[0], image)
-    _show(sheet, corners[1], image, values, image_weight)
+    figure, sheet, corners = cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=True)
+    show(sheet, corners[0], image)
+    show(sheet, corners[1], image, values, image_weight)
     return figure
 
 
@@ -99,16 +99,16 @@ def _grid(
     if shown < len(images):
         heading = f"{heading} (the first {shown} of {len(images)})"
     lines = 1 + max(title.count("\n") for title in titles[:shown])
-    figure, sheet, corners = _cells(
+    figure, sheet, corners = cells(
         shown, min(columns, shown), heading, head=HEAD, left=EDGE, title=lines * LINE, bar=maps is not None
     )
     for i, corner in enumerate(corners):
-        _show(sheet, corner, images[i], None if maps is None else maps[i], image_weight)
-        _title(sheet, corner, titles[i], fontsize=9)
+        show(sheet, corner, images[i], None if maps is None else maps[i], image_weight)
+        put_title(sheet, corner, titles[i], fontsize=9)
     return figure
 
 
-def _cells(
+def cells(
     count: int, columns: int, heading: str, *, head: float, left: float, title: float, bar: bool
 ) -> tuple[Figure, Axes, list[Corner]]:
     """A sheet with `head` inches for the heading and room for `count` cells, each with `title` inches above it."""
@@ -131,7 +131,7 @@ def _cells(
     return figure, sheet, corners
 
 
-def _show(
+def show(
     sheet: Axes, corner: Corner, image: np.ndarray, values: np.ndarray | None = None, image_weight: float = 1.0
 ) -> None:
     """One image (S, S, 3) in a cell, with the map (S, S) over it where there is one."""
@@ -141,7 +141,7 @@ def _show(
         put(sheet, values, *corner, CELL, cmap=COLOURS, vmin=0, vmax=1, alpha=alpha, interpolation="bilinear")
 
 
-def _title(sheet: Axes, corner: Corner, text: str, **look: Any) -> None:
+def put_title(sheet: Axes, corner: Corner, text: str, **look: Any) -> None:
     """A text in the middle above a cell."""
     sheet.text(corner[0] + CELL / 2, corner[1] - 0.03, text, ha="center", va="bottom", **look)
 

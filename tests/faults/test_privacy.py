@@ -140,13 +140,16 @@ def test_predict_touches_nothing_but_its_outputs(watched: Watched) -> None:
 
 
 def test_compare_touches_nothing_but_its_outputs(watched: Watched) -> None:
+    watched.workspace.set_params({"seed": 1})
+    watched.ok("dvc", "repro")  # two runs, whose maps are compared too
     before = watched.files()
-    watched.ok("python", "-m", "commands.compare")
+    watched.ok("python", "-m", "commands.compare", "--by", "seed")
     after = watched.files()
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     logged = {name for name in changed if name.startswith("workspace/mlartifacts/")}
     assert not logged & before.keys()
-    written = {f"workspace/reports/compare{end}" for end in (".html", ".json", "/curves.png", "/classes.png")}
+    figures = [f"/{name}.png" for name in ("curves", "classes", "differences", "agreement", "maps")]
+    written = {f"workspace/reports/compare{end}" for end in (".html", ".json", *figures)}
     assert changed - logged == written | {"workspace/mlflow.db"}
     assert watched.sent() == []
 

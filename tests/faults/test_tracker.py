@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from src import tracking
+from src.errors import UserError
 from src.params import parse_params
 from src.yaml_files import read_yaml
 from tests.faults.tracking_server import Proxy, Server
@@ -71,6 +72,25 @@ def test_broken_at_any_request_a_run_is_completed_later_and_nothing_is_doubled(
             assert_complete(server.folder, params, workspace)
             broken_at += 1
     assert broken_at > 30
+
+
+@pytest.mark.slow
+def test_a_model_is_read_back_as_it_was_sent(server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`commands.compare` explains images with it, from any store."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    params = committed_params(recipe="read back")
+    assert train(params).complete
+    reader = tracking.Reader()
+    (run,) = reader.runs([], "params.recipe = 'read back'")
+    place = workspace / "downloaded"
+    place.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        file = reader.download_model(run.info.run_id, name, str(place))
+        assert file == place / run.info.run_id / name
+        assert file.read_bytes() == (workspace / "models" / name).read_bytes()
+    with pytest.raises(UserError, match=r"it has no nothing\.json \("):
+        reader.download_model(run.info.run_id, "nothing.json", str(place))
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Runs of a store in groups, and what is said of them."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,18 @@ from mlflow.entities import Metric, Param, RunTag
 
 from commands import compare as command
 from src import artifacts, tracking
-from src.comparison.groups import Group, agreement, group, grouping_keys, levels, recalls, vote
+from src.comparison.classes import class_recalls, recalls
+from src.comparison.comparison import Comparison
+from src.comparison.groups import Group, agreement, group, grouping_keys, levels, vote
+from src.comparison.numbers import to_json
+from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
-from src.comparison.report import Comparison, class_recalls, to_html, to_json, to_text
 from src.comparison.runs import Predictions, StoredRun, differing, read_runs
+from src.comparison.statistics import Corrected
+from src.comparison.tables import to_text
 from src.errors import UserError
+from src.figures import compare as figures
+from src.figures.style import save
 from tests.run_files import make_store
 
 TRUE = ["cat"] * 4 + ["dog"] * 4
@@ -143,6 +152,99 @@ def test_many_pairs_are_corrected() -> None:
     assert [p.p_mcnemar for p in pairs] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
 
 
+def with_values(norm: str, seed: int, loss: float, speed: float, hardware: str = "CPU") -> StoredRun:
+    """A run of a loss and a speed of its own."""
+    run = stored(4, norm, seed)
+    curves = {**run.curves, "train/images_per_second": [speed]}
+    return replace(run, metrics={**run.metrics, "test/loss": loss}, curves=curves, hardware=hardware)
+
+
+def test_loss_and_speed_are_tested_too() -> None:
+    values = {"a": (1.0, 2.0, 3.0), "b": (3.0, 4.0, 5.0), "c": (1.0, 2.0, 3.0)}
+    runs = [with_values(norm, s, v, 10 * v) for norm, found in values.items() for s, v in enumerate(found)]
+    ab, ac, bc = pairs_of(*runs)
+    p = 2 * (0.5 - 3 / 8 * math.sqrt(2.4) * 0.8)  # as in test_statistics
+    half = 2.776445 * math.sqrt(2 / 3)
+    loss = ab.over_seeds["loss"]
+    assert (loss.difference, loss.p) == (2, pytest.approx(p))
+    assert (loss.low, loss.high) == (pytest.approx(2 - half, abs=1e-5), pytest.approx(2 + half, abs=1e-5))
+    assert loss.p_holm == pytest.approx(3 * p)  # of three pairs, and of the loss alone
+    assert (ac.over_seeds["loss"].p, ac.over_seeds["loss"].p_holm) == (1, 1)
+    assert bc.over_seeds["images_per_second"].difference == -20
+    assert ab.over_seeds["ece"].p is None  # nothing varies
+    numbers = to_json(comparison(*runs))["pairs"][0]
+    assert numbers["welch_of"].keys() == {"loss", "ece", "images_per_second"}
+    assert numbers["welch_of"]["loss"]["p_holm"] == loss.p_holm
+    assert re.search(r"b − a +loss +\+2\.000 +−0\.267 to \+4\.267 +0\.070 +0\.211", to_text(comparison(*runs)))
+
+
+def test_speeds_of_other_hardware_are_not_compared() -> None:
+    runs = [with_values("a", 0, 1, 10), with_values("b", 0, 1, 20, "GPU")]
+    assert "images_per_second" not in pairs_of(*runs)[0].over_seeds
+    assert "different hardware" in command.findings(group(runs, ["norm"]), ["norm"])[-1]
+
+
+def test_classes_of_two_runs_are_compared_over_images() -> None:
+    (pair,) = pairs_of(stored(8), stored(3, "layer"))  # of four cats three are right, and of four dogs none
+    cat, dog = pair.classes["cat"], pair.classes["dog"]
+    assert (cat.difference, cat.p) == (-0.25, 1)
+    assert (dog.difference, dog.p) == (-1, 2 / 2**4)
+    assert dog.p_holm == 2 * dog.p
+    # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
+    assert pair.class_sentence == (
+        "recall of layer less that of batch: lowest in dog (−100.00 points, −100.00 to −7.03 points); "
+        "highest in cat (−25.00 points, −71.65 to +38.32 points); real at 95 % in 0 of 2 classes"
+    )
+
+
+def test_classes_of_several_runs_are_compared_over_seeds() -> None:
+    runs = [stored(8, "batch", s) for s in range(3)] + [stored(r, "layer", r) for r in (4, 4, 5)]
+    (pair,) = pairs_of(*runs)
+    # Dogs: 1 beside 0, 0 and 1/4 of four: 1/12 with an error of 1/12, and two degrees of freedom
+    dog = pair.classes["dog"]
+    assert dog.difference == pytest.approx(-11 / 12)
+    assert dog.high == pytest.approx(-11 / 12 + 4.302653 / 12, abs=1e-6)
+    assert dog.low == -1  # cut off
+    assert pair.classes["cat"].p is None  # nothing varies
+    assert dog.p_holm == dog.p  # of one that was tested
+    assert dog.real
+    assert "real at 95 % in 1 of 2 classes" in pair.class_sentence
+    (mixed,) = pairs_of(*runs[:4])
+    assert mixed.classes["dog"].low is None
+    assert mixed.class_sentence.endswith("nothing can be tested")
+    (same,) = pairs_of(stored(4), stored(4, "layer"))
+    assert same.class_sentence.endswith("the same in every class: +0.00 points")
+
+
+def test_bands_are_t_intervals_of_three_runs_or_more() -> None:
+    three, two = [[0.1, 0.3], [0.2, 0.4], [0.3, 0.5, 0.6]], [[0.1, 0.2], [0.3, 0.2]]
+    figure = figures.curves(
+        {
+            "three": {"val/accuracy": three, "val/loss": three},
+            "two": {"val/accuracy": two, "val/loss": two},
+            "one": {"val/accuracy": [[0.5]], "val/loss": [[]]},
+        }
+    )
+    axes = figure.axes[0]
+    (band,) = axes.collections  # the groups of two and of one have none
+    low, high = band.get_paths()[0].get_extents().get_points()
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert low.tolist() == pytest.approx([1, 0])  # 0.2 ± half begins below 0
+    assert high.tolist() == pytest.approx([2, 0.4 + half], abs=1e-6)  # no band where one run is left
+    drawn = [line.get_ydata().tolist() for line in axes.lines]
+    assert drawn == [pytest.approx([0.2, 0.4, 0.6]), [0.2, 0.2], *two, [0.5]]
+    assert axes.get_ylim() == pytest.approx((0.075, 0.625))  # of the runs, not of the band
+
+
+def test_differences_that_are_real_have_full_dots(tmp_path: Path) -> None:
+    real, maybe = Corrected(-0.3, -0.4, -0.2, 0.001, 0.01), Corrected(0.1, None, None, None, None)
+    figure = figures.differences({"b − a": {"cat": real, "$x$ " + "y" * 99: maybe}})
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert [line.get_xdata()[0] for line in dots] == [-0.3, 0.1]
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True]
+    save(figure, tmp_path / "figure.png")
+
+
 def test_other_data_are_not_compared() -> None:
     runs = [stored(4), stored(6, "layer", data="other")]
     (pair,) = pairs_of(*runs)
@@ -172,7 +274,7 @@ def test_names_are_text_and_the_page_needs_nothing_else(tmp_path: Path, monkeypa
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r"""(src|href)=["'](?!data:image/png|#)""", page)
-    assert page.count("<img") == page.count('alt="') == 2
+    assert page.count("<img") == page.count('alt="') == 3
     assert "\x1b" not in to_text(comparison(*runs, notes=["\x1b[2J"]))
     numbers = json.loads(command.NUMBERS.read_text())
     assert numbers["groups"][0]["accuracy"]["mean"] == 0.625

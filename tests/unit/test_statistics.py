@@ -5,7 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from src.comparison.statistics import MOST_SEEDS, McNemar, holm, mcnemar, mean_interval, seeds_needed, welch
+from src.comparison.statistics import (
+    MOST_SEEDS,
+    Difference,
+    McNemar,
+    corrected,
+    holm,
+    mcnemar,
+    mean_interval,
+    paired,
+    seeds_needed,
+    welch,
+)
 
 
 def test_the_interval_of_a_mean() -> None:
@@ -56,6 +67,34 @@ def test_mcnemar_is_a_binomial_test_of_the_images_that_differ() -> None:
 def test_mcnemar_of_the_same_answers() -> None:
     right = np.array([True, False])
     assert mcnemar(right, right).p == 1.0
+
+
+def test_paired_shares() -> None:
+    first = np.array([True] * 10 + [True] * 2 + [False] * 5 + [False] * 3)
+    second = np.array([True] * 10 + [False] * 2 + [True] * 5 + [False] * 3)
+    found = paired(first, second)
+    # Of 20 images 2 and 5 differ; one more on either side: 3/22 and 6/22, apart by 3/22
+    half = 1.959964 * math.sqrt((9 / 22 - (3 / 22) ** 2) / 22)
+    assert found.difference == pytest.approx(3 / 20)
+    assert (found.low, found.high) == pytest.approx((3 / 22 - half, 3 / 22 + half), abs=1e-6)
+    assert found.p == pytest.approx(2 * (1 + 7 + 21) / 2**7)
+
+
+def test_paired_shares_that_are_equal_or_as_different_as_can_be() -> None:
+    right, wrong = np.ones(3, bool), np.zeros(3, bool)
+    same = paired(right, right)
+    assert (same.difference, same.p) == (0, 1)
+    assert same.low == pytest.approx(-1.959964 * math.sqrt(2 / 5 / 5), abs=1e-6)
+    assert paired(wrong, right).high == 1  # cut off
+    assert paired(right, wrong).low == -1
+
+
+def test_what_is_shown_together_is_corrected_together() -> None:
+    found = corrected([Difference(1, 0, 2, 0.03), Difference(2, None, None, None), Difference(3, 1, 5, 0.01)])
+    assert [one.difference for one in found] == [1, 2, 3]
+    assert [one.p_holm for one in found] == [0.03, None, 0.02]  # of two that were tested
+    assert [one.real for one in found] == [True, False, True]
+    assert corrected([]) == []
 
 
 def test_holm() -> None:

@@ -1,0 +1,167 @@
+"""Class activation maps of the same test images by several runs, made anew from the weights in the MLflow store."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from src import tracking
+from src.comparison import images
+from src.comparison.groups import Group
+from src.comparison.images import Indices, Row
+from src.comparison.maps import GroupMaps, PairMaps, compare_maps, mean_agreement
+from src.comparison.models import MOST_GROUPS, check_images, common_layer, described
+from src.comparison.runs import StoredRun
+from src.data.prepared import Prepared
+from src.errors import UserError
+from src.explain.agreement import Float32
+from src.explain.cams import ONE_BY_ONE, compute_cams
+from src.model.device import resolve_device
+from src.model.inputs import to_input
+from src.model.layers import find_layer
+from src.model.saved import load_model
+from src.params import GradCam, Params
+
+FALLBACK_METHOD = "GradCAM"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run in the figure, with the name and confidence of its answer to each of the K images in the rows."""
+
+    label: str
+    predicted: Sequence[str]  # (K,)
+    confidence: Sequence[float]  # (K,)
+    maps: Float32  # (K, S, S)
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Everything about maps that is shown."""
+
+    method: str
+    layer: str
+    image_weight: float  # share of the image under its map, in the figure
+    sample: Indices  # (N,) of the test images whose maps are compared
+    groups: Sequence[GroupMaps]
+    pairs: Sequence[PairMaps]
+    empty: int  # maps without any evidence, of N times the number of runs
+    rows: Sequence[Row]  # (K,)
+    images: npt.NDArray[np.uint8]  # (K, S, S, 3)
+    true: Sequence[str]  # (K,)
+    columns: Sequence[Column]
+    notes: Sequence[str]  # what was left out or replaced
+
+    @property
+    def runs(self) -> int:
+        return sum(len(found.group.runs) for found in self.groups)
+
+
+def explain(
+    groups: Sequence[Group],
+    data: Prepared | None,
+    params: Params,
+    per_group: int,
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Maps:
+    """Explain the same images of `data` with at most `per_group` runs of each group.
+
+    For the class that each run predicts, at the last of `gradcam.layers`. The figure's columns are the runs with the
+    lowest seed of each group; of a single group, its runs. `progress` wraps the ids of the runs. UserError where there
+    are no `data`, or those of no run, or fewer than two runs can be explained.
+    """
+    data = check_images([run for group in groups for run in group.runs], data, params)
+    store = tracking.Reader()
+    notes: list[str] = []
+    settings, device = params.gradcam, resolve_device(params.device)
+    if settings.method in ONE_BY_ONE:
+        notes.append(f"{settings.method} takes a pass for every channel: the maps are {FALLBACK_METHOD}'s")
+        settings = settings.model_copy(update={"method": FALLBACK_METHOD})
+    with TemporaryDirectory() as folder:
+        kept, about = described(store, groups, data, per_group, folder, notes)
+        if len(about) < 2:
+            raise UserError("; ".join(["fewer than two models can be explained", *notes]))
+        layer = common_layer(settings.layers[-1], list(about.values()), data.size)
+        if layer != settings.layers[-1]:
+            notes.append(f"the maps are at {layer}: not every model has a map at {settings.layers[-1]}")
+        shown = _columns(kept)
+        right = np.stack([run.predictions.predicted == run.predictions.true for run in shown.values()])  # (R, T)
+        sample = images.draw(right.shape[1], data.size)
+        rows = images.by_answers(right, list(shown))
+        indices = np.union1d(sample, [row.index for row in rows]).astype(np.int64)
+        maps: dict[str, Float32] = {}
+        explained = {run.id: run for group in kept for run in group.runs}
+        for run_id in progress(explained):
+            weights = store.download_model(run_id, "model.safetensors", folder)
+            maps[run_id] = _maps(explained[run_id], weights, data, indices, settings, layer, device)
+            weights.unlink()  # else all of them lie there at once
+
+    of_sample = np.searchsorted(indices, sample)
+    compared = {run_id: found[of_sample] for run_id, found in maps.items()}
+    inside, pairs = compare_maps(kept, compared, sample)
+    rows += images.by_maps(sample, mean_agreement([compared[run.id] for run in shown.values()]), rows)
+    chosen = np.array([row.index for row in rows])
+    places = np.searchsorted(indices, chosen)
+    first = next(iter(shown.values()))
+    return Maps(
+        method=settings.method,
+        layer=layer,
+        image_weight=settings.image_weight,
+        sample=sample,
+        groups=inside,
+        pairs=pairs,
+        empty=int(sum((found.max(axis=(1, 2)) == 0).sum() for found in compared.values())),
+        rows=rows,
+        images=np.ascontiguousarray(data.test.images[chosen]),
+        true=first.predictions.true[chosen].tolist(),
+        columns=[
+            Column(
+                label,
+                run.predictions.predicted[chosen].tolist(),
+                run.predictions.confidence[chosen].tolist(),
+                maps[run.id][places],
+            )
+            for label, run in shown.items()
+        ],
+        notes=notes,
+    )
+
+
+def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
+    """The runs of the figure by their labels: the lowest seed of each group, or the runs of a single one."""
+    if len(groups) == 1:
+        return {f"seed {run.seed} ({run.id[:4]})": run for run in groups[0].runs[:MOST_GROUPS]}
+    return {group.label: group.runs[0] for group in groups}
+
+
+def _maps(
+    run: StoredRun,
+    weights: Path,
+    data: Prepared,
+    indices: Indices,
+    settings: GradCam,
+    layer: str,
+    device: torch.device,
+) -> Float32:
+    """Maps (N, S, S) of the test images `indices` for the classes that the run predicts."""
+    try:
+        model, about = load_model(weights, weights.with_name("model.json"))
+    except UserError:
+        raise UserError(
+            f"the model of {run.name} ({run.id[:8]}) is damaged, or of another run. To do without it, name the others"
+        ) from None
+    model.to(device)
+    return compute_cams(
+        model,
+        find_layer(model, layer),
+        to_input(np.ascontiguousarray(data.test.images[indices]), about.mean, about.std, device),
+        [about.classes.index(name) for name in run.predictions.predicted[indices]],
+        method=settings.method,
+        batch_size=settings.batch_size,
+        aug_smooth=settings.aug_smooth,
+        eigen_smooth=settings.eigen_smooth,
+    )

@@ -1,0 +1,59 @@
+"""Which test images are looked at side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+SEED = 0  # of every draw: the same runs are shown with the same images
+MOST, FEWEST = 200, 40  # images whose maps are compared
+PIXELS = MOST * 64 * 64  # of all these images: of large ones there are fewer
+BOTH, ONLY = 3, 2  # rows of a kind
+
+
+@dataclass(frozen=True)
+class Row:
+    """A test image, and why it is shown."""
+
+    index: int
+    why: str
+
+
+def draw(total: int, size: int) -> Indices:
+    """Indices of the test images whose maps are compared, sorted; `size` is a side of theirs in pixels."""
+    count = max(FEWEST, min(MOST, PIXELS // size**2))
+    return np.sort(np.random.default_rng(SEED).permutation(total)[:count])
+
+
+def strangers(count: int) -> Indices:
+    """For each of `count` images (2 or more) another one, each image once: what chance would make of two maps."""
+    order = np.random.default_rng(SEED).permutation(count)
+    partners = np.empty(count, dtype=np.int64)
+    partners[order] = np.roll(order, -1)  # one round through all images, so nobody meets itself
+    return partners
+
+
+def by_answers(right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[Row]:
+    """Images that all of the R runs `names` answer wrong, and that one alone does, drawn from all of `right` (R, N)."""
+    rng = np.random.default_rng(SEED)
+    wrong = ~right
+    kinds = [("both wrong" if len(names) == 2 else "all wrong", wrong.all(axis=0), BOTH)]
+    kinds += [
+        (f"only {name} wrong", wrong[i] & (wrong.sum(axis=0) == 1), BOTH if len(names) == 2 else ONLY)
+        for i, name in enumerate(names)
+    ]
+    return [
+        Row(int(index), why)
+        for why, there, count in kinds
+        for index in np.sort(rng.permutation(np.flatnonzero(there))[:count])
+    ]
+
+
+def by_maps(indices: Indices, agreement: npt.NDArray[np.float64], shown: Sequence[Row]) -> list[Row]:
+    """The images of `indices` (N,) with the lowest `agreement` (N,), lowest first, without those `shown` already."""
+    taken = {row.index for row in shown}
+    order = indices[np.argsort(agreement, kind="stable")]
+    return [Row(int(index), "maps disagree most") for index in order if index not in taken][:BOTH]

@@ -1,0 +1,96 @@
+"""Which runs can be explained here, with which images and at which layer."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from src import artifacts, record, tracking
+from src.comparison.groups import Group
+from src.comparison.runs import StoredRun
+from src.data.prepared import Prepared
+from src.errors import UserError
+from src.model.layers import check_map
+from src.model.resnet import build
+from src.model.saved import Description, load_description
+from src.params import Params, hydra_value
+from src.yaml_files import flatten, parse_yaml
+
+MOST_GROUPS = 6  # whose maps are made, and columns of the figure
+FALLBACK_LAYER = "layer4"
+
+
+def check_images(runs: Sequence[StoredRun], data: Prepared | None, params: Params) -> Prepared:
+    """`data` where they are those of at least one run; else a UserError with the command that makes them."""
+    if data is not None and any(_same_data(run, data) for run in runs):
+        return data
+    there = "is missing" if data is None else "holds other images than those of the runs"
+    raise UserError(f"{artifacts.PREPARED} {there}. Make them with: {_preparation(runs[0], params)}")
+
+
+def _preparation(run: StoredRun, params: Params) -> str:
+    """The command that brings the images of `run` into this workspace."""
+    there, typed = record.flat_params(params), flatten(params.model_dump())
+    wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
+    settings = [
+        f"-S {shlex.quote(f'{key}={hydra_value(v if isinstance(typed[key], str) else parse_yaml(v))}')}"
+        for key, v in sorted(wanted.items())
+    ]
+    return " ".join(["dvc exp run", *settings, "prepare"]) if settings else "dvc repro prepare"
+
+
+def _same_data(run: StoredRun, data: Prepared) -> bool:
+    return run.data == data.digest[: len(run.data)] and len(run.predictions.true) == len(data.test)
+
+
+def described(
+    store: tracking.Reader, groups: Sequence[Group], data: Prepared, per_group: int, folder: str, notes: list[str]
+) -> tuple[list[Group], dict[str, Description]]:
+    """The groups with the runs that can be explained, lowest seeds first, and what their models are, by id of the run.
+
+    `notes` gets what is left out.
+    """
+    kept: list[Group] = []
+    about: dict[str, Description] = {}
+    for group in groups:
+        if len(kept) == MOST_GROUPS:
+            break
+        runs: list[StoredRun] = []
+        for run in sorted(group.runs, key=lambda run: run.seed):
+            if len(runs) == per_group:
+                break
+            try:
+                if not _same_data(run, data):
+                    raise UserError("its images are not those in data/prepared")
+                description = load_description(store.download_model(run.id, "model.json", folder))
+                if description.data_digest != data.digest or description.classes != data.classes:
+                    raise UserError("its model is of other data than its run says")
+            except UserError as error:
+                notes.append(f"there are no maps of {run.name} ({run.id[:8]}): {str(error).partition('. Make')[0]}")
+                continue
+            runs.append(run)
+            about[run.id] = description
+        if runs:
+            kept.append(replace(group, runs=runs))
+    if len(kept) < len(groups):
+        notes.append(f"there are maps of {len(kept)} of the {len(groups)} groups, at most {MOST_GROUPS}")
+    explained, there = sum(len(group.runs) for group in kept), sum(len(group.runs) for group in groups)
+    if explained < there:
+        notes.append(f"the maps are those of {explained} of {there} runs: at most {per_group} a group (--cam-runs)")
+    return kept, {run.id: about[run.id] for group in kept for run in group.runs}
+
+
+def common_layer(asked: str, models: Sequence[Description], size: int) -> str:
+    """`asked` where all models have a map there; else FALLBACK_LAYER, which each of them has."""
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            image = torch.empty(1, 3, size, size)
+            for d in models:
+                model = build(
+                    d.norm, d.width, d.strides, len(d.classes), weight_standardization=d.weight_standardization
+                )
+                check_map(model.eval(), asked, image)
+    except UserError:
+        return FALLBACK_LAYER
+    return asked

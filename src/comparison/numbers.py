@@ -1,0 +1,102 @@
+"""A comparison as JSON: fractions, not per cent; null for what is not known."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from src.comparison.comparison import Comparison
+from src.comparison.explain import Maps
+from src.comparison.groups import Group, agreement, same_images
+from src.comparison.images import SEED
+from src.comparison.maps import Agreement, Agreements
+from src.comparison.pairs import Pair
+from src.explain.agreement import CHANCE
+
+METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """What reports/compare.json holds."""
+    return {
+        "by": list(comparison.by),
+        "notes": list(comparison.notes),
+        "groups": [_group(group, comparison.levels) for group in comparison.groups],
+        "pairs": [_pair(pair) for pair in comparison.pairs],
+        "classes": {
+            name: {label: asdict(recall) for label, recall in by_label.items()}
+            for name, by_label in comparison.classes.items()
+        },
+        "maps": None if comparison.maps is None else _maps(comparison.maps),
+    }
+
+
+def _group(group: Group, levels: Sequence[float]) -> dict[str, Any]:
+    speed = group.images_per_second()
+    return {
+        "label": group.label,
+        "values": group.values,
+        "seeds": group.seeds,
+        "runs": [run.id for run in group.runs],
+        **{name: asdict(group.mean(metric)) for name, metric in METRICS.items()},
+        "images_per_second": None if speed is None else asdict(speed),
+        "epochs_to": {f"{level:g}": group.epochs_to(level) for level in levels},
+        "agreement": agreement(group, group) if same_images(group.runs) else None,
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    welch = pair.welch
+    return {
+        "first": pair.first.label,
+        "second": pair.second.label,
+        "welch": None if welch is None else asdict(welch),
+        "welch_of": {name: asdict(tested) for name, tested in pair.over_seeds.items() if name != "accuracy"},
+        "mcnemar": None if pair.mcnemar is None else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar},
+        "interval": None if welch is None or welch.low is None else [welch.low, welch.high],
+        "agreement": None if pair.mcnemar is None else agreement(pair.first, pair.second),
+        "classes": {name: asdict(tested) for name, tested in pair.classes.items()},
+        "sentence": pair.sentence,
+        "class_sentence": pair.class_sentence,
+    }
+
+
+def _maps(maps: Maps) -> dict[str, Any]:
+    return {
+        "method": maps.method,
+        "layer": maps.layer,
+        "target": "the class that each run predicts",
+        "images": len(maps.sample),
+        "drawn_with_seed": SEED,
+        "notes": list(maps.notes),
+        "empty": maps.empty,
+        "theory": CHANCE,
+        "groups": [
+            {
+                "label": found.group.label,
+                "runs": [run.id for run in found.group.runs],
+                "seeds": found.group.seeds,
+                "within": None if found.within is None else _agreements(found.within),
+            }
+            for found in maps.groups
+        ],
+        "pairs": [
+            {
+                "first": found.first.group.label,
+                "second": found.second.group.label,
+                "between": _agreements(found.between),
+                "difference": found.difference and {name: asdict(mean) for name, mean in found.difference.items()},
+                "sentence": found.sentence,
+            }
+            for found in maps.pairs
+        ],
+        "columns": [column.label for column in maps.columns],
+        "rows": [asdict(row) for row in maps.rows],
+    }
+
+
+def _agreements(found: Agreements) -> dict[str, Any]:
+    return {name: _agreement(one) for name, one in found.items()}
+
+
+def _agreement(one: Agreement) -> dict[str, float | None]:
+    return {key: value for key, value in vars(one).items() if key != "per_image"}

@@ -1,0 +1,36 @@
+"""A comparison as one self-contained HTML page."""
+
+from collections.abc import Mapping
+
+from src.comparison.alt import texts
+from src.comparison.classes import spread
+from src.comparison.comparison import Comparison
+from src.comparison.groups import agreement, same_images
+from src.comparison.maps import plus_minus
+from src.comparison.pairs import p_value
+from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, interval
+from src.explain.agreement import CHANCE
+from src.report.formats import percent, points
+from src.report.page import fill
+from src.report.pictures import pictures
+
+
+def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
+    """The page, with those PNGs, named as in `texts`, that are given. It needs no other file and no network."""
+    whole = same_images([run for group in comparison.groups for run in group.runs])
+    return fill(
+        "src.comparison",
+        (percent, points, p_value, spread, interval, plus_minus),
+        comparison=comparison,
+        header=header(comparison.levels),
+        rows=[cells(group, comparison.levels) for group in comparison.groups],
+        differences=DIFFERENCES,
+        difference_rows=difference_rows(comparison.pairs),
+        agreements=[[agreement(a, b) for b in comparison.groups] for a in comparison.groups] if whole else [],
+        classes=comparison.classes,
+        compared=[pair for pair in comparison.pairs if pair.classes],
+        maps=comparison.maps,
+        chance=CHANCE,
+        pictures=pictures(figures),
+        alt=texts(comparison),
+    )

@@ -1,0 +1,127 @@
+"""The tables of a comparison, cell by cell, and the whole as text for a terminal."""
+
+from collections.abc import Callable, Sequence
+
+from src.comparison.comparison import Comparison
+from src.comparison.groups import Group
+from src.comparison.pairs import Pair, p_value
+from src.comparison.statistics import Corrected, Difference, Mean, mean_interval
+from src.errors import printable
+from src.evaluation.metrics import wilson_interval
+from src.report.formats import percent, points
+
+
+def header(levels: Sequence[float]) -> list[str]:
+    """Of the table of groups."""
+    return ["group", "seeds", "accuracy", "loss", "calibration error", "images/s"] + [
+        f"epochs to {100 * level:g} %" for level in levels
+    ]
+
+
+def cells(group: Group, levels: Sequence[float]) -> list[str]:
+    """A group's row: mean ± half the width of the 95 % t-interval over seeds; one run: Wilson's of the accuracy."""
+    speed = group.images_per_second()
+    return [
+        group.label,
+        ", ".join(map(str, group.seeds)),
+        _accuracy(group),
+        _plain(group.mean("test/loss"), 3),
+        _percent(group.mean("test/ece")),
+        "–" if speed is None else _plain(speed, 0),
+        *(_epochs(group.epochs_to(level)) for level in levels),
+    ]
+
+
+def _accuracy(group: Group) -> str:
+    mean = group.mean("test/accuracy")
+    if mean.half_width is not None:
+        return _percent(mean)
+    predictions = group.runs[0].predictions
+    right = int((predictions.true == predictions.predicted).sum())
+    low, high = wilson_interval(right, len(predictions.true))
+    return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, of the images alone)"
+
+
+def _percent(mean: Mean) -> str:
+    if mean.half_width is None:
+        return percent(mean.mean)
+    return f"{100 * mean.mean:.2f} ± {100 * mean.half_width:.2f} %"
+
+
+def _plain(mean: Mean, digits: int) -> str:
+    text = f"{mean.mean:,.{digits}f}"
+    return text if mean.half_width is None else f"{text} ± {mean.half_width:,.{digits}f}"
+
+
+def _epochs(epochs: Sequence[int | None]) -> str:
+    """A mean where every run got there; of fewer it would hide the slow ones."""
+    reached = [epoch for epoch in epochs if epoch is not None]
+    if not reached:
+        return "not reached"
+    if len(reached) < len(epochs):
+        return f"{len(reached)} of {len(epochs)} runs got there"
+    return _plain(mean_interval(reached), 1 if len(reached) > 1 else 0)
+
+
+DIFFERENCES = ["second − first", "of", "difference", "95 % interval", "Welch p", "Holm"]
+
+
+def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+    """Of the table DIFFERENCES: what is tested over seeds, for each pair of groups."""
+    return [
+        [f"{pair.second.label} − {pair.first.label}", name, *_tested(pair.over_seeds[measure], form)]
+        for pair in pairs
+        for measure, (name, form) in FORMS.items()
+        if measure in pair.over_seeds
+    ]
+
+
+def interval(found: Difference, form: Callable[[float], str] = points) -> str:
+    """−1.15 to +0.20 points, or a dash."""
+    if found.low is None or found.high is None:
+        return "–"
+    return f"{form(found.low).removesuffix(' points')} to {form(found.high)}"
+
+
+def _tested(found: Corrected, form: Callable[[float], str]) -> list[str]:
+    p = [p_value(value) if value is not None else "–" for value in (found.p, found.p_holm)]
+    return [form(found.difference), interval(found, form), *p]
+
+
+def _signed(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:+,.{digits}f}".replace("-", "−")
+
+
+# By the name in src.comparison.pairs.MEASURES: how it is called and written.
+FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "accuracy": ("accuracy", points),
+    "loss": ("loss", _signed(3)),
+    "ece": ("calibration error", points),
+    "images_per_second": ("images/s", _signed(0)),
+}
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """All that is said of pairs: of accuracy, of classes, and of where they look."""
+    found = [pair.sentence for pair in comparison.pairs]
+    found += [pair.class_sentence for pair in comparison.pairs if pair.classes]
+    if comparison.maps:
+        found += [one.sentence for one in comparison.maps.pairs or comparison.maps.groups]
+    return found
+
+
+def to_text(comparison: Comparison) -> str:
+    """The tables and the sentences."""
+    groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
+    parts = [_table(groups), _table([DIFFERENCES, *rows]) if (rows := difference_rows(comparison.pairs)) else ""]
+    parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
+    notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
+    parts.append("\n".join(f"note: {printable(note)}" for note in notes))
+    return "\n\n".join(filter(None, parts))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

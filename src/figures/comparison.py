@@ -1,0 +1,31 @@
+"""All figures of a comparison, by name."""
+
+from matplotlib.figure import Figure
+
+from src.comparison.comparison import Comparison
+from src.figures import compare, maps
+from src.figures.style import PALETTE
+
+CLASSES = 20  # in a figure, those that differ most; the tables have all
+PAIRS = len(PALETTE)  # in a figure of classes
+
+
+def draw(comparison: Comparison) -> dict[str, Figure]:
+    """Those for which there is something to show."""
+    figures = {}
+    metrics = ("val/accuracy", "val/loss")
+    curves = {g.label: {name: [run.curves[name] for run in g.runs] for name in metrics} for g in comparison.groups}
+    if any(run for of_group in curves.values() for run in of_group["val/accuracy"]):
+        figures["curves"] = compare.curves(curves)
+    if comparison.classes:
+        figures["classes"] = compare.classes(dict(list(comparison.classes.items())[:CLASSES]))
+    if pairs := [pair for pair in comparison.pairs if pair.classes][:PAIRS]:
+        largest = {name: max(abs(pair.classes[name].difference) for pair in pairs) for name in pairs[0].classes}
+        names = sorted(largest, key=lambda name: -largest[name])[:CLASSES]
+        figures["differences"] = compare.differences(
+            {f"{pair.second.label} − {pair.first.label}": {n: pair.classes[n] for n in names} for pair in pairs}
+        )
+    if comparison.maps:
+        figures["agreement"] = maps.agreement(comparison.maps)
+        figures["maps"] = maps.side_by_side(comparison.maps)
+    return figures

@@ -1,0 +1,350 @@
+"""The same test images explained by several runs: which images, how far maps agree, and what is said and drawn."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands import compare as command
+from src import artifacts, record
+from src.comparison import explain as module
+from src.comparison import models
+from src.comparison.comparison import Comparison
+from src.comparison.explain import Maps, explain
+from src.comparison.groups import Group
+from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
+from src.comparison.maps import compare_maps, mean_agreement
+from src.comparison.pairs import compare
+from src.comparison.runs import Predictions, StoredRun
+from src.comparison.tables import to_text
+from src.data.prepared import Prepared, Split, save
+from src.errors import UserError
+from src.figures import maps as figures
+from src.figures.style import save as save_figure
+from src.model.resnet import build
+from src.model.saved import Description, save_model
+from src.params import Params
+from tests.conftest import REPOSITORY
+from tests.run_files import committed_params
+from tests.unit.test_figures import texts
+
+HOSTILE = '<script>alert("$x$")</script> \\frac{'
+CLASSES = ["cat", "dog", HOSTILE]
+COUNT = 60  # test images
+STRIDES = [1, 2, 2, 2]
+
+
+def test_images_are_drawn_once_for_all_comparisons() -> None:
+    drawn = draw(10_000, 32)
+    assert len(drawn) == len(set(drawn)) == MOST
+    assert drawn.tolist() == sorted(draw(10_000, 32))
+    assert len(draw(10_000, 128)) == 50  # a quarter of the pixels that 64 a side would have
+    assert len(draw(10_000, 512)) == FEWEST
+    assert draw(5, 32).tolist() == [0, 1, 2, 3, 4]
+
+
+@given(st.integers(2, 50))
+def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
+    partners = strangers(count)
+    assert sorted(partners) == list(range(count))
+    assert (partners != np.arange(count)).all()
+
+
+def test_images_that_both_or_one_answers_wrong() -> None:
+    right = np.array([[False, False, True, True, True], [False, True, False, True, True]])
+    rows = by_answers(right, ["batch", "layer"])
+    assert rows == [Row(0, "both wrong"), Row(1, "only batch wrong"), Row(2, "only layer wrong")]
+    three = by_answers(np.array([[False, False, True], [False, True, False], [False, False, False]]), ["a", "b", "c"])
+    assert three == [Row(0, "all wrong")]  # of the others two are wrong
+    assert by_answers(np.ones((2, 9), bool), ["a", "b"]) == []
+    many = by_answers(np.zeros((2, 900), bool), ["a", "b"])
+    assert len(many) == BOTH
+    assert many == by_answers(np.zeros((2, 900), bool), ["a", "b"])
+    assert [row.index for row in many] != list(range(BOTH))
+
+
+def test_images_on_which_maps_disagree_most() -> None:
+    rows = by_maps(np.array([3, 5, 7, 9, 11]), np.array([0.5, -0.1, 0.2, 0.9, 0.3]), [Row(5, "both wrong")])
+    assert rows == [Row(index, "maps disagree most") for index in (7, 11, 3)]
+
+
+def run(norm: str, seed: int, right: int = COUNT, data: str = "d" * 32) -> StoredRun:
+    """A run that answers the first `right` images right; others with the next class."""
+    labels = np.arange(COUNT) % len(CLASSES)
+    answers = np.where(np.arange(COUNT) < right, labels, (labels + 1) % len(CLASSES))
+    names = np.array(CLASSES)
+    predictions = Predictions(names[labels], names[answers], np.full(COUNT, 0.75))
+    params = record.flat_params(committed_params()) | {"norm": norm, "seed": str(seed)}
+    metrics = {"test/accuracy": right / COUNT, "test/loss": 1.0, "test/ece": 0.1}
+    curves: dict[str, Sequence[float]] = {"val/accuracy": [], "val/loss": [], "train/images_per_second": []}
+    return StoredRun(f"{norm}{seed}", f"{norm}-{seed}", params, metrics, curves, data, predictions)
+
+
+def group(norm: str, *seeds: int, right: int = COUNT) -> Group:
+    return Group(norm, {"norm": norm}, [run(norm, seed, right) for seed in seeds])
+
+
+def ramps(*starts: int) -> np.ndarray:
+    """Maps (N, 8, 8) whose values rise from pixel `start` on and go on at the first."""
+    return np.stack([np.roll(np.arange(64, dtype=np.float32), start).reshape(8, 8) for start in starts])
+
+
+def test_agreement_within_and_between() -> None:
+    one, other = ramps(0, 5, 9, 13), ramps(0, 5, 9, 13)[:, ::-1, ::-1]
+    groups = [group("batch", 0, 1), group("layer", 0)]
+    (batch, layer), (pair,) = compare_maps(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
+    assert batch.within is not None
+    assert layer.within is None
+    assert batch.within["iou"].mean == 1
+    assert batch.within["spearman"].mean == pytest.approx(1, abs=1e-6)
+    assert batch.within["spearman"].half_width == pytest.approx(0, abs=1e-6)
+    assert batch.within["iou"].chance < 1
+    # The first map is turned around wholly, so its rank correlation is -1, and the top fifths share nothing.
+    assert pair.between["spearman"].per_image[0] == pytest.approx(-1, abs=1e-6)
+    assert pair.between["iou"].per_image[0] == 0
+    assert pair.difference is not None
+    assert pair.difference["iou"].mean == pytest.approx(pair.between["iou"].mean - 1)
+    assert pair.between["spearman"].lowest == pair.between["spearman"].highest  # all pairs of runs are alike
+    assert mean_agreement([one, other]) == pytest.approx(pair.between["spearman"].per_image)
+
+
+def test_agreement_where_answers_are_the_same() -> None:
+    groups = [group("batch", 0, right=2), group("layer", 0, right=3)]  # the third answer is another one
+    one, other = ramps(0, 5, 9, 13), ramps(0, 5, 20, 13)
+    _, (pair,) = compare_maps(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
+    assert pair.between["iou"].same_answer == 1
+    assert pair.between["iou"].mean == pytest.approx((3 + pair.between["iou"].per_image[2]) / 4)
+    _, (pair,) = compare_maps(groups, {"batch0": one[:1], "layer0": other[:1]}, np.array([2]))
+    assert pair.between["iou"].same_answer is None
+
+
+def test_what_is_said_of_maps() -> None:
+    rng = np.random.default_rng(0)
+    base, own = rng.random((2, 50, 8, 8), dtype=np.float32)
+
+    def near(maps: np.ndarray, noise: float = 0.2) -> np.ndarray:
+        return np.asarray(maps + noise * rng.random(maps.shape, dtype=np.float32))
+
+    def said(**maps: np.ndarray) -> str:
+        names = sorted({name[:-1] for name in maps})
+        groups = [group(name, *(int(n[-1]) for n in maps if n[:-1] == name)) for name in names]
+        return compare_maps(groups, maps, np.arange(50))[1][0].sentence
+
+    apart = said(a0=near(base), a1=near(base), b0=near(own), b1=near(own))
+    assert re.fullmatch(
+        r"b and a differ in where they look more than seeds of one group do \(rank correlation [−0].\d\d? between them,"
+        r" 0.9\d between seeds of one group: −0.9\d ± 0.0\d over 50 images; "
+        r"where answers are the same [−0]\.\d\d? and 0.9\d; by chance −?0.0\d\)",
+        apart,
+    )
+    assert "no more than seeds of one group do" in said(a0=near(base), a1=near(base), b0=near(base), b1=near(base))
+    assert "less than seeds" in said(a0=near(base), a1=near(base, 2), b0=near(base), b1=near(base, 2))
+    # The runs of b are less like each other than like those of a; those of a are nearly the same.
+    mixed = said(a0=near(base), a1=near(base), b0=near(base, 1), b1=near(base, 1))
+    assert "look more than" in mixed
+    assert mixed.endswith("; single pairs of runs overlap, so other seeds may turn it")
+    assert "other seeds" not in apart
+    assert "run at least 2 seeds of each" in said(a0=near(base), b0=near(own))
+    (alone,), none = compare_maps([group("a", 0, 1)], {"a0": base, "a1": base}, np.arange(50))
+    assert none == []
+    assert alone.sentence.startswith("the maps of two seeds of a have a rank correlation of 1.00 ± 0.00 (50 images")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    """A workspace with prepared images of noise."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    splits = [
+        Split(rng.integers(0, 256, (count, 16, 16, 3), np.uint8), np.arange(count, dtype=np.int64) % len(CLASSES))
+        for count in (6, 3, COUNT)
+    ]
+    half = (0.5, 0.5, 0.5)
+    prepared = Prepared(*splits, CLASSES, half, half, "shapes", "d" * 64, None)
+    save(prepared, artifacts.PREPARED)
+    return prepared
+
+
+class Store:
+    """What a `Reader` has of models, made from the id of the run: its norm and its seed."""
+
+    missing: Sequence[str] = ()
+    downloaded: Sequence[str] = ()
+
+    def download_model(self, run_id: str, name: str, folder: str) -> Path:
+        if run_id in self.missing:
+            raise UserError(f"it has no {name} (FileNotFoundError: gone)")
+        place = Path(folder) / run_id
+        place.mkdir(exist_ok=True)
+        norm, seed = run_id[:-1], int(run_id[-1])
+        torch.manual_seed(seed)
+        about = Description(
+            norm=norm, width=4, strides=STRIDES, weight_standardization=False, classes=CLASSES, size=16,
+            mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), model_key="k", seed=seed, lr=0.1, epochs=1, epoch=1,
+            device="cpu", precision="fp32", hardware="", source="shapes", data_digest="d" * 64,
+        )  # fmt: skip
+        model = build(norm, 4, STRIDES, len(CLASSES))
+        model.train()(torch.randn(8, 3, 16, 16))  # running statistics
+        if name == "model.json":  # the weights come later, as from the store
+            save_model(model, about, place / "model.safetensors", place / "model.json")
+            (place / "model.safetensors").rename(place / "later")
+        else:
+            (place / "later").rename(place / name)
+            assert len(list(Path(folder).rglob("*.safetensors"))) == 1  # those before are gone
+        return place / name
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> type[Store]:
+    monkeypatch.setattr(Store, "missing", ())
+    monkeypatch.setattr(module.tracking, "Reader", Store)
+    return Store
+
+
+def parameters(**changes: object) -> Params:
+    params = committed_params(device="cpu")
+    return params.model_copy(update={"gradcam": params.gradcam.model_copy(update=changes)})
+
+
+def test_the_same_images_side_by_side(data: Prepared) -> None:
+    groups = [group("batch", 1, 0, right=50), group("layer", 0, 1, 2, right=54)]
+    maps = explain(groups, data, parameters(), 2)
+    assert (maps.method, maps.layer, maps.runs, len(maps.sample)) == ("GradCAM", "layer4", 4, COUNT)
+    assert [[r.seed for r in found.group.runs] for found in maps.groups] == [[0, 1], [0, 1]]  # the lowest seeds
+    assert [column.label for column in maps.columns] == ["batch", "layer"]
+    kinds = [row.why for row in maps.rows]
+    assert kinds == ["both wrong"] * 3 + ["only batch wrong"] * 3 + ["maps disagree most"] * 3
+    assert all(row.index >= 54 for row in maps.rows[:3])
+    assert all(50 <= row.index < 54 for row in maps.rows[3:6])
+    for i, row in enumerate(maps.rows):
+        assert np.array_equal(maps.images[i], data.test.images[row.index])
+        assert maps.true[i] == CLASSES[row.index % 3]
+    assert all(column.maps.shape == (9, 16, 16) for column in maps.columns)
+    assert maps.notes == ["the maps are those of 4 of 5 runs: at most 2 a group (--cam-runs)"]
+    again = explain(groups, data, parameters(), 2)
+    assert np.array_equal(again.columns[1].maps, maps.columns[1].maps)
+    assert again.rows == maps.rows
+
+
+def test_a_single_group_has_a_column_for_each_run(data: Prepared) -> None:
+    maps = explain([group("batch", 0, 1, 2)], data, parameters(), 3)
+    assert [column.label for column in maps.columns] == ["seed 0 (batc)", "seed 1 (batc)", "seed 2 (batc)"]
+    assert maps.pairs == []
+    assert maps.groups[0].within is not None
+
+
+def test_a_layer_that_some_model_lacks_and_a_slow_method_are_replaced(data: Prepared) -> None:
+    groups = [group("batch", 0), group("none", 0)]
+    maps = explain(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
+    assert (maps.method, maps.layer) == ("GradCAM", "layer4")
+    assert "ScoreCAM takes a pass for every channel" in maps.notes[0]
+    assert "not every model has a map at layer2[0].norm3" in maps.notes[1]
+    assert explain(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
+    assert explain(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
+
+
+def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "missing", ("layer0",))
+    groups = [group("batch", 0), group("layer", 0, 1)]
+    maps = explain(groups, data, parameters(), 1)
+    assert [found.group.seeds for found in maps.groups] == [[0], [1]]  # the next one stands in
+    assert "there are no maps of layer-0 (layer0): it has no model.json" in maps.notes[0]
+    with pytest.raises(UserError, match=r"fewer than two models can be explained; there are no maps of layer-0"):
+        explain([group("batch", 0), group("layer", 0)], data, parameters(), 1)
+    other = Group("layer", {}, [run("layer", 1, data="e" * 32)])
+    with pytest.raises(UserError, match=r"its images are not those in data/prepared"):
+        explain([group("batch", 0), other], data, parameters(), 1)
+
+
+def test_a_damaged_model_makes_no_maps(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Store.download_model
+
+    def damaged(self: Store, run_id: str, name: str, folder: str) -> Path:
+        file = whole(self, run_id, name, folder)
+        if name == "model.safetensors":
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        return file
+
+    monkeypatch.setattr(Store, "download_model", damaged)
+    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
+    assert found is None
+    assert note.startswith("no maps were made: the model of batch-0 (batch0) is damaged, or of another run")
+
+
+def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "MOST_GROUPS", 2)
+    maps = explain([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
+    assert [found.group.label for found in maps.groups] == ["batch", "layer"]
+    assert "there are maps of 2 of the 3 groups, at most 2" in maps.notes
+
+
+def test_images_that_are_not_here_are_made_by_a_command(data: Prepared) -> None:
+    groups = [group("batch", 0), group("layer", 0)]
+    with pytest.raises(UserError, match=r"data/prepared is missing\. Make them with: dvc repro prepare$"):
+        explain(groups, None, parameters(), 1)
+    other = replace(data, digest="e" * 64)
+    for found in groups[0].runs:
+        found.params["data.source"], found.params["data.share"] = "shapes", "0.5"  # type: ignore[index]
+    told = r"holds other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
+    with pytest.raises(UserError, match=told):
+        explain(groups, other, parameters(), 1)
+
+
+def comparison(groups: Sequence[Group], maps: Maps | None) -> Comparison:
+    return Comparison(["norm"], groups, compare(groups), [], [], maps)
+
+
+def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> None:
+    groups = [
+        replace(group("batch", 0, 1, right=50), label=HOSTILE),
+        replace(group("layer", 0, 1, right=54), label="x" * 300),
+    ]
+    found = comparison(groups, explain(groups, data, parameters(), 2))
+    command.write(found)
+    page = command.PAGE.read_text()
+    assert "<script" not in page
+    assert not re.search(r"""(src|href)=["'](?!data:image/(png|jpeg)|#)""", page)
+    assert page.count("<img") == len(re.findall(r' alt="[^"]{20,}"', page)) == 4
+    assert len(page) < 5_000_000
+    numbers = json.loads(command.NUMBERS.read_text())["maps"]
+    assert (numbers["method"], numbers["layer"], numbers["images"]) == ("GradCAM", "layer4", COUNT)
+    assert numbers["theory"] == {"spearman": 0, "iou": pytest.approx(1 / 9)}
+    assert numbers["pairs"][0]["between"]["spearman"].keys() == {
+        "mean", "half_width", "chance", "lowest", "highest", "same_answer",
+    }  # fmt: skip
+    assert numbers["pairs"][0]["difference"]["iou"].keys() == {"n", "mean", "half_width"}
+    assert numbers["pairs"][0]["sentence"] in to_text(found)
+    assert {file.name for file in command.PICTURES.iterdir()} == {
+        f"{name}.png" for name in ("agreement", "maps", "classes", "differences")
+    }
+    command.write(comparison(groups, None))
+    assert not (command.PICTURES / "maps.png").exists()  # of the comparison before
+
+
+def test_the_sheet_marks_wrong_answers(data: Prepared, tmp_path: Path) -> None:
+    groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
+    figure = figures.side_by_side(explain(groups, data, parameters(), 1))
+    said = texts(figure)
+    assert "GradCAM at layer4 for the class that each run predicts" in said
+    assert said.count("both wrong") == said.count("only batch\nwrong") + said.count("only batch wrong") == 1
+    assert sum(text.startswith("✗") for text in said) >= 9  # three times two, and three of one
+    assert all("%" in text for text in said if text[0] in "✓✗")
+    save_figure(figure, tmp_path / "figure.png")
+
+
+def test_a_workspace_without_images_is_compared_without_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, notes = command.explained([group("batch", 0), group("layer", 0)], 1)
+    assert found is None
+    assert "no maps were made: params.yaml is missing" in notes[0]
