@@ -39,8 +39,8 @@ class Ranking:
 def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
     """The finished runs that `names` and MLflow's filter `where` leave (see tracking.Reader), by `metric` of METRICS.
 
-    Runs of the same trained model count once, the newest of them; of equally good models the oldest comes first, so that
-    a new one has to be better.
+    Runs of the same trained model count once, the newest of them. Of equally good models the oldest comes first: a new
+    one has to be better.
     UserError where no run is left, or where the runs were validated on different images.
     """
     store = tracking.Reader()
