@@ -314,11 +314,12 @@ class Mirror:
 
     def _log_card(self, place: str) -> None:
         """Put the model card, with its figures, beside the logged model: it goes where the model goes."""
-        (logged,) = self._client.search_logged_models([place], f"source_run_id = '{self.run_id}'", max_results=1)
+        found = self._client.search_logged_models([place], f"source_run_id = '{self.run_id}'", max_results=1)
         with TemporaryDirectory() as folder:
             for name, content in record.card().items():
                 artifacts.write_bytes(Path(folder) / name, content)
-            self._client.log_model_artifacts(logged.model_id, folder)
+            for logged in found:  # one, if nobody has deleted it
+                self._client.log_model_artifacts(logged.model_id, folder)
 
 
 class Reader:
