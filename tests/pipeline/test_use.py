@@ -70,10 +70,25 @@ def ask(address: str, body: object) -> requests.Response:
     return requests.post(f"{address}/invocations", json=body, timeout=60)
 
 
+@pytest.fixture(scope="module")
+def predicted(
+    finished: Workspace, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[str, float]]:
+    """The likeliest class of each image and its probability, as `commands.predict` prints them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    pictures = [folder / f"{i}.png" for i in range(len(images))]  # of the model's size: they are taken as they are
+    for picture, image in zip(pictures, images, strict=True):
+        Image.fromarray(image).save(picture)
+    output = finished.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(folder))
+    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d)%$", output, re.MULTILINE)
+    assert len(told) == len(images), output
+    return [(name, float(share) / 100) for name, share in told]
+
+
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 def test_the_server_says_what_predict_says(
-    finished: Workspace, served: str, images: np.ndarray, count: int, key: str, tmp_path: Path
+    finished: Workspace, served: str, images: np.ndarray, predicted: list[tuple[str, float]], count: int, key: str
 ) -> None:
     answer = ask(served, {key: images[:count].tolist()})
     assert answer.status_code == 200, answer.text
@@ -84,14 +99,8 @@ def test_the_server_says_what_predict_says(
     np.testing.assert_allclose(got, expected, atol=1e-6)
     assert [row["class"] for row in rows] == [about.classes[i] for i in expected.argmax(1)]
     np.testing.assert_array_equal([row["probability"] for row in rows], got.max(axis=1))
-
-    pictures = [tmp_path / f"{i}.png" for i in range(count)]  # of the model's size: `predict` takes them as they are
-    for picture, image in zip(pictures, images, strict=False):
-        Image.fromarray(image).save(picture)
-    output = finished.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(tmp_path))
-    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d)%$", output, re.MULTILINE)
-    assert [name for name, _ in told] == [row["class"] for row in rows]
-    np.testing.assert_allclose([float(share) / 100 for _, share in told], got.max(axis=1), atol=0.6e-4)
+    assert [name for name, _ in predicted[:count]] == [row["class"] for row in rows]
+    np.testing.assert_allclose([share for _, share in predicted[:count]], got.max(axis=1), atol=0.6e-4)
 
 
 def test_mistakes_are_told_with_what_is_wanted(served: str, images: np.ndarray) -> None:
@@ -160,15 +169,13 @@ def test_a_model_is_registered_at_a_server_of_another_machine(finished: Workspac
         (version,) = client.search_model_versions("name = 'normlens'")
         assert "## Intended use" in version.description
         code = (
-            "import sys, mlflow; model = mlflow.pyfunc.load_model('models:/normlens@best');"
-            "import numpy; print(len(model.predict(numpy.zeros((3, 32, 32, 3), 'uint8'))), 'rows')"
+            "import sys, mlflow, numpy;"
+            "model = mlflow.pyfunc.load_model('models:/normlens@best', dst_path=sys.argv[1]);"
+            "print(len(model.predict(numpy.zeros((3, 32, 32, 3), 'uint8'))), 'rows')"
         )
-        assert "3 rows" in finished.ok("python", "-c", code, **at_it)
-        place = finished.ok(
-            "python", "-m", "mlflow", "artifacts", "download", "-u", "models:/normlens@best", "-d", str(tmp_path / "d"),
-            **at_it,
-        )  # fmt: skip
-        assert (tmp_path / "d/model_card.md").is_file(), place
-        assert (tmp_path / "d/figures/gradcam/predicted.png").is_file()
+        (tmp_path / "fetched").mkdir()
+        assert "3 rows" in finished.ok("python", "-c", code, str(tmp_path / "fetched"), **at_it)
+        assert list((tmp_path / "fetched").rglob("model_card.md"))
+        assert list((tmp_path / "fetched").rglob("figures/gradcam/predicted.png"))
     finally:
         server.kill()
