@@ -13,10 +13,8 @@ from tqdm import tqdm
 from commands import run_command
 from src import artifacts
 from src.data.images import FORMATS, decode
-from src.data.prepared import Split
 from src.errors import UserError, printable
-from src.evaluation.logits import predict_logits
-from src.evaluation.metrics import softmax
+from src.evaluation.logits import predict_probabilities
 from src.explain.cams import compute_cams
 from src.figures.gradcam import prediction
 from src.figures.style import plain, save
@@ -54,16 +52,15 @@ def main() -> None:
     paths: list[Path] = arguments.images
     bar = partial(tqdm, delay=1, leave=False)
     images = np.stack([read_image(path, description.size) for path in bar(paths, desc="read")])  # (N, S, S, 3)
-    mean, std = description.mean, description.std
-    split = Split(images, np.zeros(len(images), dtype=np.int64))
     batch_size, progress = params.evaluate.batch_size, partial(bar, desc="classify")
-    logits = predict_logits(model, split, mean, std, device=device, batch_size=batch_size, progress=progress)
-    probabilities = softmax(logits)  # (N, C)
+    probabilities = predict_probabilities(
+        model, description, images, device=device, batch_size=batch_size, progress=progress
+    )  # (N, C)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
     maps = compute_cams(
         model,
         find_layer(model, params.gradcam.layers[-1]),
-        to_input(images, mean, std, device),
+        to_input(images, description.mean, description.std, device),
         ranked[:, 0].tolist(),
         method=params.gradcam.method,
         batch_size=params.gradcam.batch_size,

@@ -29,6 +29,7 @@ test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%}
                ResNet-18 with norm {model["norm"]} on {record.data_name(params, data["source"])}, \
 {test["wrong"]} of {test["images"]} test images wrong
 {compared if recorded > 0 else ""}report         {artifacts.REPORT}  (open it in a browser)
+model card     {artifacts.CARD}
 figures        {artifacts.FIGURES}/
 MLflow run     make ui, then open the address that it prints
 

@@ -25,6 +25,7 @@ LR = Path("models/lr.json")
 WEIGHTS = Path("models/model.safetensors")
 MODEL = Path("models/model.json")
 REPORT = Path("reports/run.html")
+CARD = Path("reports/model_card.md")
 FIGURES = Path("figures")
 METRICS = Path("metrics")
 

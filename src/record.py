@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,11 +16,15 @@ from typing import Any
 
 from src import artifacts, git
 from src.errors import UserError
+from src.markdown import escape
 from src.params import Params, Reference, load_params
 from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
+FIGURE = re.compile(
+    r"\]\(\.\./(figures/[^)]+)\)"
+)  # a link of the model card; what it shows of a stranger holds no `](`
 SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
@@ -162,10 +167,17 @@ def files(stage: str) -> list[Path]:
             "metrics/predictions.csv",
         ],
         "gradcam": ["metrics/gradcam.json", "metrics/misclassified.csv"],
-        "report": ["reports/run.html", "params.yaml"],
+        "report": ["reports/run.html", "reports/model_card.md", "params.yaml"],
     }
     figures = sorted(p for p in (artifacts.FIGURES / stage).rglob("*") if p.is_file())
     return [*figures, *(Path(name) for name in more[stage])]
+
+
+def card() -> dict[str, bytes]:
+    """The model card with its figures, for a folder of their own: content by path there."""
+    text = artifacts.CARD.read_text(encoding="utf-8")
+    figures = {name: Path(name).read_bytes() for name in FIGURE.findall(text)}
+    return {artifacts.CARD.name: FIGURE.sub(r"](\1)", text).encode(), **figures}
 
 
 def description(params: Params, stages: tuple[str, ...]) -> str:
@@ -184,13 +196,13 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
             lines += [_comparison(params, test, data), ""]
     lines += [
         f"ResNet-18, norm **{params.norm}**, width {params.model.width}{network_options(params)}, "
-        f"on {data_name(params, data['source'])}: "
+        f"on {escape(data_name(params, data['source']))}: "
         f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
         f"{data['classes']} classes, {data['size']}x{data['size']}.",
         "",
         f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, batch {params.train.batch_size}, "
         f"{params.train.epochs} epochs, seed {params.seed}",
-        f"- recipe {params.recipe or 'none'}{_changes(recipe_changes(params))}",
+        f"- recipe {escape(params.recipe or 'none')}{escape(_changes(recipe_changes(params)))}",
     ]
     if "evaluate" in stages and "flip_accuracy" in test:
         lines.append(
@@ -204,26 +216,26 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
         model, train = artifacts.read_json(artifacts.MODEL), artifacts.read_json(artifacts.METRICS / "train.json")
         lines.append(
             f"- {model['parameters']:,} parameters, {train['seconds']:.0f} s of training, "
-            f"{train['images_per_second']:.0f} images/s on {model['hardware']}, {model['precision']}"
+            f"{train['images_per_second']:.0f} images/s on {escape(model['hardware'])}, {model['precision']}"
         )
     if "report" in stages:
-        lines += ["", "The whole story is in the artifact `reports/run.html`."]
+        lines += ["", "The whole story is in the artifacts `reports/run.html` and `reports/model_card.md`."]
     return "\n".join(lines)
 
 
 def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """The result beside the recorded one, and what differed, in Markdown."""
     reference = params.reference
-    label = reference_label(reference)
+    label = escape(reference_label(reference))
     text = f"**{label[0].upper()}{label[1:]}: "
     if reference.accuracy > 0:
         difference = 100 * (test["accuracy"] - reference.accuracy)
         text += f"{reference.accuracy:.2%}**, here {test['accuracy']:.2%}: {difference:+.2f} points."
     else:
         text += "no accuracy**."
-    there = f" There: {reference.note.rstrip('.')}." if reference.note else ""
+    there = f" There: {escape(reference.note).rstrip('.')}." if reference.note else ""
     return (
-        f"{text}{there} Here: {data['train']:,} training images of {data_name(params, data['source'])}, "
+        f"{text}{there} Here: {data['train']:,} training images of {escape(data_name(params, data['source']))}, "
         f"{params.train.epochs} epochs."
     )
 

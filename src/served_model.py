@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from src.model.inputs import to_input
+from src.errors import UserError
+from src.evaluation.logits import predict_probabilities
 from src.model.saved import load_model
+
+BATCH = 64  # images in a forward pass: a request may hold any number
 
 
 class NormLensModel(PythonModel):
@@ -24,18 +29,48 @@ class NormLensModel(PythonModel):
         paths = context.artifacts
         self.model, self.description = load_model(Path(paths["weights"]), Path(paths["description"]))
 
-    @torch.inference_mode()
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Images uint8 (N, S, S, 3), RGB -> one row an image: class, probability, and every class's probability."""
+        """Images (N, S, S, 3), RGB, 0 to 255 -> one row an image: class, probability, and every class's probability.
+
+        MlflowException, which a server answers with status 400, where the input is something else.
+        """
         about = self.description
-        logits = self.model(to_input(np.asarray(model_input), about.mean, about.std, torch.device("cpu")))
-        probabilities = logits.softmax(dim=1).double().numpy()  # (N, C)
+        try:
+            images = raw_images(model_input, about.size)
+            probabilities = predict_probabilities(
+                self.model, about, images, device=torch.device("cpu"), batch_size=BATCH
+            )  # (N, C)
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
         table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in about.classes])
         table.insert(0, "class", [about.classes[i] for i in probabilities.argmax(axis=1)])
         table.insert(1, "probability", probabilities.max(axis=1))
         return table
+
+
+def raw_images(given: object, size: int) -> npt.NDArray[np.uint8]:
+    """`given` as uint8 (N, S, S, 3); UserError where it is no such thing.
+
+    Checked here and not by an input schema: MLflow would cast the numbers of a JSON request to the schema's type, and
+    images of 0 to 1, the likeliest mistake, would all become black.
+    """
+    wanted = f"images of shape (N, {size}, {size}, 3), RGB, whole numbers from 0 to 255 (not normalised)"
+    if isinstance(given, list) and not given:  # what a server makes of `[]`; it makes arrays of other lists
+        given = np.empty((0, size, size, 3), dtype=np.uint8)
+    if not isinstance(given, np.ndarray):
+        raise UserError(f"the input is a {type(given).__name__}, but the model takes an array: {wanted}")
+    if given.ndim != 4 or given.shape[1:] != (size, size, 3):
+        raise UserError(f"the shape is {given.shape}, but the model takes {wanted}")
+    if not len(given):
+        raise UserError(f"there is no image in the batch, but the model takes {wanted}")
+    if not np.issubdtype(given.dtype, np.integer):
+        raise UserError(f"the numbers are {given.dtype}, but the model takes {wanted}")
+    low, high = int(given.min()), int(given.max())
+    if low < 0 or high > 255:
+        raise UserError(f"the numbers go from {low} to {high}, but the model takes {wanted}")
+    return given.astype(np.uint8)
 
 
 set_model(NormLensModel())

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 # Above the import, because mlflow reads them there: no call home; bounded waits (its default retries for 244 s a call).
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -34,8 +34,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from numpy import dtype
+from mlflow.types import ColSpec, DataType, Schema
 from sqlalchemy import Engine, event
 
 from src import artifacts, record
@@ -253,6 +252,8 @@ class Mirror:
                 self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
             if stage == "train":
                 self._log_model(run)
+            if stage == "report":
+                self._log_card(run.info.experiment_id)
         done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
         # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
         text = record.description(self.params, (*before, stages[-1]))
@@ -291,7 +292,6 @@ class Mirror:
         found = client.search_logged_models([place], f"source_run_id = '{run_id}'", max_results=1)
         logged = found[0] if found else client.create_logged_model(place, "model", run_id, params=run.data.params)
         model = artifacts.read_json(artifacts.MODEL)
-        size = model["size"]
         columns = {"class": DataType.string, "probability": DataType.double}
         columns |= dict.fromkeys((f"p({name})" for name in model["classes"]), DataType.double)
         with TemporaryDirectory() as folder:
@@ -303,16 +303,23 @@ class Mirror:
                 python_model="src/served_model.py",
                 code_paths=["src"],
                 artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
-                signature=ModelSignature(
-                    inputs=Schema([TensorSpec(dtype("uint8"), (-1, size, size, 3))]),
-                    outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
-                ),
+                # Of the answer alone: src/served_model.py checks the input itself, which a schema would cast.
+                signature=ModelSignature(outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()])),
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
             )
             client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
         client.finalize_logged_model(logged.model_id, "READY")
         if not known:
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    def _log_card(self, place: str) -> None:
+        """Put the model card, with its figures, beside the logged model: it goes where the model goes."""
+        found = self._client.search_logged_models([place], f"source_run_id = '{self.run_id}'", max_results=1)
+        with TemporaryDirectory() as folder:
+            for name, content in record.card().items():
+                artifacts.write_bytes(Path(folder) / name, content)
+            for logged in found:  # one, if nobody has deleted it
+                self._client.log_model_artifacts(logged.model_id, folder)
 
 
 class Reader:
@@ -389,6 +396,18 @@ class Reader:
         except Exception as error:  # as in `download`
             raise UserError(f"it has no {name} ({_first_line(error)})") from None
 
+    def logged_model(self, run: Run) -> str:
+        """The id of the model that a run has logged whole; '' where there is none."""
+        for model_id in _model_ids(run):
+            try:
+                with _readable():
+                    files = self._client.list_logged_model_artifacts(model_id)
+            except UserError:  # deleted, or lost: as if there were none
+                continue
+            if any(file.path == "MLmodel" for file in files):
+                return str(model_id)
+        return ""
+
 
 @contextmanager
 def _readable() -> Iterator[None]:
@@ -420,6 +439,44 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
     except Exception as error:  # as in `_readable`
         raise UserError(f"the comparison did not reach {tracking_uri()}: {_first_line(error)}") from None
     return str(run.info.run_id)
+
+
+class Version(NamedTuple):
+    """A version of a registered model, and which one had the alias before: 0 for none."""
+
+    number: int
+    before: int
+
+
+def register_model(name: str, alias: str, run_id: str, model_id: str, description: str) -> Version:
+    """Make the logged model of a run a version of the registered model `name`, and give that version the alias.
+
+    A model that is a version already stays that version, with the new description. UserError where the store does not
+    take it.
+    """
+    try:
+        client, _ = open_store()
+        with _lock("registry"):
+            try:
+                client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            before = int(client.get_registered_model(name).aliases.get(alias, 0))
+            known = [v for v in client.search_model_versions(f"run_id = '{run_id}'") if v.name == name]
+            if known:
+                number = min(int(version.version) for version in known)
+            else:
+                # Its place and not `models:/ID`, which MLflow would look up in the store of the environment.
+                place = client.get_logged_model(model_id).artifact_location
+                number = int(client.create_model_version(name, place, run_id, model_id=model_id).version)
+            client.update_model_version(name, str(number), description)
+            client.set_registered_model_alias(name, alias, str(number))
+    except Exception as error:  # as in `_readable`
+        raise UserError(
+            f"the model was not registered as {name}@{alias} at {tracking_uri()}: {_first_line(error)}"
+        ) from None
+    return Version(number, before)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""One self-contained page about the run, from the files that the other stages wrote: reports/run.html."""
+"""One self-contained page about the run, and a card of its model, from the files that the other stages wrote."""
 
 import shlex
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from src import artifacts, record
 from src.figures import curves as figures
 from src.figures.style import save
 from src.params import Params, committed_params, hydra_value
-from src.report.report import render
+from src.report import card, report
 from src.report.run import Run
 from src.tracking import Mirror
 from src.yaml_files import flatten
@@ -25,7 +25,7 @@ def main(params: Params) -> None:
 
 
 def write_report(params: Params, model: dict[str, Any]) -> None:
-    """Write figures/report and reports/run.html."""
+    """Write figures/report, reports/run.html and reports/model_card.md."""
     metrics = artifacts.METRICS
     test = artifacts.read_json(metrics / "evaluate.json")
     data, history = artifacts.read_json(metrics / "data.json"), artifacts.read_csv(metrics / "history.csv")
@@ -43,33 +43,33 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
     values, committed = flatten(params.model_dump()), flatten(committed_params())
     changed = {key: committed.get(key, "") for key in values if committed and committed.get(key) != values[key]}
     tags = record.tags(params, model["model_key"])
-    page = render(
-        Run(
-            data=data,
-            model=model,
-            lr_range=artifacts.read_json(metrics / "lr_range.json"),
-            train=artifacts.read_json(metrics / "train.json"),
-            test=test,
-            gradcam=artifacts.read_json(metrics / "gradcam.json"),
-            history=history,
-            per_class=artifacts.read_csv(metrics / "per_class.csv"),
-            misclassified=artifacts.read_csv(metrics / "misclassified.csv"),
-            model_summary=(metrics / "model_summary.txt").read_text(encoding="utf-8"),
-            figures=read_figures(artifacts.FIGURES),
-            params=values,
-            changed=changed,
-            network_options=record.network_options(params),
-            reference=label,
-            recipe_changes=record.recipe_changes(params),
-            data_name=record.data_name(params, data["source"]),
-            name=record.run_name(params),
-            command=command({key: values[key] for key in changed}),
-            commit=tags.get("mlflow.source.git.commit", ""),
-            versions=tags["versions"],
-            date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        )
+    run = Run(
+        data=data,
+        model=model,
+        lr_range=artifacts.read_json(metrics / "lr_range.json"),
+        train=artifacts.read_json(metrics / "train.json"),
+        test=test,
+        gradcam=artifacts.read_json(metrics / "gradcam.json"),
+        history=history,
+        per_class=artifacts.read_csv(metrics / "per_class.csv"),
+        misclassified=artifacts.read_csv(metrics / "misclassified.csv"),
+        model_summary=(metrics / "model_summary.txt").read_text(encoding="utf-8"),
+        figures=read_figures(artifacts.FIGURES),
+        params=values,
+        changed=changed,
+        network_options=record.network_options(params),
+        reference=label,
+        recipe_changes=record.recipe_changes(params),
+        data_name=record.data_name(params, data["source"]),
+        name=record.run_name(params),
+        command=command({key: values[key] for key in changed}),
+        commit=tags.get("mlflow.source.git.commit", ""),
+        versions=tags["versions"],
+        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
+    page = report.render(run)
     artifacts.write_text(artifacts.REPORT, page)
+    artifacts.write_text(artifacts.CARD, card.render(run))
     print(f"{artifacts.REPORT}: {len(page) / 2**20:.1f} MiB, open it in a browser")
 
 

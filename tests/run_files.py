@@ -26,6 +26,7 @@ ROWS = [
     }
     for epoch in (1, 2, 3)
 ]  # fmt: skip
+CARD = "# A model\n\n![Curves](../figures/report/figure.png)\n\n## Limits\n\n- some\n"
 
 
 def committed_params(**changes: object) -> Params:
@@ -52,7 +53,8 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts.write_json(metrics / "lr_range.json", {"suggestions": suggestions, "lr": 0.1})
     artifacts.write_json(artifacts.LR, {"lr": 0.1})
     artifacts.write_csv(metrics / "history.csv", ROWS)
-    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0})
+    kept = {"val_accuracy": 0.25, "val_loss": 0.75}  # not those of the last epoch
+    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0, **kept})
     test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
     artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
     artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
@@ -63,6 +65,7 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (artifacts.FIGURES / stage).mkdir(parents=True)
         matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")
     artifacts.write_text(artifacts.REPORT, "<html></html>")
+    artifacts.write_text(artifacts.CARD, CARD)
     about = Description(
         norm="layer", width=4, strides=[2, 2, 2, 2], weight_standardization=False, classes=["a", "b", "c"],
         size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), model_key="k", seed=0, lr=0.1, epochs=3, epoch=3,
@@ -119,7 +122,8 @@ def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k
 
     (place,) = store.glob(f"*artifacts/**/{run_id}/artifacts")
     written = [f for folder in ("figures", "metrics") for f in (root / folder).rglob("*") if f.is_file()]
-    written += [root / "models/model.json", root / "reports/run.html", root / "params.yaml"]
+    written += [root / "models/model.json", root / "params.yaml"]
+    written += [root / "reports/run.html", root / "reports/model_card.md"]
     for file in written:
         if file.name not in ("README.md", ".gitignore"):
             assert (place / file.relative_to(root)).read_bytes() == file.read_bytes(), file
@@ -128,7 +132,11 @@ def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k
     assert logged.status == "READY"
     assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
     (place,) = store.glob(f"*artifacts/**/{logged.model_id}/artifacts")
-    assert {"MLmodel", "served_model.py"} <= {file.name for file in place.iterdir()}
+    assert {"MLmodel", "served_model.py", "model_card.md"} <= {file.name for file in place.iterdir()}
+    linked = record.FIGURE.findall((root / "reports/model_card.md").read_text())
+    assert linked
+    for name in linked:
+        assert (place / name).read_bytes() == (root / name).read_bytes()
     assert (place / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
 
 

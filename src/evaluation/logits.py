@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from src.data.prepared import Split
 from src.errors import UserError
+from src.evaluation.metrics import softmax
 from src.model.device import exact_fp32
 from src.model.inputs import to_input
+from src.model.saved import Description
 
 
 def predict_logits(
@@ -43,3 +46,22 @@ def predict_logits(
             "its weights are spoilt. Train again with a lower rate: lr, or train.grad_clip: 1"
         )
     return logits
+
+
+def predict_probabilities(
+    model: nn.Module,
+    about: Description,
+    images: npt.NDArray[np.uint8],
+    *,
+    device: torch.device,
+    batch_size: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """Class probabilities (N, C), float64, of raw images (N, S, S, 3), which nobody has labelled.
+
+    The one way in which `commands.predict` and the served model answer; UserError as in `predict_logits`.
+    """
+    split = Split(images, np.zeros(len(images), dtype=np.int64))
+    return softmax(
+        predict_logits(model, split, about.mean, about.std, device=device, batch_size=batch_size, progress=progress)
+    )

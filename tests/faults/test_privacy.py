@@ -154,6 +154,25 @@ def test_compare_touches_nothing_but_its_outputs(watched: Watched) -> None:
     assert watched.sent() == []
 
 
+def test_export_touches_nothing_but_its_file(watched: Watched) -> None:
+    """Nor does ONNX Runtime, which as a rule calls home and keeps an id of the machine among the caches."""
+    before = watched.files()
+    watched.ok("python", "-m", "commands.export", XDG_CACHE_HOME=str(watched.home / ".cache"))
+    after = watched.files()
+    assert after.keys() - before.keys() == {"workspace/models/model.onnx"}
+    assert {name: after.get(name) for name in before} == before
+    assert watched.sent() == []
+
+
+def test_register_touches_nothing_but_the_store(watched: Watched) -> None:
+    before = watched.files()
+    watched.ok("python", "-m", "commands.register")
+    after = watched.files()
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed == {"workspace/mlflow.db"}
+    assert watched.sent() == []
+
+
 def test_what_only_tells_touches_nothing(watched: Watched) -> None:
     """`summary` asks DVC, which keeps its own notes in .dvc/tmp."""
     before = watched.files()

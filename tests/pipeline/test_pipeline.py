@@ -45,7 +45,7 @@ def expected_artifacts(workspace: Workspace) -> set[str]:
     tables |= {f"metrics/{name}" for name in ("gradcam.json", "misclassified.csv")}
     figures = set(workspace.digests(["figures"]))
     assert {figure.split("/")[1] for figure in figures} == {"prepare", "lr_range", "evaluate", "gradcam", "report"}
-    return tables | figures | {"models/model.json", "reports/run.html", "params.yaml"}
+    return tables | figures | {"models/model.json", "reports/run.html", "reports/model_card.md", "params.yaml"}
 
 
 def assert_complete(workspace: Workspace, run: Run) -> None:

@@ -20,7 +20,7 @@ LEAVES = sorted(flatten(PARAMS))
 
 # Files that shape no result of a stage: a change of theirs must not train anything again.
 EXEMPT_NAMES = ("tracking", "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git")
-EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}
+EXEMPT = {f"src/{name}.py" for name in (*EXEMPT_NAMES, "markdown")}
 
 # Key or group -> the stages that its change makes stale, besides `check` and `report`, which every change does.
 # The longest key that fits a leaf holds.

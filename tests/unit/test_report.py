@@ -44,6 +44,8 @@ def a_run() -> Run:
         data={"source": "shapes", "digest": "d" * 64, "classes": 10, "size": 32, "train": 5400, "val": 600,
               "test": 2000, "unreadable": 0},
         model={"norm": "layer", "width": 64, "strides": [1, 2, 2, 2], "parameters": 11173962, "epoch": 2, "lr": 0.012,
+               "classes": [EVIL, *(f"class {i}" for i in range(9))], "size": 32, "mean": [0.5, 0.4, 0.3],
+               "std": [0.25, 0.25, 0.25],
                "device": "cpu", "precision": "fp32", "hardware": "A processor (2 cores)", "model_key": "k" * 16,
                "weights_sha256": "w" * 64},
         lr_range={"suggestions": {"valley": 0.0123, "minimum": 0.1}, "suggestion": "valley", "lr": 0.012,

@@ -19,6 +19,7 @@ from src import artifacts, record, tracking
 from src.params import Params, Reference, parse_params
 from tests.conftest import REPOSITORY
 from tests.run_files import ROWS, committed_params, enter_run, make_store
+from tests.unit.test_markdown import Shown
 
 
 @pytest.fixture
@@ -117,6 +118,19 @@ def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Par
     ) in text
     assert "- recipe mine, but for norm layer (there batch), train.epochs 20 (there 7)\n" in text
     assert "- each test image together with its mirror image: accuracy 60.00% (30.00% to 90.00%)" in text
+
+
+def test_markup_in_names_is_shown_in_the_description_and_not_obeyed(workspace: Path, params: Params) -> None:
+    evil = "<b>[x](http://evil.invalid)_*|`</b>"
+    content = params.model_dump() | {"recipe": evil, "reference": {"name": evil, "accuracy": 0.5, "note": evil}}
+    content["data"] |= {"source": "folder", "path": f"own/{evil.replace('/', '')}"}
+    data = artifacts.read_json(artifacts.METRICS / "data.json") | {"source": "folder"}
+    artifacts.write_json(artifacts.METRICS / "data.json", data)
+    description = record.description(parse_params(content), record.STAGES)
+    page = Shown(description)
+    assert {"b", "a", "em"}.isdisjoint(page.tags)
+    assert page.text.count(evil) == 3
+    assert page.text.count(evil.replace("/", "")) == 2
 
 
 def test_what_differs_from_a_recipe(workspace: Path, params: Params) -> None:

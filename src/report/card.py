@@ -1,0 +1,49 @@
+"""The model card of one run, in Markdown: data in, text out.
+
+Mitchell et al.: Model Cards for Model Reporting. FAT* 2019, https://arxiv.org/abs/1810.03993
+"""
+
+import re
+
+from src.evaluation.metrics import wilson_interval
+from src.markdown import code_block
+from src.report.alt import texts
+from src.report.formats import duration, listed, number, percent, shown
+from src.report.page import fill
+from src.report.run import Row, Run
+
+NAMED = 20  # classes in the sentence about what the model answers; the table has all
+MISTAKES = 10  # in the list; the report has all
+IMAGE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
+
+
+def render(run: Run) -> str:
+    """The card, which lies in reports/ and shows figures of ../figures."""
+    return fill(
+        "src.report",
+        (percent, number, duration, listed, shown, recall_interval, code_block),
+        template="card.md.j2",
+        run=run,
+        alt={name: text for name, text in texts(run).items() if name in run.figures},
+        named=NAMED,
+        mistakes=run.misclassified[:MISTAKES],
+        fewest=min(int(row["images"]) for row in run.per_class),
+    )
+
+
+def recall_interval(row: Row) -> str:
+    """The 95 % interval of a class's recall, a dash where it has no test image. -> 81.2 % to 93.0 %"""
+    images = int(row["images"])
+    if not images:
+        return "–"
+    low, high = wilson_interval(round(float(row["recall"]) * images), images)
+    return f"{percent(low, 1)} to {percent(high, 1)}"
+
+
+def without_figures(card: str, longest: int) -> str:
+    """The card where no figure can be shown, in at most `longest` characters: whole sections, from the first on."""
+    text = IMAGE.sub("", card)
+    rest = "\n\nThe whole card, with figures, is `model_card.md` among the artifacts of the model.\n"
+    while len(text.rstrip()) + len(rest) > longest and "\n## " in text:
+        text = text.rpartition("\n## ")[0]
+    return text.rstrip()[: longest - len(rest)] + rest

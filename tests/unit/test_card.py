@@ -1,0 +1,176 @@
+"""The model card: whole, honest about what is not known, and safe whatever the classes are called."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src import record
+from src.report.card import recall_interval, render, without_figures
+from src.report.run import Run
+from tests.unit.test_markdown import HOSTILE, PARSER, Shown, seen
+from tests.unit.test_report import EVIL, a_run
+
+SECTIONS = ["Intended use", "Limits", "How to use it", "Results", "Data", "Training", "Licence, versions and hardware"]
+
+
+def with_params(run: Run, **values: Any) -> Run:
+    return replace(run, params=dict(run.params) | {key.replace("__", "."): value for key, value in values.items()})
+
+
+def read(run: Run) -> str:
+    """The text of the card as a page shows it."""
+    return seen(Shown(render(run)).text)
+
+
+def limits(run: Run) -> str:
+    return render(run).partition("## Limits")[2].partition("## ")[0]
+
+
+def test_the_card_tells_the_story() -> None:
+    card = render(a_run())
+    assert re.findall("^## (.*)$", card, re.MULTILINE) == SECTIONS
+    text = read(a_run())
+    for wanted in (
+        "ResNet-18, norm layer, on generated shapes", "Test accuracy 92.14 %, 95 % interval 90.88 % to 93.24 %",
+        "157 of 2,000 test images wrong", "into 10 classes", "one training with one seed (0)", "drawn by a program",
+        "5,400 training, 600 validation and 2,000 test images", "(0.5, 0.4, 0.3)", "from the range test (valley)",
+        "standardised weights", "dvc exp run -S norm=layer", "c" * 40, "A processor (2 cores), fp32", "torch 2.14.1",
+        "w" * 64, "MIT licence", "models:/normlens@champion", "(N, 32, 32, 3)", "accuracy 65.00 %, loss 1.1",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+
+
+def test_every_figure_exists_where_the_card_lies() -> None:
+    run = a_run()
+    linked = re.findall(r"!\[.+\]\((.+)\)", render(run))
+    assert len(linked) == 5
+    assert {name.removeprefix("../figures/").removesuffix(".png") for name in linked} <= run.figures.keys()
+    bare = render(replace(run, figures={}))
+    assert "](" not in bare
+
+
+def test_no_line_of_the_card_is_left_ragged() -> None:
+    """Templates like to swallow the end of a line, or to leave holes."""
+    for run in (a_run(), with_params(a_run(), data__share=0.5), replace(a_run(), misclassified=[])):
+        card = render(run)
+        assert not re.search(r"\n{4}|[ \t]\n|\{[{%]", card)
+        assert all(re.match(r"\n*#", part) for part in re.split(r"\n(?=#+ )", card))
+        assert re.findall(r"[^\n]\n#+ |\n#[^\n]*\n[^\n]", card) == []
+        html = PARSER.render(card)
+        assert html.count("<table>") == (4 if run.misclassified else 3)
+        assert html.count("<li>") >= 9
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "\n" not in name])
+def test_names_are_shown_and_not_obeyed(name: str) -> None:
+    """Also those of a data set, a note and a parameter, which nobody has checked."""
+    run = a_run()
+    plain = Shown(render(named(run, "plain")))
+    page = Shown(render(named(run, name)))
+    assert page.tags == plain.tags
+    assert [cell for cell in page.cells if seen(cell) == seen(name)] != []
+    assert page.text.count(name) >= 6
+
+
+def named(run: Run, name: str) -> Run:
+    """The run where all that a stranger can name has this name."""
+    return replace(
+        with_params(run, reference__note=f"There {name}", augment=[{"name": name}]),
+        data=dict(run.data) | {"source": "folder"},
+        data_name=f"image folder {name}",
+        model=dict(run.model) | {"classes": [name, "other"], "hardware": name},
+        per_class=[{**row, "class": name} for row in run.per_class],
+        misclassified=[{**row, "true": name, "predicted": name} for row in run.misclassified],
+        reference=f"recorded by {name}",
+        name=f"run {name}",
+        command=f"dvc exp run -S data.path='{name}'",
+    )
+
+
+def test_a_run_without_mistakes_or_validation_images() -> None:
+    run = a_run()
+    bare = replace(
+        run,
+        data=dict(run.data) | {"val": 0},
+        train={key: value for key, value in run.train.items() if not key.startswith("val_")},
+        history=[{**row, "val_loss": "", "val_accuracy": ""} for row in run.history],
+        misclassified=[],
+        gradcam=dict(run.gradcam) | {"wrong": 0, "shown": 0},
+        commit="",
+    )
+    card = render(bare)
+    assert "No test image is misclassified." in card
+    assert "gradcam/" not in card
+    assert "There are no validation images." in card
+    assert "No validation images were set aside" in limits(bare)
+    assert "cut from the training images" not in card
+    assert "in a checkout of the same code" in card
+    assert "No validation images" not in limits(run)
+
+
+def test_limits_say_what_the_data_say() -> None:
+    run = a_run()
+    assert "Of some classes there is no test image" in limits(run)  # the only row of the table has none
+    few = replace(run, per_class=[{"class": "a", "precision": "1", "recall": "0.5", "f1": "0.6", "images": "8"}])
+    assert "as few as 8 test images" in limits(few)
+    assert "flatters" not in limits(run)
+    assert "flatters" in limits(with_params(run, train__keep="best"))
+    assert "share of" not in limits(run)
+    assert "a share of 0.2 of the images" in limits(with_params(run, data__share=0.2))
+    assert "not known to NormLens" not in limits(run)
+    folder = replace(run, data=dict(run.data) | {"source": "folder", "unreadable": 3})
+    assert "compressed the images, and under which terms, is not known" in limits(folder)
+    assert "3 unreadable files were left out" in limits(folder)
+    assert "drawn by a program" not in render(folder)
+    assert "seed (7)" in limits(with_params(run, seed=7))
+
+
+def test_the_interval_of_a_class_is_of_its_own_images() -> None:
+    # Wilson, by hand: z = 1.96, n = 10, k = 8: centre 0.7166, half width 0.2266
+    assert recall_interval({"recall": "0.800000", "images": "10"}) == "49.0 % to 94.3 %"
+    assert recall_interval({"recall": "0.333333", "images": "3"}).startswith("6.1 %")
+    assert recall_interval({"recall": "", "images": "0"}) == "–"
+
+
+def test_many_classes_are_named_in_the_table() -> None:
+    run = a_run()
+    classes = [f"class {i}" for i in range(30)]
+    text = read(replace(run, model=dict(run.model) | {"classes": classes}))
+    assert 'class 19 and 10 more, listed under "Per class"' in text
+
+
+def test_the_card_beside_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = a_run()
+    monkeypatch.chdir(tmp_path)
+    card = render(run)
+    record.artifacts.write_text(record.artifacts.CARD, card)
+    for name, png in run.figures.items():
+        record.artifacts.write_bytes(record.artifacts.FIGURES / f"{name}.png", png)
+    files = record.card()
+    text = files.pop("model_card.md").decode()
+    assert re.findall(r"\]\(([^)]+)\)", text) == list(files)
+    assert all(name.startswith("figures/") for name in files)
+    assert files["figures/gradcam/predicted.png"] == run.figures["gradcam/predicted"]
+    assert text == card.replace("](../", "](")
+
+
+def test_a_description_holds_whole_sections() -> None:
+    card = render(a_run())
+    whole = without_figures(card, 100_000)
+    assert "![" not in whole
+    assert [f"## {name}" in whole for name in SECTIONS] == [True] * len(SECTIONS)
+    assert Shown(whole).tags.count("table") == 4
+    cut = without_figures(card, 3000)
+    assert len(cut) <= 3000
+    assert cut.endswith("`model_card.md` among the artifacts of the model.\n")
+    kept = re.findall("^## (.*)$", cut, re.MULTILINE)
+    assert 0 < len(kept) < len(SECTIONS)
+    assert kept == SECTIONS[: len(kept)]
+    assert len(without_figures("# " + "x" * 9000, 5000)) == 5000
+
+
+def test_evil_in_the_fixture_is_not_in_the_card() -> None:
+    assert EVIL not in render(a_run())
