@@ -9,6 +9,8 @@ from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
 
+MEASURES = ("road", "insertion", "deletion", "pointing_game", "energy", "randomisation")  # of maps, in this order
+
 
 def render(run: Run) -> str:
     """The page, of less than 5 MB. It needs no other file and no network: figures are data URIs, styles are inline,
@@ -21,6 +23,7 @@ def render(run: Run) -> str:
         groups=grouped(run.params),
         pictures=pictures(run.figures),
         alt=texts(run),
+        measures=[name for name in MEASURES if run.gradcam[name] is not None],
     )
 
 
