@@ -166,8 +166,10 @@ def judge(
         return tqdm(steps, desc=work, delay=1)
 
     found: dict[Pair, Marks] = {}
+    seconds = 0.0
     if len(chosen):
         with compute_turn(device):
+            start = time.perf_counter()
             found = measure(
                 Subject(model, inputs, targets, settings.batch_size, params.seed),
                 maps_of,
@@ -177,7 +179,9 @@ def judge(
                 list(dict.fromkeys(settings.layers)),
                 progress,
             )
+            seconds = time.perf_counter() - start
     return {
+        "measure_seconds": round(seconds, 2),
         "sample": {"images": len(chosen), "of": len(data.test), "seed": params.seed},
         **summarise(found),
         "verdict": verdict(found, settings.method, settings.layers[-1]),

@@ -122,7 +122,7 @@ def _mean(found: Found, name: str, pair: Pair) -> float:
 
 
 def _number(found: Found, name: str, pair: Pair) -> str:
-    return f"{_mean(found, name, pair):.2f}".replace("-0.00", "0.00").replace("-", "−")
+    return f"{_mean(found, name, pair):z.2f}".replace("-", "−")
 
 
 def _percent(found: Found, pair: Pair) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import duration, listed, number, percent, points, shown
+from src.report.formats import duration, hundredths, listed, number, percent, points, shown
 from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
@@ -18,7 +18,7 @@ def render(run: Run) -> str:
     """
     return fill(
         "src.report",
-        (percent, points, duration, number, shown, listed),
+        (percent, points, hundredths, duration, number, shown, listed),
         run=run,
         groups=grouped(run.params),
         pictures=pictures(run.figures),
