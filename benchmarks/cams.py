@@ -5,13 +5,15 @@ the values, and the label that makes an image a misclassified one is not looked 
 in the pipeline's main figure.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.measure import Row, Settings, in_turn, seconds_of
 from src.errors import UserError
-from src.explain.cams import compute_cams
+from src.explain.cams import ONE_BY_ONE, compute_cams
 from src.model.device import exact_fp32
 from src.model.layers import find_layer
 from src.model.resnet import build
@@ -52,6 +54,38 @@ def gradcam(settings: Settings) -> list[Row]:
     sizes = f"{count} images 32x32 in batches of {batch_size}, width {width}, layer4[-1], fp32"
     note = f"{sizes}; maps differ by at most {difference:.1e}"
     return [Row("Grad-CAM / one image at a time, library's defaults", *rates, "images/s", goal=6.0, note=note)]
+
+
+def slow(settings: Settings) -> list[Row]:
+    """Seconds an image of the methods that try every channel, against Grad-CAM, at the first and the last stage."""
+    import pytorch_grad_cam  # noqa: F401
+
+    few, many, width = (1, 2, 4) if settings.smoke else (1, 64, 64)
+    batch_size = load_params().gradcam.batch_size
+    torch.manual_seed(0)
+    model = build("batch", width, [1, 2, 2, 2], 10).to(settings.device).eval()
+    images = torch.randn(many, 3, 32, 32).to(settings.device)  # (N, 3, S, S)
+
+    def seconds(method: str, name: str, count: int) -> float:
+        """An image's."""
+        layer, targets = find_layer(model, name), [0] * count
+        return (
+            seconds_of(
+                lambda: compute_cams(model, layer, images[:count], targets, method=method, batch_size=batch_size),
+                settings.device,
+            )
+            / count
+        )
+
+    rows = []
+    for method in ONE_BY_ONE:
+        for name in ("layer1", "layer4"):
+            times = in_turn(
+                partial(seconds, method, name, few), partial(seconds, "GradCAM", name, many), settings.repeats
+            )
+            note = f"a 32x32 image at {name}, width {width}, batches of {batch_size}, fp32"
+            rows.append(Row(f"{method} / Grad-CAM, {name}", *times, "s", goal=None, at_most=True, note=note))
+    return rows
 
 
 def one_at_a_time(model: nn.Module, layer: nn.Module, images: torch.Tensor, targets: list[int]) -> np.ndarray:

@@ -24,6 +24,7 @@ MEASURES = (
     "training.growth",
     "input.pipeline",
     "cams.gradcam",
+    "cams.slow",
     "seed_loop.epoch",
     "overhead.quickstart",
     "overhead.noop",

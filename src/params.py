@@ -214,6 +214,11 @@ class Evaluate(Section):
     flip: bool
 
 
+class MapMeasures(Section):
+    images: Annotated[int, Field(ge=0, le=100_000)]
+    methods: Annotated[list[CamMethod], Field(min_length=1, max_length=10)]
+
+
 class GradCam(Section):
     method: CamMethod
     layers: Annotated[list[Text], Field(min_length=1, max_length=50)]
@@ -224,6 +229,7 @@ class GradCam(Section):
     aug_smooth: bool
     eigen_smooth: bool
     batch_size: Count
+    measure: MapMeasures
 
 
 class Reference(Section):

@@ -148,6 +148,8 @@ def points(stage: str) -> list[Point]:
             return history(artifacts.read_csv(metrics / "history.csv"))
         case "evaluate":
             return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
+        case "gradcam":
+            return _maps(artifacts.read_json(metrics / "gradcam.json"))
         case "report":  # params.yaml is a file of its: the result to compare with belongs to no stage before
             recorded = load_params().reference.accuracy
             return [Point("test/reference_accuracy", recorded)] if recorded > 0 else []
@@ -255,6 +257,21 @@ def _changes(changes: Mapping[str, tuple[Any, Any]] | None) -> str:
         return "" if changes is None else ", as its file has it"
     named = [key if isinstance(ours, list) else f"{key} {ours} (there {was})" for key, (was, ours) in changes.items()]
     return f", but for {', '.join(named)}"
+
+
+def _maps(content: Mapping[str, Any]) -> list[Point]:
+    """What the maps of the main figures are worth; the last step of `gradcam/randomisation` is its result.
+
+    Of the other methods and layers there is metrics/gradcam.json: a hundred metrics would bury the others.
+    """
+    found = []
+    for name in ("road", "insertion", "deletion", "pointing_game", "energy", "randomisation"):
+        if content[name] is None:
+            continue
+        ours = content[name]["methods"][content["method"]][content["layer"]]
+        values = ours["curves"]["rank_correlation"] if name == "randomisation" else [ours["mean"]]
+        found += [Point(f"gradcam/{name}", value, step) for step, value in enumerate(values)]
+    return found
 
 
 def _scalars(prefix: str, content: Mapping[str, Any]) -> list[Point]:

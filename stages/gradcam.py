@@ -1,7 +1,10 @@
 """Class activation maps of misclassified test images: one list of mistakes, in one order, in every figure."""
 
 import time
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -10,8 +13,14 @@ from tqdm import tqdm
 from src import artifacts
 from src.data import prepared
 from src.explain.cams import compute_cams
-from src.explain.choose import choose_mistakes
+from src.explain.choose import choose_mistakes, choose_sample
+from src.explain.faithfulness import Subject
+from src.explain.measure import Marks, Pair, measure
+from src.explain.sanity import fresh_network
+from src.explain.summary import summarise
+from src.explain.verdict import verdict
 from src.figures import gradcam as figures
+from src.figures import measures as measure_figures
 from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.inputs import to_input
@@ -43,6 +52,7 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
     data = prepared.load()
     device = resolve_device(params.device)
     model.to(device)
+    folder = artifacts.FIGURES / "gradcam"
 
     predictions = artifacts.read_csv(artifacts.METRICS / "predictions.csv")
     wrong = np.array([row["true"] != row["predicted"] for row in predictions])
@@ -76,6 +86,9 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         of_true = cams(main_layer, true)  # (M, S, S)
         seconds = time.perf_counter() - start
 
+    measured = judge(params, model, description, data, [data.classes.index(row["predicted"]) for row in predictions])
+    draw_measures(measured, settings.method, main_layer, folder)
+
     grids = {name: f"predicted-{file_name(name)}" for name in of_predicted} | {main_layer: "predicted"}
     table = artifacts.METRICS / "misclassified.csv"
     if mistakes:
@@ -91,9 +104,9 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
             "wrong": int(wrong.sum()),
             "shown": len(mistakes),
             "images_per_second": round(len(inputs) / seconds, 1),
+            **measured,
         },
     )
-    folder = artifacts.FIGURES / "gradcam"
     titles = figures.pair_titles([row["predicted"] for row in mistakes], [row["true"] for row in mistakes])
     pair = "predicted / true"
 
@@ -121,6 +134,67 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         folder / "layers.png",
     )
     print(f"{settings.method} of {len(mistakes)} of {wrong.sum():,} misclassified test images")
+
+
+def judge(
+    params: Params, model: nn.Module, description: Description, data: prepared.Prepared, predicted: list[int]
+) -> dict[str, Any]:
+    """What the maps are worth, for gradcam.json, on a sample of all test images; `predicted` are classes of them all.
+
+    The maps are those of the figures: of the predicted class, with the same settings.
+    """
+    settings = params.gradcam
+    device = resolve_device(params.device)
+    chosen = choose_sample(data.test.labels, settings.measure.images, params.seed)
+    images = np.ascontiguousarray(data.test.images[chosen])  # (N, S, S, 3)
+    targets = [predicted[i] for i in chosen]
+    inputs = to_input(images, description.mean, description.std, device)  # (N, 3, S, S)
+
+    def maps_of(network: nn.Module, method: str, layer: str) -> np.ndarray:
+        return compute_cams(
+            network,
+            find_layer(network, layer),
+            inputs,
+            targets,
+            method=method,
+            batch_size=settings.batch_size,
+            aug_smooth=settings.aug_smooth,
+            eigen_smooth=settings.eigen_smooth,
+        )
+
+    def progress(steps: Iterable[Any], work: str) -> Iterable[Any]:
+        return tqdm(steps, desc=work, delay=1)
+
+    found: dict[Pair, Marks] = {}
+    seconds = 0.0
+    if len(chosen):
+        with compute_turn(device):
+            start = time.perf_counter()
+            found = measure(
+                Subject(model, inputs, targets, settings.batch_size, params.seed),
+                maps_of,
+                fresh_network(description, params.seed).to(device),
+                None if data.test_masks is None else data.test_masks[chosen],
+                list(dict.fromkeys([settings.method, *settings.measure.methods])),
+                list(dict.fromkeys(settings.layers)),
+                progress,
+            )
+            seconds = time.perf_counter() - start
+    return {
+        "measure_seconds": round(seconds, 2),
+        "sample": {"images": len(chosen), "of": len(data.test), "seed": params.seed},
+        **summarise(found),
+        "verdict": verdict(found, settings.method, settings.layers[-1]),
+    }
+
+
+def draw_measures(measured: dict[str, Any], method: str, layer: str, folder: Path) -> None:
+    """Three figures of what `judge` found, none where it measured nothing."""
+    if measured["road"] is None:
+        return
+    save(measure_figures.removal(measured, method, layer), folder / "removal.png")
+    save(measure_figures.by_layer(measured), folder / "by_layer.png")
+    save(measure_figures.randomisation(measured["randomisation"], method, layer), folder / "randomisation.png")
 
 
 def file_name(layer: str) -> str:

@@ -17,6 +17,7 @@ from src.model.saved import Description, save_model
 from src.params import Params, parse_params
 from src.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
+from tests.map_measures import measures_of_maps
 
 ROWS = [
     {
@@ -57,7 +58,9 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0, **kept})
     test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
     artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
-    artifacts.write_json(metrics / "gradcam.json", {"method": "GradCAM", "shown": 1})
+    artifacts.write_json(
+        metrics / "gradcam.json", {"method": "GradCAM", "layer": "layer4", "shown": 1} | measures_of_maps()
+    )
     for name in ("per_class", "predictions", "misclassified"):
         artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
     artifacts.write_text(metrics / "model_summary.txt", "ResNet18")
@@ -113,7 +116,7 @@ def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k
     assert "Test accuracy" in run.data.tags["mlflow.note.content"]
     assert run.data.params == record.flat_params(params)
     assert len(run.inputs.dataset_inputs) == 1
-    assert {"train/loss", "val/accuracy", "lr_range/loss", "test/accuracy"} <= run.data.metrics.keys()
+    assert {"train/loss", "val/accuracy", "lr_range/loss", "test/accuracy", "gradcam/road"} <= run.data.metrics.keys()
     for name in run.data.metrics:
         steps = [point.step for point in client.get_metric_history(run_id, name)]
         assert len(steps) == len(set(steps)), name

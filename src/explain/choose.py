@@ -33,3 +33,16 @@ def choose_mistakes(wrong: np.ndarray, confidence: np.ndarray, *, count: int, or
     `wrong` (N,) bool and `confidence` (N,) are in the order of the test set; `order` is a name in ORDERS.
     """
     return ORDERS[order](np.flatnonzero(wrong), confidence, seed)[:count]
+
+
+def choose_sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices, sorted, of `count` images drawn with `seed`, of all where there are fewer, whatever their predictions.
+
+    Of each class in `labels` (N,) as many as its share of all, give or take one. Samples with the same seed are nested.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    depth = np.empty(len(labels))  # how much of its class is drawn with an image
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        depth[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(order[np.argsort(depth[order], kind="stable")][:count])

@@ -33,6 +33,7 @@ def texts(run: Run) -> dict[str, str]:
         ),
         "prepare/augmented": _augmented(run),
         **_sheets(run),
+        **_measures(run),
     }
 
 
@@ -117,6 +118,36 @@ def _sheets(run: Run) -> dict[str, str]:
         "gradcam/layers": (
             f"Matrix of mistakes, a row an image: the image, then heat maps by {method} for the predicted class at "
             f"{', '.join(run.gradcam['grids'])}."
+        ),
+    }
+
+
+def _measures(run: Run) -> dict[str, str]:
+    """Of the figures about what the maps are worth; none where it was not measured."""
+    road, alike = run.gradcam["road"], run.gradcam["randomisation"]
+    if road is None:
+        return {}
+    method, layer = run.gradcam["method"], run.gradcam["layer"]
+    ours, chance = road["methods"][method][layer], road["baselines"]["random"][layer]
+    falls, stays = ours["curves"]["most_relevant_first"], ours["curves"]["least_relevant_first"]
+    methods, layers = ", ".join(road["methods"]), ", ".join(road["methods"][method])
+    last = percent(road["x"][-1], 0)
+    correlations = alike["methods"][method][layer]["curves"]["rank_correlation"]
+    return {
+        "gradcam/by_layer": (
+            f"Point charts with intervals of each measure, by layer ({layers}) and method ({methods}), beside random "
+            f"maps and a blob in the centre. ROAD of {method} at {layer} is {number(ours['mean'], 2)}, of random maps "
+            f"{number(chance['mean'], 2)}."
+        ),
+        "gradcam/removal": (
+            f"Four line charts of the probability of the predicted class by the share of pixels removed or inserted, "
+            f"for maps at {layer}. With {last} removed by {method}, it is {percent(falls[-1], 0)} without the most "
+            f"relevant pixels and {percent(stays[-1], 0)} without the least relevant ones."
+        ),
+        "gradcam/randomisation": (
+            f"Two line charts of the rank correlation with the original maps while {', '.join(alike['x'])} become "
+            f"random one after the other, for the methods at {layer} and for {method} at each layer. {method} at "
+            f"{layer} goes {_course([number(value, 2) for value in (1, *correlations)])}."
         ),
     }
 

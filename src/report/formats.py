@@ -18,6 +18,11 @@ def number(value: float | str, digits: int = 4) -> str:
     return "–" if value == "" else f"{float(value):.{digits}g}"
 
 
+def hundredths(value: float) -> str:
+    """A number to two places. -0.123 -> −0.12"""
+    return f"{value:z.2f}".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them. 75 -> 1 min 15 s"""
     if seconds < 60:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import duration, listed, number, percent, points, shown
+from src.report.formats import duration, hundredths, listed, number, percent, points, shown
 from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
+
+MEASURES = ("road", "insertion", "deletion", "pointing_game", "energy", "randomisation")  # of maps, in this order
 
 
 def render(run: Run) -> str:
@@ -16,11 +18,12 @@ def render(run: Run) -> str:
     """
     return fill(
         "src.report",
-        (percent, points, duration, number, shown, listed),
+        (percent, points, hundredths, duration, number, shown, listed),
         run=run,
         groups=grouped(run.params),
         pictures=pictures(run.figures),
         alt=texts(run),
+        measures=[name for name in MEASURES if run.gradcam[name] is not None],
     )
 
 

@@ -34,6 +34,8 @@ SMALL: dict[str, Any] = {
     "train.workers": 0,
     "gradcam.count": 3,
     "gradcam.layers": ["layer4"],
+    "gradcam.measure.images": 2,
+    "gradcam.measure.methods": ["GradCAM"],
 }
 
 

@@ -36,6 +36,8 @@ TINY: dict[str, Any] = {
     "train.ema": 0.0,
     "train.workers": 0,
     "gradcam.count": 4,
+    "gradcam.measure.images": 2,
+    "gradcam.measure.methods": ["GradCAM"],
 }
 RESULTS = ("data", "models", "figures", "metrics", "reports")
 IDENTITY = {

@@ -1,6 +1,7 @@
 """The stages that look at test images: what they write, and how often they ask the model."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from src import artifacts
-from src.data.prepared import Prepared, Split, save
+from src import artifacts, record
+from src.data.prepared import Prepared, Split, load, save
 from src.explain.cams import compute_cams
+from src.explain.summary import MEASURES
 from src.model.resnet import build
 from src.model.saved import Description
 from src.params import Params, parse_params
@@ -22,6 +24,7 @@ from tests.conftest import REPOSITORY
 CLASSES = ["cat", "dog", "frog"]
 LAYERS = ["layer2[-2]", "layer3[0].shortcut[0]", "layer2[-2]", "layer4[-1]"]  # one of them twice
 COUNT = 12  # test images
+NO_MEASURES = {"images": 0, "methods": ["GradCAM"]}
 DESCRIPTION = Description(
     norm="batch", width=4, strides=[1, 2, 2, 2], weight_standardization=False, classes=CLASSES, size=16,
     mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), model_key="k", seed=0, lr=0.1, epochs=1, epoch=1, device="cpu",
@@ -94,14 +97,18 @@ def test_every_layer_has_a_grid_and_its_maps_are_made_once(model: nn.Module, mon
         return compute_cams(*arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gradcam, "compute_cams", counted)
-    gradcam.explain(params(gradcam__layers=LAYERS, gradcam__count=5), model, DESCRIPTION)
+    gradcam.explain(params(gradcam__layers=LAYERS, gradcam__count=5, gradcam__measure=NO_MEASURES), model, DESCRIPTION)
     paths = ["layer2.0", "layer3.0.shortcut.0", "layer4.1", "layer4.1"]  # the last: for the true class
     assert calls == [model.get_submodule(path) for path in paths]
     written = {path.name for path in (artifacts.FIGURES / "gradcam").iterdir()}
     grids = {"predicted-layer2.-2.png", "predicted-layer3.0.shortcut.0.png", "predicted.png"}
     assert written == grids | {"misclassified.png", "true.png", "layers.png"}
-    named = artifacts.read_json(artifacts.METRICS / "gradcam.json")["grids"]
-    assert named == {
+    content = artifacts.read_json(artifacts.METRICS / "gradcam.json")
+    assert content["sample"] == {"images": 0, "of": COUNT, "seed": 0}
+    assert [content[name] for name in MEASURES] == [None] * len(MEASURES)
+    assert content["verdict"] == []
+    assert record.points("gradcam") == []
+    assert content["grids"] == {
         "layer2[-2]": "predicted-layer2.-2",
         "layer3[0].shortcut[0]": "predicted-layer3.0.shortcut.0",
         "layer4[-1]": "predicted",
@@ -117,9 +124,49 @@ def test_more_mistakes_than_a_figure_has_room_for(model: nn.Module, monkeypatch:
     monkeypatch.setattr("src.figures.gradcam.LARGEST", 2)
     monkeypatch.setattr(gradcam, "MATRIX_ROWS", 2)
     evaluate.evaluate(params(), model, DESCRIPTION)
-    gradcam.explain(params(gradcam__count=5, gradcam__layers=["layer4"]), model, DESCRIPTION)
+    changes = {"gradcam__count": 5, "gradcam__layers": ["layer4"], "gradcam__measure": NO_MEASURES}
+    gradcam.explain(params(**changes), model, DESCRIPTION)
     assert len(artifacts.read_csv(artifacts.METRICS / "misclassified.csv")) == 5
     assert artifacts.read_json(artifacts.METRICS / "gradcam.json")["shown"] == 5
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_maps_are_measured_on_a_sample_of_all_test_images(model: nn.Module, masked: bool) -> None:
+    masks = np.zeros((COUNT, 16, 16), np.bool_)
+    masks[:, 4:8, 4:12] = True
+    save(replace(load(), test_masks=masks if masked else None), artifacts.PREPARED)
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    changes = {"gradcam__measure": {"images": 6, "methods": ["EigenCAM"]}, "gradcam__layers": ["layer2", "layer4"]}
+    contents, figures = [], []
+    for _ in range(2):
+        gradcam.explain(params(**changes), model, DESCRIPTION)
+        contents.append(artifacts.read_json(artifacts.METRICS / "gradcam.json"))
+        del contents[-1]["images_per_second"], contents[-1]["measure_seconds"]
+        names = ("by_layer", "removal", "randomisation")
+        figures.append([(artifacts.FIGURES / f"gradcam/{name}.png").read_bytes() for name in names])
+    assert contents[0] == contents[1]
+    assert figures[0] == figures[1]
+    content = contents[0]
+    assert content["sample"] == {"images": 6, "of": COUNT, "seed": 0}
+    assert len(content["verdict"]) == (5 if masked else 4)
+    for name in MEASURES:
+        if name in ("pointing_game", "energy") and not masked:
+            assert content[name] is None
+            continue
+        assert list(content[name]["methods"]) == ["GradCAM", "EigenCAM"]  # the method of the figures is among them
+        for entries in content[name]["methods"].values():
+            assert list(entries) == ["layer2", "layer4"]
+            assert all(
+                entry["low"] is None or entry["low"] <= entry["mean"] <= entry["high"] for entry in entries.values()
+            )
+    if masked:
+        assert content["pointing_game"]["baselines"]["random"]["layer4"]["mean"] == 32 / 256
+    found = record.points("gradcam")
+    assert {point.name for point in found} == {f"gradcam/{name}" for name in MEASURES if content[name]}
+    curve = [point.value for point in found if point.name == "gradcam/randomisation"]
+    assert curve == content["randomisation"]["methods"]["GradCAM"]["layer4"]["curves"]["rank_correlation"]
+    (road,) = (point.value for point in found if point.name == "gradcam/road")
+    assert road == content["road"]["methods"]["GradCAM"]["layer4"]["mean"]
 
 
 @pytest.mark.parametrize(

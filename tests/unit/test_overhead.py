@@ -71,12 +71,14 @@ def test_work_is_what_the_stages_say(tmp_path: Path) -> None:
         "lr_range": {"seconds": 1.5},
         "train": {"seconds": 20.0},
         "evaluate": {"images": 300, "images_per_second": 200.0},
-        "gradcam": {"shown": 10, "images_per_second": 40.0},
+        "gradcam": {"shown": 10, "images_per_second": 40.0, "measure_seconds": 5.0},
     }
     for name, content in contents.items():
         artifacts.write_json(tmp_path / f"{name}.json", content)
-    assert overhead.seconds_of_work(tmp_path) == 1.5 + 20 + 1.5 + 0.25
-    artifacts.write_json(tmp_path / "gradcam.json", {"shown": 0, "images_per_second": 0.0})  # no mistake to explain
+    assert overhead.seconds_of_work(tmp_path) == 1.5 + 20 + 1.5 + 0.25 + 5
+    artifacts.write_json(
+        tmp_path / "gradcam.json", {"shown": 0, "images_per_second": 0.0, "measure_seconds": 0.0}
+    )  # no mistake
     assert overhead.seconds_of_work(tmp_path) == 1.5 + 20 + 1.5
 
 

@@ -18,10 +18,11 @@ from src.params import load_params
 from src.report.alt import texts
 from src.report.formats import duration, listed, number, percent, points, shown
 from src.report.pictures import DRAWN, pictures
-from src.report.report import grouped, render
+from src.report.report import MEASURES, grouped, render
 from src.report.run import Run
 from src.yaml_files import flatten
 from stages.report import command
+from tests.map_measures import measures_of_maps
 
 
 def a_png(pixels: np.ndarray, dpi: float = 150) -> bytes:
@@ -32,6 +33,7 @@ def a_png(pixels: np.ndarray, dpi: float = 150) -> bytes:
 
 
 PNG = a_png(np.full((75, 1500, 3), 255, np.uint8))
+OF_MEASURES = {"gradcam/by_layer", "gradcam/removal", "gradcam/randomisation"}
 EVIL = "<b onload=alert(1)>&cat</b>"
 
 
@@ -40,6 +42,7 @@ def a_run() -> Run:
     names = ("prepare/class_counts", "prepare/augmented", "lr_range/lr_range", "report/curves", "report/learning_rate")
     more = ("evaluate/confusion_matrix", "evaluate/reliability")
     cams = ("misclassified", "predicted", "predicted-layer2.-2", "true", "layers")
+    cams += ("by_layer", "removal", "randomisation")
     return Run(
         data={"source": "shapes", "digest": "d" * 64, "classes": 10, "size": 32, "train": 5400, "val": 600,
               "test": 2000, "unreadable": 0},
@@ -56,7 +59,7 @@ def a_run() -> Run:
               "ece": 0.031, "images": 2000, "wrong": 157},
         gradcam={"method": "GradCAM", "layer": "layer4",
                  "grids": {"layer2[-2]": "predicted-layer2.-2", "layer4": "predicted"},
-                 "wrong": 157, "shown": 1, "images_per_second": 50.0},
+                 "wrong": 157, "shown": 1, "images_per_second": 50.0, **measures_of_maps()},
         history=[epoch | {"epoch": str(i), "images_per_second": "1234.5", "seconds": "37.6"} for i in (1, 2)],
         per_class=[{"class": EVIL, "precision": "0.9", "recall": "", "f1": "", "images": "0"}],
         misclassified=[{"index": "7", "true": EVIL, "predicted": "dog", "confidence": "0.987654"}],
@@ -224,7 +227,7 @@ def test_the_page_is_marked_up_for_who_does_not_see_it() -> None:
     assert len(ids) == len(set(ids))
     assert {link["href"] for link in page.all("a")} == {f"#{name}" for name in ids}
     scrolling = [box for box in page.all("div") if "scroll" in box.get("class", "").split()]
-    assert len(scrolling) == len(a_run().figures) + 4  # and the tables of epochs, classes, mistakes and layers
+    assert len(scrolling) == len(a_run().figures) + 5  # and the tables of epochs, classes, mistakes, layers and maps
     assert all(box["tabindex"] == "0" and box["role"] and box["aria-label"] for box in scrolling)  # by keyboard too
 
 
@@ -246,8 +249,31 @@ def test_images_say_in_numbers_what_is_seen() -> None:
         "gradcam/predicted-layer2.-2": "GradCAM at layer2[-2]",
         "gradcam/true": "at layer4",
         "gradcam/layers": "at layer2[-2], layer4",
+        "gradcam/by_layer": "by layer (layer2[-2], layer4) and method (GradCAM), beside random maps and a blob in the "
+        "centre. ROAD of GradCAM at layer4 is 0.6, of random maps 0.1.",
+        "gradcam/removal": "With 80 % removed by GradCAM, it is 0 % without the most relevant pixels and 60 %",
+        "gradcam/randomisation": "GradCAM at layer4 goes from 1 to 0.21.",
     }.items():
         assert wanted in said[name], name
+
+
+def test_what_maps_are_worth_is_said_where_it_was_measured() -> None:
+    run = a_run()
+    page = Page(render(run))
+    for said in (
+        "Can the maps be trusted?",
+        "better than random maps by ROAD (0.60 against 0.10)",
+        "4 of 2,000 test images",
+        "0.56 to 0.64",
+    ):
+        assert said in page.text.replace("\xa0", " "), said
+    assert "Pointing game" not in page.text  # there are no masks
+    none = dict(run.gradcam) | dict.fromkeys(MEASURES) | {"verdict": []}
+    without = replace(run, gradcam=none, figures={k: v for k, v in run.figures.items() if k not in OF_MEASURES})
+    page = Page(render(without))
+    assert "Can the maps be trusted?" not in page.text
+    assert not any("#maps" in link.get("href", "") for link in page.all("a"))
+    assert not OF_MEASURES & texts(without).keys()
 
 
 def test_texts_of_images_follow_the_run() -> None:
@@ -271,7 +297,7 @@ def test_texts_of_images_follow_the_run() -> None:
     assert f"most often those of {'x' * 39}… (87.50 %), least often cat (50.00 %)" in said["evaluate/confusion_matrix"]
     assert "2,000 test images in all, 0 to 30 of a class." in said["prepare/class_counts"]
     assert "unchanged" in said["prepare/augmented"]
-    assert not any(name.startswith("gradcam/") for name in said)
+    assert {name for name in said if name.startswith("gradcam/")} == OF_MEASURES
     one = [row | {"val_loss": "", "val_accuracy": ""} for row in run.history[:1]]
     curves = texts(replace(run, history=one))["report/curves"]
     assert "over 1 epoch. Training loss 1.5. Training accuracy 40.00 %. " in curves

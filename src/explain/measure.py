@@ -1,0 +1,99 @@
+"""Every measure of every map: methods by layers, beside maps that know nothing about the model."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from src.explain.baselines import centre_blob, random_maps
+from src.explain.faithfulness import Subject, deletion, insertion, road
+from src.explain.perturb import ranks
+from src.explain.sanity import randomised, rank_correlation, ssim
+from src.explain.truth import covered, energy, pointing_game
+from src.model.layers import find_layer
+
+RANDOM, CENTRE = "random", "centre"  # in the place of a method: the baselines
+
+Pair = tuple[str, str]  # method, layer
+MapsOf = Callable[[nn.Module, str, str], np.ndarray]  # model, method, layer -> maps (N, S, S) of the subject's targets
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]  # what is gone through, and what is done with it
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What the maps of one method got at one layer; the first axis is the image."""
+
+    removed: np.ndarray  # (N, 2, shares), src.explain.faithfulness.road
+    insertion: np.ndarray  # (N, steps + 1)
+    deletion: np.ndarray  # (N, steps + 1)
+    pointing: np.ndarray | None  # (N,), None without masks
+    energy: np.ndarray | None  # (N,)
+    similar: dict[str, np.ndarray] = field(default_factory=dict)  # (N, steps of the cascade); {} for baselines
+
+
+def measure(
+    subject: Subject,
+    maps_of: MapsOf,
+    fresh: nn.Module,
+    masks: np.ndarray | None,
+    methods: Sequence[str],
+    layers: Sequence[str],
+    progress: Progress = lambda steps, _: steps,
+) -> dict[Pair, Marks]:
+    """The marks of each of `methods` at each of `layers`, then those of RANDOM and CENTRE.
+
+    `fresh` is the model's network with random weights, `masks` bool (N, S, S) or None. Random maps are as coarse as
+    those of the layer; what they get by pointing and energy is the share of the image that the mask covers, which they
+    get on average.
+    """
+    count, _, size, _ = subject.inputs.shape
+    pairs = [(method, layer) for method in methods for layer in layers]
+    maps = {pair: maps_of(subject.model, *pair) for pair in progress(pairs, "maps")}
+    similar = _similarities(subject.model, fresh, maps_of, maps, progress)
+    noise = {layer: random_maps(count, size, _resolution(subject, layer), subject.seed) for layer in layers}
+
+    def marks(values: np.ndarray, ties: np.ndarray, by_chance: bool = False, **more: Any) -> Marks:
+        places = ranks(values, ties)
+        pointing = energies = None
+        if masks is not None:
+            pointing = covered(masks) if by_chance else pointing_game(values, masks)
+            energies = covered(masks) if by_chance else energy(values, masks)
+        removed, added, deleted = (take(subject, places) for take in (road, insertion, deletion))
+        return Marks(removed, added, deleted, pointing, energies, **more)
+
+    found = {
+        pair: marks(values, noise[pair[1]], similar=similar[pair])
+        for pair, values in progress(maps.items(), "pixels removed")
+    }
+    found |= {(RANDOM, layer): marks(noise[layer], noise[layer], by_chance=True) for layer in layers}
+    centre = marks(centre_blob(count, size), random_maps(count, size, (size, size), subject.seed))
+    return found | {(CENTRE, layer): centre for layer in layers}
+
+
+def _similarities(
+    model: nn.Module, fresh: nn.Module, maps_of: MapsOf, maps: dict[Pair, np.ndarray], progress: Progress
+) -> dict[Pair, dict[str, np.ndarray]]:
+    """How alike each pair's maps are to those after each step of the cascade, each (N, steps)."""
+    measures = {"rank_correlation": rank_correlation, "ssim": ssim}
+    found: dict[Pair, dict[str, list[np.ndarray]]] = {pair: {name: [] for name in measures} for pair in maps}
+    for _, changed in progress(randomised(model, fresh), "layers randomised"):
+        for pair, values in maps.items():
+            others = maps_of(changed, *pair)
+            for name, compare in measures.items():
+                found[pair][name].append(compare(values, others))
+    return {pair: {name: np.stack(steps, axis=1) for name, steps in by.items()} for pair, by in found.items()}
+
+
+def _resolution(subject: Subject, layer: str) -> tuple[int, int]:
+    """Height and width of the output of `layer`."""
+    shapes: list[torch.Size] = []
+    with (
+        torch.inference_mode(),
+        find_layer(subject.model, layer).register_forward_hook(lambda _, __, output: shapes.append(output.shape)),
+    ):
+        subject.model(subject.inputs[:1])
+    height, width = shapes[0][2:]
+    return height, width

@@ -1,0 +1,165 @@
+"""What metrics/gradcam.json says about maps: each measure as a mean over images, with its interval and its curve."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from src.explain.faithfulness import SHARES, STEPS, area
+from src.explain.measure import CENTRE, RANDOM, Marks, Pair
+from src.explain.sanity import CASCADE
+
+LEVEL = 0.95
+DIGITS = 5  # of the numbers in the file
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over images with its t-interval; None where there is a single image, or nothing varies."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether chance alone does not explain that the mean is above 0."""
+        return self.low is not None and self.low > 0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number for each image of each map, and how to read it."""
+
+    what: str
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    values: Callable[[Marks], np.ndarray | None]  # (N,); None where it cannot be known
+    curves: Callable[[Marks], Mapping[str, np.ndarray]]  # (N, points of x)
+    x: Sequence[float | str]
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
+
+
+MEASURES = {
+    "road": Measure(
+        "probability of the predicted class without the least relevant pixels, minus that without the most relevant "
+        "ones (imputed from their neighbours with noise), mean over the shares removed; -1 to 1, random maps: 0",
+        True,
+        (-1, 1),
+        lambda marks: (marks.removed[:, 1] - marks.removed[:, 0]).mean(axis=1),
+        lambda marks: {"most_relevant_first": marks.removed[:, 0], "least_relevant_first": marks.removed[:, 1]},
+        SHARES,
+    ),
+    "insertion": Measure(
+        "area under the probability of the predicted class while a blurred image becomes sharp, most relevant pixels "
+        "first; 0 to 1",
+        True,
+        (0, 1),
+        lambda marks: area(marks.insertion),
+        lambda marks: {"probability": marks.insertion},
+        tuple(step / STEPS for step in range(STEPS + 1)),
+    ),
+    "deletion": Measure(
+        "area under the probability of the predicted class while pixels turn to the mean colour of the training "
+        "images, most relevant first; 0 to 1",
+        False,
+        (0, 1),
+        lambda marks: area(marks.deletion),
+        lambda marks: {"probability": marks.deletion},
+        tuple(step / STEPS for step in range(STEPS + 1)),
+    ),
+    "pointing_game": Measure(
+        "share of images whose map of the predicted class has its maximum on the object, without tolerance; 0 to 1",
+        True,
+        (0, 1),
+        lambda marks: marks.pointing,
+        lambda marks: {},
+        (),
+    ),
+    "energy": Measure(
+        "share of the sum of the map of the predicted class that lies on the object; 0 to 1",
+        True,
+        (0, 1),
+        lambda marks: marks.energy,
+        lambda marks: {},
+        (),
+    ),
+    "randomisation": Measure(
+        "Spearman's rank correlation, signed, of the maps with those of the same network with all layers random; "
+        "-1 to 1, 1 for maps that do not depend on the model",
+        False,
+        (-1, 1),
+        lambda marks: marks.similar["rank_correlation"][:, -1] if marks.similar else None,
+        lambda marks: marks.similar,
+        tuple(CASCADE),
+    ),
+}
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
+    """Mean of `values` (N,) with its t-interval over images."""
+    mean = float(values.mean())
+    if len(values) < 2 or np.ptp(values) == 0:
+        return Interval(mean, None, None)
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    return Interval(mean, mean - half, mean + half)
+
+
+def gain(measure: Measure, marks: Marks, other: Marks, level: float = LEVEL) -> Interval | None:
+    """By how much `marks` are better than `other`, image by image; above 0 is better whatever the measure."""
+    ours, theirs = measure.values(marks), measure.values(other)
+    return None if ours is None or theirs is None else interval(measure.sign * (ours - theirs), level)
+
+
+def summarise(found: Mapping[Pair, Marks]) -> dict[str, dict[str, Any] | None]:
+    """By the name of each measure its numbers, by method and layer and of the baselines; None where it was not taken.
+
+    `better_than_random` and `better_than_centre` are mean differences over the same images, above 0 where the map is
+    better. Without `found` all are None.
+    """
+    return {name: _section(measure, found) for name, measure in MEASURES.items()}
+
+
+def _section(measure: Measure, found: Mapping[Pair, Marks]) -> dict[str, Any] | None:
+    known = {pair: marks for pair, marks in found.items() if measure.values(marks) is not None}
+    if not known:
+        return None
+    methods: dict[str, dict[str, Any]] = {}
+    for (method, layer), marks in known.items():
+        entry = _entry(measure, marks)
+        for baseline in (RANDOM, CENTRE):
+            if method not in (RANDOM, CENTRE) and (better := gain(measure, marks, found[baseline, layer])):
+                entry[f"better_than_{baseline}"] = _rounded(better, (-2, 2))
+        methods.setdefault(method, {})[layer] = entry
+    return {
+        "what": measure.what,
+        "higher_is_better": measure.higher_is_better,
+        "x": list(measure.x),
+        "baselines": {baseline: methods.pop(baseline) for baseline in (RANDOM, CENTRE) if baseline in methods},
+        "methods": methods,
+    }
+
+
+def _entry(measure: Measure, marks: Marks) -> dict[str, Any]:
+    values = measure.values(marks)
+    assert values is not None
+    curves = {
+        name: [round(float(y), DIGITS) for y in curve.mean(axis=0)] for name, curve in measure.curves(marks).items()
+    }
+    return _rounded(interval(values), measure.bounds) | ({"curves": curves} if curves else {})
+
+
+def _rounded(of: Interval, bounds: tuple[float, float]) -> dict[str, float | None]:
+    """An interval for the file, cut where no value can be."""
+    low, high = bounds
+    return {
+        "mean": round(of.mean, DIGITS),
+        "low": None if of.low is None else round(max(low, of.low), DIGITS),
+        "high": None if of.high is None else round(min(high, of.high), DIGITS),
+    }

@@ -1,0 +1,136 @@
+"""What the maps are worth: curves of removed pixels, means by layer, and maps of networks that are made random.
+
+All take what metrics/gradcam.json says of the measures, as src/explain/summary.py makes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from src.figures.style import INK, MUTED, PALETTE, new_figure, plain
+
+Section = Mapping[str, Any]
+
+BASELINES = {"random": ("random maps", MUTED, ":"), "centre": ("centre blob", INK, "--")}
+STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v")
+
+
+def removal(measured: Section, method: str, layer: str) -> Figure:
+    """The probability of the predicted class by the share of pixels removed or shown, for maps at `layer`.
+
+    Of ROAD, insertion and deletion; all methods in thin lines, `method` in a thick one, baselines in grey.
+    """
+    figure = new_figure(11.2, 4.4)
+    panels = figure.subplots(1, 4, sharey=True)
+    shown = (
+        ("road", "most_relevant_first", "Most relevant removed\n(ROAD): lower is better", "removed"),
+        ("road", "least_relevant_first", "Least relevant removed\n(ROAD): higher is better", "removed"),
+        ("deletion", "probability", "Deletion of the most\nrelevant: lower is better", "deleted"),
+        ("insertion", "probability", "Insertion of the most\nrelevant: higher is better", "inserted"),
+    )
+    for axes, (name, curve, title, what) in zip(panels, shown, strict=True):
+        section = measured[name]
+        for other, (label, colour, line) in BASELINES.items():
+            values = section["baselines"][other][layer]["curves"][curve]
+            axes.plot(section["x"], values, color=colour, linestyle=line, linewidth=1.4, label=label)
+        for (colour, marker), (other, entries) in zip(_looks(section), section["methods"].items(), strict=True):
+            values = entries[layer]["curves"][curve]
+            width = 2.6 if other == method else 1.2
+            axes.plot(section["x"], values, color=colour, marker=marker, linewidth=width, label=other)
+        axes.set(xlabel=f"pixels {what}", xlim=(0, 1), title=title)
+        axes.title.set_fontsize(9.5)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].set(ylabel="probability of the predicted class", ylim=(0, None))
+    figure.suptitle(f"Maps at {plain(layer)}", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    return figure
+
+
+def by_layer(measured: Section) -> Figure:
+    """The mean of each measure with its 95 % interval, by layer and method, beside the baselines."""
+    titles = {
+        "road": "ROAD: higher is better",
+        "insertion": "Insertion: higher is better",
+        "deletion": "Deletion: lower is better",
+        "pointing_game": "Maximum on the object (pointing game)",
+        "energy": "Share of the map on the object",
+        "randomisation": "Like maps of a random network: lower is better",
+    }
+    shown = [name for name in titles if measured[name] is not None]
+    rows = -(-len(shown) // 2)
+    figure = new_figure(11.2, 0.6 + 2.7 * rows)
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, shown, strict=False):
+        _means(axes, measured[name])
+        axes.set_title(titles[name], fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    return figure
+
+
+def randomisation(section: Section, method: str, layer: str) -> Figure:
+    """Rank correlation with the original maps by the layers made random: methods at `layer`, and layers of `method`."""
+    figure = new_figure(11.2, 4.2)
+    panels = figure.subplots(1, 2, sharey=True)
+    steps = ["none", *section["x"]]
+    for (colour, marker), (other, entries) in zip(_looks(section), section["methods"].items(), strict=True):
+        values = [1.0, *entries[layer]["curves"]["rank_correlation"]]
+        panels[0].plot(
+            steps, values, color=colour, marker=marker, linewidth=2.6 if other == method else 1.2, label=other
+        )
+    for index, (name, entry) in enumerate(section["methods"][method].items()):
+        colour = PALETTE[index % len(PALETTE)]
+        values = [1.0, *entry["curves"]["rank_correlation"]]
+        panels[1].plot(
+            steps, values, color=colour, linestyle=STYLES[index // len(PALETTE) % len(STYLES)], marker="o",
+            linewidth=2.6 if name == layer else 1.2, label=plain(name),
+        )  # fmt: skip
+    panels[0].set(title=f"Methods, at {plain(layer)}", ylabel="rank correlation with the original maps")
+    panels[1].set(title=f"Layers, by {method}")
+    for axes in panels:
+        axes.axhline(0, color=MUTED, linewidth=1)
+        axes.set(xlabel="made random, from the top down to", ylim=(None, 1.05))
+        axes.legend(loc="best", ncols=2)
+    return figure
+
+
+def _means(axes: Axes, section: Section) -> None:
+    """One measure: a place on the axis for each layer, in it a point for each method and a line for each baseline."""
+    layers = list(next(iter(section["methods"].values())))
+    at = np.arange(len(layers), dtype=float)
+    for name, (label, colour, line) in BASELINES.items():
+        if name in section["baselines"]:
+            means = [section["baselines"][name][layer]["mean"] for layer in layers]
+            axes.hlines(means, at - 0.42, at + 0.42, color=colour, linestyle=line, linewidth=1.4, label=label)
+    count = len(section["methods"])
+    for index, ((colour, marker), (name, entries)) in enumerate(
+        zip(_looks(section), section["methods"].items(), strict=True)
+    ):
+        means, reach = _reach([entries[layer] for layer in layers])
+        place = at + 0.7 * ((index + 0.5) / count - 0.5)
+        axes.errorbar(place, means, yerr=reach, fmt=marker, color=colour, elinewidth=1.2, label=name)
+    axes.set_xticks(at, [plain(layer, 22) for layer in layers], rotation=0 if len(layers) <= 5 else 30)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def _reach(entries: Sequence[Section]) -> tuple[list[float], np.ndarray]:
+    """Means (L,), and how far their intervals go below and above, (2, L), 0 where there is none."""
+    means = [entry["mean"] for entry in entries]
+    ends = [(e["mean"], e["mean"]) if e["low"] is None else (e["low"], e["high"]) for e in entries]
+    below, above = ([abs(end[side] - mean) for end, mean in zip(ends, means, strict=True)] for side in (0, 1))
+    return means, np.array([below, above])
+
+
+def _looks(section: Section) -> list[tuple[str, str]]:
+    """Colour and marker of each method, the same in every figure."""
+    return [
+        (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
+        for i in range(len(section["methods"]))
+    ]
