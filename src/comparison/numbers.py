@@ -10,6 +10,7 @@ from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
 from src.comparison.maps import Agreement, Agreements
 from src.comparison.pairs import Pair
+from src.comparison.tables import worth
 from src.explain.agreement import CHANCE
 
 METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
@@ -27,6 +28,10 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             for name, by_label in comparison.classes.items()
         },
         "maps": None if comparison.maps is None else _maps(comparison.maps),
+        "worth": {
+            label: {metric: asdict(mean) for metric, mean in means.items()}
+            for label, means in worth(comparison.groups).items()
+        },
     }
 
 

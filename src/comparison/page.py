@@ -8,7 +8,7 @@ from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
 from src.comparison.maps import plus_minus
 from src.comparison.pairs import p_value
-from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, interval
+from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, interval, worth_rows
 from src.explain.agreement import CHANCE
 from src.report.formats import percent, points
 from src.report.page import fill
@@ -30,6 +30,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         classes=comparison.classes,
         compared=[pair for pair in comparison.pairs if pair.classes],
         maps=comparison.maps,
+        worth=worth_rows(comparison.groups),
         chance=CHANCE,
         pictures=pictures(figures),
         alt=texts(comparison),

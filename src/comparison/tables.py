@@ -101,6 +101,38 @@ FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
+# Metric of a run -> how it is called; src/explain/summary.py says what each one is.
+WORTH = {
+    "gradcam/road": "ROAD ↑",
+    "gradcam/insertion": "insertion ↑",
+    "gradcam/deletion": "deletion ↓",
+    "gradcam/pointing_game": "pointing game ↑",
+    "gradcam/energy": "energy on the object ↑",
+    "gradcam/randomisation": "alike with random layers ↓",
+}
+
+
+def worth(groups: Sequence[Group]) -> dict[str, dict[str, Mean]]:
+    """By label of the group and name in WORTH, what the maps of its runs are worth: those measures that all runs have.
+
+    Empty where the runs made maps by different methods or at different layers.
+    """
+    runs = [run for group in groups for run in group.runs]
+    if len({(run.params.get("gradcam.method"), run.params.get("gradcam.layers")) for run in runs}) > 1:
+        return {}
+    shared = [metric for metric in WORTH if all(metric in run.metrics for run in runs)]
+    return {group.label: {metric: group.mean(metric) for metric in shared} for group in groups} if shared else {}
+
+
+def worth_rows(groups: Sequence[Group]) -> list[list[str]]:
+    """The table of `worth`, its header first; empty where there is none."""
+    found = worth(groups)
+    if not found:
+        return []
+    names = [WORTH[metric] for metric in next(iter(found.values()))]
+    return [["group", *names], *([label, *(_plain(m, 3) for m in means.values())] for label, means in found.items())]
+
+
 def sentences(comparison: Comparison) -> list[str]:
     """All that is said of pairs: of accuracy, of classes, and of where they look."""
     found = [pair.sentence for pair in comparison.pairs]
@@ -114,6 +146,7 @@ def to_text(comparison: Comparison) -> str:
     """The tables and the sentences."""
     groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
     parts = [_table(groups), _table([DIFFERENCES, *rows]) if (rows := difference_rows(comparison.pairs)) else ""]
+    parts.append(_table(rows) if (rows := worth_rows(comparison.groups)) else "")
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
     parts.append("\n".join(f"note: {printable(note)}" for note in notes))

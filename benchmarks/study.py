@@ -1,0 +1,169 @@
+"""The study of docs/study-norms.md: four norms over three seeds, run by the very lines of that page.
+
+    python -m benchmarks.study
+
+queues the twelve experiments in a copy of this repository, runs two at a time, compares them, and puts numbers and
+figures into benchmarks/results, docs/images and the page. With `--data` the recipe `standard` is run on images of your
+own instead, which is meant for a GPU. The workspace and its MLflow store stay as they are.
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import chdir
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.measure import RESULTS, commit, machine
+from benchmarks.recipes import SMOKE
+from benchmarks.soak import finished_experiments
+from benchmarks.study_page import FIGURES, write_document
+from benchmarks.workspace import copy_repository
+from commands import run_command
+from recipes.__main__ import experiment_environment, overrides
+from recipes.read import read_recipe
+from src import artifacts
+from src.errors import UserError
+from src.model.device import resolve_device
+from src.params import hydra_value
+from src.yaml_files import read_yaml
+
+NORMS = ("batch", "layer", "layer2d", "group")
+SEEDS = (0, 1, 2)
+PATIENCE = 1800.0  # seconds without the end of an experiment after which the queue counts as stuck
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is run: a recipe with some settings, for every norm and seed."""
+
+    name: str  # of the result file
+    recipe: str
+    settings: dict[str, Any]  # dotted keys
+    norms: tuple[str, ...] = NORMS
+    seeds: tuple[int, ...] = SEEDS
+    jobs: int = 2
+    threads: int | None = 1  # of each experiment; None: what PyTorch takes
+
+    @property
+    def count(self) -> int:
+        """How many experiments."""
+        return len(self.norms) * len(self.seeds)
+
+    def lines(self) -> list[str]:
+        """What a person types, in a workspace whose params.yaml is the committed one; the queue ends before the third."""
+        committed = read_yaml(artifacts.PARAMS)
+        values = read_recipe(self.recipe, committed) | self.settings
+        settings, _ = overrides(committed, committed, values, {"norm", "seed"})
+        settings += [f"norm={','.join(self.norms)}", f"seed={','.join(map(str, self.seeds))}"]
+        queue = ["dvc", "exp", "run", "--queue", *(part for setting in settings for part in ("-S", setting))]
+        threads = f"OMP_NUM_THREADS={self.threads} " if self.threads else ""
+        own = [part for key, value in self.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
+        images = ["python", "-m", "recipes", self.recipe, *own, "prepare"]  # the queue worked elsewhere
+        compare = ["python", "-m", "commands.compare", "--by", "norm", "--where", f"params.recipe = '{self.recipe}'"]
+        return [
+            shlex.join(queue), f"{threads}dvc queue start -j {self.jobs}", shlex.join(images), shlex.join(compare)
+        ]  # fmt: skip
+
+
+def run(study: Study) -> float:
+    """Run the lines of `study` in this folder, a repository; the seconds it took. UserError where one fails."""
+    queue, start, *after = study.lines()
+    started = time.perf_counter()
+    for line in (queue, start):
+        _shell(line)
+    _wait(study.count)
+    for line in after:
+        _shell(line)
+    return time.perf_counter() - started
+
+
+def _shell(line: str) -> None:
+    print(f"$ {line}", flush=True)
+    environment = experiment_environment()
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):  # the store is the copy's
+        environment.pop(name, None)
+    if subprocess.run(line, shell=True, env=environment, check=False).returncode != 0:
+        raise UserError(f"this line failed, its message is above: {line}")
+
+
+def _wait(count: int) -> None:
+    """Until DVC has collected `count` experiments; UserError where one fails or none ends for PATIENCE."""
+    finished, last = 0, time.perf_counter()
+    while finished < count:
+        time.sleep(2)
+        if (now := finished_experiments(Path.cwd())) > finished:
+            finished, last = now, time.perf_counter()
+            print(f"{finished} of {count} experiments", flush=True)
+            if "Failed" in _status():
+                raise UserError("an experiment failed: see the table above, and `dvc queue logs`")
+        if time.perf_counter() - last > PATIENCE:
+            raise UserError(f"no experiment ended for {PATIENCE:.0f} s\n{_status()}")
+
+
+def _status() -> str:
+    command = [sys.executable, "-m", "dvc", "queue", "status"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def main() -> None:
+    """Run, keep the result and write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images: `standard` is run")
+    parser.add_argument("--data-name", default="your images", metavar="NAME", help="of --data, for the page")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments at a time (%(default)s)")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept of it")
+    arguments = parser.parse_args()
+    path = Path(arguments.data).resolve()
+    if arguments.data:
+        data = {"data.source": "folder", "data.path": str(path)}
+        study = Study("study-images", "standard", data, jobs=arguments.jobs, threads=None)
+    else:
+        study = Study("study-shapes", "study-norms", {}, jobs=arguments.jobs)
+    device = resolve_device("auto" if arguments.data else "cpu")
+    if arguments.smoke:
+        study = Study(study.name, study.recipe, SMOKE | {"device": "cpu"}, NORMS[:2], SEEDS[:2], study.jobs)
+    about = {
+        "data": arguments.data_name if arguments.data else "generated shapes",
+        "command": _command(arguments),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": commit() or "unknown",
+        "machine": machine(device),
+    }
+    target = (SMOKE_RESULTS if arguments.smoke else RESULTS).resolve()
+    images = (target if arguments.smoke else FIGURES).resolve() / study.name
+    with tempfile.TemporaryDirectory() as temporary, chdir(copy_repository(Path(temporary).resolve() / "normlens")):
+        lines = [line.replace(str(path), arguments.data) if arguments.data else line for line in study.lines()]
+        seconds = run(study)
+        content = about | {
+            "lines": lines, "experiments": study.count, "minutes": round(seconds / 60, 1),
+            "comparison": artifacts.read_json(Path("reports/compare.json")),
+        }  # fmt: skip
+        shutil.rmtree(images, ignore_errors=True)
+        shutil.copytree("reports/compare", images)
+    artifacts.write_json(target / f"{study.name}.json", content)
+    if not arguments.smoke:
+        write_document()
+    print(f"{study.count} experiments in {seconds / 60:.1f} minutes: {target / study.name}.json, {images}")
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    parts = ["python", "-m", "benchmarks.study"]
+    if arguments.data:
+        parts += ["--data", arguments.data, "--data-name", arguments.data_name]
+    if arguments.jobs != 2:
+        parts += ["--jobs", str(arguments.jobs)]
+    return shlex.join([*parts, *(["--smoke"] if arguments.smoke else [])])
+
+
+if __name__ == "__main__":
+    run_command(main)
