@@ -58,7 +58,7 @@ class Study:
         return len(self.norms) * len(self.seeds)
 
     def lines(self) -> list[str]:
-        """What a person types, in a workspace whose params.yaml is the committed one; the queue ends before the third."""
+        """What a person types where params.yaml is the committed one; the queue is to end before the third line."""
         committed = read_yaml(artifacts.PARAMS)
         values = read_recipe(self.recipe, committed) | self.settings
         settings, _ = overrides(committed, committed, values, {"norm", "seed"})
