@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import pickle
-import re
 import signal
 import struct
 import subprocess
@@ -37,6 +36,7 @@ from src.model.saved import Description, load_model, save_model
 from tests.conftest import REPOSITORY, copy_repository
 from tests.pipeline.workspace import Workspace, failure
 from tests.unit.data_helpers import parameters, picture, tree, write_folder, write_tar, write_zip
+from tests.unit.test_markdown import Shown, seen
 
 # Names that a folder may have on Linux; each must arrive as it is wherever classes are named.
 NAMES = [
@@ -428,4 +428,9 @@ def test_a_folder_with_such_names_goes_through_the_pipeline(tmp_path: Path) -> N
     assert set(NAMES) <= set(page.texts)
     (run,) = workspace.runs()
     assert run.data.tags["stages"].endswith("report")
-    assert re.search(r"on image folder -own \$\(touch x\) <b>&", run.data.tags["mlflow.note.content"])
+    description = Shown(run.data.tags["mlflow.note.content"])
+    assert "on image folder -own $(touch x) <b>&" in description.text
+    assert "b" not in description.tags
+    card = Shown((workspace.root / "reports/model_card.md").read_text(encoding="utf-8"))
+    assert {seen(name) for name in NAMES} <= {seen(cell) for cell in card.cells}
+    assert {"b", "script", "a"}.isdisjoint(card.tags)
