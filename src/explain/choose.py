@@ -38,7 +38,8 @@ def choose_mistakes(wrong: np.ndarray, confidence: np.ndarray, *, count: int, or
 def choose_sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Indices, sorted, of `count` images drawn with `seed`, of all where there are fewer, whatever their predictions.
 
-    Of each class in `labels` (N,) as many as its share of all, give or take one. Samples with the same seed are nested.
+    Of each class in `labels` (N,) in proportion to its size, rounded as seats are by Sainte-Laguë: of classes of one
+    size equally many, give or take one. Samples with the same seed are nested.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     depth = np.empty(len(labels))  # how much of its class is drawn with an image
