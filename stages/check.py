@@ -33,7 +33,9 @@ def main(params: Params) -> None:
         ("device", lambda: resolve_device(params.device)),
         (
             "model.strides",
-            lambda: check_shape(params.norm, params.data.size, params.model.strides, params.train.batch_size),
+            lambda: check_shape(
+                params.norm, params.model.width, params.data.size, params.model.strides, params.train.batch_size
+            ),
         ),
         *(("gradcam.layers", partial(check_map, model, name, images)) for name in params.gradcam.layers),
     ]

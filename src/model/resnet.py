@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from src.errors import UserError
-from src.model.norms import NORMS
+from src.model.norms import GROUPS, NORMS
 
 Norm = Callable[[int], nn.Module]
 Conv = Callable[..., nn.Conv2d]
@@ -114,18 +114,22 @@ def build(
     return model
 
 
-def check_shape(norm: str, size: int, strides: Sequence[int], batch_size: int) -> None:
-    """UserError where a batch leaves `batch` or `instance` a single value in a channel, which has no variance.
+def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_size: int) -> None:
+    """UserError where a batch leaves a norm a single value to take statistics of, which has no variance.
 
-    It happens where `strides` shrink images of `size` pixels a side to one position.
+    It happens where `strides` shrink images of `size` pixels a side to one position; with `group`, where a stage has no
+    more channels than groups there.
     """
-    for stride in strides:
+    for stage, stride in enumerate(strides):
         size = -(-size // stride)
-    if size == 1 and (norm == "instance" or (norm == "batch" and batch_size == 1)):
-        raise UserError(
-            f"norm {norm} needs more than one value in each channel, but model.strides {list(strides)} shrink an image "
-            f"to 1x1 and train.batch_size is {batch_size}: choose smaller strides, a larger data.size or another norm"
-        )
+        channels = width * 2**stage
+        alone = {"instance": True, "group": GROUPS % channels == 0, "batch": batch_size == 1}
+        if size == 1 and alone.get(norm, False):
+            raise UserError(
+                f"norm {norm} needs more than one value for its statistics, but model.strides {list(strides)} shrink "
+                f"an image to 1x1 where there are {channels} channels, and train.batch_size is {batch_size}: choose "
+                "smaller strides, a larger data.size or another norm"
+            )
 
 
 def _stage(channels_in: int, channels: int, stride: int, norm: Norm, conv: Conv) -> nn.Sequential:

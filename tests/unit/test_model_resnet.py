@@ -141,12 +141,36 @@ def test_the_same_seed_gives_the_same_convolutions_for_every_norm() -> None:
 
 
 def test_a_norm_over_a_single_value_is_refused() -> None:
-    check_shape("instance", 32, [1, 2, 2, 2], batch_size=1)
-    check_shape("batch", 16, [2, 2, 2, 2], batch_size=2)
+    check_shape("instance", 4, 32, [1, 2, 2, 2], batch_size=1)
+    check_shape("batch", 4, 16, [2, 2, 2, 2], batch_size=2)
+    check_shape("group", 8, 16, [2, 2, 2, 2], batch_size=1)
     with pytest.raises(UserError, match=r"model\.strides \[2, 2, 2, 2\]"):
-        check_shape("instance", 16, [2, 2, 2, 2], batch_size=8)
+        check_shape("instance", 4, 16, [2, 2, 2, 2], batch_size=8)
     with pytest.raises(UserError, match=r"train\.batch_size is 1"):
-        check_shape("batch", 16, [2, 2, 2, 2], batch_size=1)
+        check_shape("batch", 4, 16, [2, 2, 2, 2], batch_size=1)
+    with pytest.raises(UserError, match="32 channels"):
+        check_shape("group", 4, 16, [2, 2, 2, 2], batch_size=8)
+
+
+@pytest.mark.parametrize("strides", [[2, 2, 2, 2], [4, 4, 1, 1], [1, 2, 2, 2]])
+@pytest.mark.parametrize("width", [4, 8, 12])
+@pytest.mark.parametrize("norm", ["group", "instance", "layer"])
+def test_what_is_refused_is_what_a_single_image_breaks(norm: str, width: int, strides: list[int]) -> None:
+    def works() -> bool:
+        try:
+            build(norm, width, strides, 3).train()(torch.rand(1, 3, 16, 16))
+        except ValueError:  # PyTorch's: more than 1 value per channel
+            return False
+        return True
+
+    def is_allowed() -> bool:
+        try:
+            check_shape(norm, width, 16, strides, batch_size=1)
+        except UserError:
+            return False
+        return True
+
+    assert works() == is_allowed()
 
 
 @pytest.fixture(scope="module")
