@@ -15,62 +15,25 @@ import sys
 import tempfile
 import time
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.cpu import SMOKE_RESULTS
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipes import SMOKE
 from benchmarks.soak import finished_experiments
 from benchmarks.study_page import FIGURES, write_document
+from benchmarks.study_plan import NORMS, SEEDS, SHAPES, Study
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.__main__ import experiment_environment, overrides
-from recipes.read import read_recipe
+from recipes.__main__ import experiment_environment
 from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
-from src.params import hydra_value
-from src.yaml_files import read_yaml
 
-NORMS = ("batch", "layer", "layer2d", "group")
-SEEDS = (0, 1, 2)
+LOOK = 10.0  # seconds between two looks at the queue, each of which takes one of a core
 PATIENCE = 1800.0  # seconds without the end of an experiment after which the queue counts as stuck
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is run: a recipe with some settings, for every norm and seed."""
-
-    name: str  # of the result file
-    recipe: str
-    settings: dict[str, Any]  # dotted keys
-    norms: tuple[str, ...] = NORMS
-    seeds: tuple[int, ...] = SEEDS
-    jobs: int = 2
-    threads: int | None = 1  # of each experiment; None: what PyTorch takes
-
-    @property
-    def count(self) -> int:
-        """How many experiments."""
-        return len(self.norms) * len(self.seeds)
-
-    def lines(self) -> list[str]:
-        """What a person types where params.yaml is the committed one; the queue is to end before the third line."""
-        committed = read_yaml(artifacts.PARAMS)
-        values = read_recipe(self.recipe, committed) | self.settings
-        settings, _ = overrides(committed, committed, values, {"norm", "seed"})
-        settings += [f"norm={','.join(self.norms)}", f"seed={','.join(map(str, self.seeds))}"]
-        queue = ["dvc", "exp", "run", "--queue", *(part for setting in settings for part in ("-S", setting))]
-        threads = f"OMP_NUM_THREADS={self.threads} " if self.threads else ""
-        own = [part for key, value in self.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
-        images = ["python", "-m", "recipes", self.recipe, *own, "prepare"]  # the queue worked elsewhere
-        compare = ["python", "-m", "commands.compare", "--by", "norm", "--where", f"params.recipe = '{self.recipe}'"]
-        return [
-            shlex.join(queue), f"{threads}dvc queue start -j {self.jobs}", shlex.join(images), shlex.join(compare)
-        ]  # fmt: skip
 
 
 def run(study: Study) -> float:
@@ -98,12 +61,12 @@ def _wait(count: int) -> None:
     """Until DVC has collected `count` experiments; UserError where one fails or none ends for PATIENCE."""
     finished, last = 0, time.perf_counter()
     while finished < count:
-        time.sleep(2)
+        time.sleep(LOOK)
+        if "Failed" in _status():  # it leaves no reference, so nothing else would show it
+            raise UserError(f"an experiment failed, see `dvc queue logs`:\n{_status()}")
         if (now := finished_experiments(Path.cwd())) > finished:
             finished, last = now, time.perf_counter()
             print(f"{finished} of {count} experiments", flush=True)
-            if "Failed" in _status():
-                raise UserError("an experiment failed: see the table above, and `dvc queue logs`")
         if time.perf_counter() - last > PATIENCE:
             raise UserError(f"no experiment ended for {PATIENCE:.0f} s\n{_status()}")
 
@@ -128,7 +91,7 @@ def main() -> None:
         data = {"data.source": "folder", "data.path": str(path)}
         study = Study("study-images", "standard", data, jobs=arguments.jobs, threads=None)
     else:
-        study = Study("study-shapes", "study-norms", {}, jobs=arguments.jobs)
+        study = replace(SHAPES, jobs=arguments.jobs)
     device = resolve_device("auto" if arguments.data else "cpu")
     if arguments.smoke:
         study = Study(study.name, study.recipe, SMOKE | {"device": "cpu"}, NORMS[:2], SEEDS[:2], study.jobs)

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.document import PLACE
 from benchmarks.measure import RESULTS
+from benchmarks.study_plan import SHAPES
 from commands import run_command
 from src import artifacts
 from src.comparison.tables import WORTH
@@ -54,16 +55,14 @@ def section(name: str, result: Result, figures: Path = FIGURES) -> str:
 
 
 def fill(document: str, folder: Path) -> str:
-    """`document` with the result of `folder` in each of its places."""
+    """`document` with the result of `folder` in each of its places, and the lines to type."""
 
     def place(name: str) -> str:
-        study = "study-shapes" if name == "lines" else name
-        file = folder / f"{study}.json"
-        result = artifacts.read_json(file) if file.exists() else None
+        file = folder / f"{name}.json"
         if name == "lines":
-            content = "\n".join(["```", *(result["lines"] if result else []), "```"])
+            content = "\n".join(["```", *SHAPES.lines(), "```"])
         else:
-            content = section(name, result) if result else NONE[name]
+            content = section(name, artifacts.read_json(file)) if file.exists() else NONE[name]
         return f"<!-- results: {name} -->\n{content}\n<!-- end of results -->"
 
     return PLACE.sub(lambda found: place(found[1]), document)

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks.measure import RESULTS
-from benchmarks.study import NORMS, SEEDS, Study
-from benchmarks.study_page import DOCUMENT, FIGURES, NONE, fill, section
+from benchmarks.study_page import DOCUMENT, NONE, fill, section
+from benchmarks.study_plan import NORMS, SEEDS, SHAPES, Study
 from src import artifacts
 from tests.conftest import REPOSITORY
-
-SHAPES = Study("study-shapes", "study-norms", {})
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +25,13 @@ def test_the_page_is_that_of_the_results() -> None:
     assert set(re.findall("<!-- results: (.*) -->", document)) == {"lines", *NONE}
     for image in re.findall(r"\]\((images/[^)]+)\)", document):
         assert (DOCUMENT.parent / image).is_file()
+
+
+def test_the_result_is_that_of_the_lines_and_took_half_an_hour_at_most() -> None:
+    result = artifacts.read_json(RESULTS / "study-shapes.json")
+    assert result["lines"] == SHAPES.lines()
+    assert result["experiments"] == SHAPES.count
+    assert result["minutes"] <= 30
 
 
 def test_the_lines_queue_every_norm_with_every_seed() -> None:
@@ -81,7 +86,3 @@ def test_a_study_that_was_not_run_says_so(tmp_path: Path) -> None:
     assert NONE["study-images"] in text
     artifacts.write_json(tmp_path / "study-images.json", a_result())
     assert "- layer is worse" in fill(text, tmp_path)
-
-
-def test_figures_lie_beside_the_page() -> None:
-    assert FIGURES.parent == DOCUMENT.parent
