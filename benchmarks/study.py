@@ -4,7 +4,8 @@
 
 queues the twelve experiments in a copy of this repository, runs two at a time, compares them, and puts numbers and
 figures into benchmarks/results, docs/images and the page. With `--data` the recipe `standard` is run on images of your
-own instead, which is meant for a GPU. The workspace and its MLflow store stay as they are.
+own instead, which is meant for a GPU. The workspace and its MLflow store stay as they are. With `--keep` the copy stays
+too: there the same command goes on with experiments that were not run, and compares anew those that were.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import chdir
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cpu import SMOKE_RESULTS
 from benchmarks.measure import RESULTS, commit, machine
@@ -32,20 +35,32 @@ from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
 
+SAID = Path("study.json")  # in the copy: what is known of its runs
 LOOK = 10.0  # seconds between two looks at the queue, each of which takes one of a core
 PATIENCE = 1800.0  # seconds without the end of an experiment after which the queue counts as stuck
 
 
-def run(study: Study) -> float:
-    """Run the lines of `study` in this folder, a repository; the seconds it took. UserError where one fails."""
-    queue, start, *after = study.lines()
+def trained(study: Study, about: dict[str, Any]) -> dict[str, Any]:
+    """Run what is missing of `study` in this folder, a copy of the repository; `about` it, and how long it took.
+
+    UserError where a line fails, or where the folder has another study.
+    """
+    said = artifacts.read_json(SAID) if SAID.exists() else about | {"lines": study.lines(), "minutes": 0.0}
+    if said["lines"] != study.lines():
+        raise UserError(f"{Path.cwd()} holds another study; give --keep another folder")
+    queue, start, *_ = study.lines()
     started = time.perf_counter()
-    for line in (queue, start):
-        _shell(line)
-    _wait(study.count)
-    for line in after:
-        _shell(line)
-    return time.perf_counter() - started
+    if not SAID.exists():
+        _shell(queue)
+    artifacts.write_json(SAID, said)
+    if finished_experiments(Path.cwd()) < study.count:
+        _shell(start)
+        try:
+            _wait(study.count)
+        finally:
+            said["minutes"] = round(said["minutes"] + (time.perf_counter() - started) / 60, 1)
+            artifacts.write_json(SAID, said)
+    return said
 
 
 def _shell(line: str) -> None:
@@ -84,6 +99,7 @@ def main() -> None:
     parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images: `standard` is run")
     parser.add_argument("--data-name", default="your images", metavar="NAME", help="of --data, for the page")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments at a time (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder of the copy, instead of a temporary one")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept of it")
     arguments = parser.parse_args()
     path = Path(arguments.data).resolve()
@@ -104,19 +120,31 @@ def main() -> None:
     }
     target = (SMOKE_RESULTS if arguments.smoke else RESULTS).resolve()
     images = (target if arguments.smoke else FIGURES).resolve() / study.name
-    with tempfile.TemporaryDirectory() as temporary, chdir(copy_repository(Path(temporary).resolve() / "normlens")):
-        lines = [line.replace(str(path), arguments.data) if arguments.data else line for line in study.lines()]
-        seconds = run(study)
-        content = about | {
-            "lines": lines, "experiments": study.count, "minutes": round(seconds / 60, 1),
+    with _folder(arguments.keep) as folder, chdir(copy_repository(folder / "normlens")):
+        found = trained(study, about)
+        for line in study.lines()[2:]:
+            _shell(line)
+        content = found | {
+            "lines": [line.replace(str(path), arguments.data) if arguments.data else line for line in found["lines"]],
+            "experiments": study.count,
+            "compared_by": about["commit"],
             "comparison": artifacts.read_json(Path("reports/compare.json")),
-        }  # fmt: skip
+        }
         shutil.rmtree(images, ignore_errors=True)
         shutil.copytree("reports/compare", images)
     artifacts.write_json(target / f"{study.name}.json", content)
     if not arguments.smoke:
         write_document()
-    print(f"{study.count} experiments in {seconds / 60:.1f} minutes: {target / study.name}.json, {images}")
+    print(f"{study.count} experiments in {content['minutes']} minutes: {target / study.name}.json, {images}")
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary).resolve()
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -122,11 +122,12 @@ def _mean(value: Mapping[str, Any], factor: float, digits: int) -> str:
 
 
 def _basis(result: Result) -> str:
-    about = result["machine"]
+    about, same = result["machine"], result["commit"] == result["compared_by"]
     return (
         f"{result['experiments']} experiments on {result['data']} in {result['minutes']:.1f} minutes; "
         f"`{result['command']}`; {about['hardware']}, Python {about['python']}, PyTorch {about['torch']}, "
-        f"MLflow {about['mlflow']}, DVC {about['dvc']}; {result['date']}, commit {result['commit']}. "
+        f"MLflow {about['mlflow']}, DVC {about['dvc']}; {result['date']}, commit {result['commit']}"
+        f"{'' if same else ', compared by the code of ' + result['compared_by']}. "
         "± is half the width of the 95 % t-interval over the seeds."
     )
 

@@ -8,14 +8,17 @@ from benchmarks.measure import CODE
 
 
 def copy_repository(target: Path) -> Path:
-    """The files of CODE as they are, in a git repository of their own: experiments need one, and leave things in it."""
+    """The files of CODE as they are, in a git repository of their own: experiments need one, and leave things in it.
+
+    Where `target` is such a copy already, it is brought up to date.
+    """
     for name in (*CODE, ".dvc/config", ".dvcignore", ".gitignore", "metrics/README.md", "own/README.md"):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(name).is_dir():
-            shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         else:
             shutil.copyfile(name, target / name)
     identity = ["-c", "user.name=NormLens", "-c", "user.email=normlens@localhost"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "start"]):
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", *command], cwd=target, check=True)
     return target

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from benchmarks.measure import RESULTS
+from benchmarks.study import SAID, trained
 from benchmarks.study_page import DOCUMENT, NONE, fill, section
 from benchmarks.study_plan import NORMS, SEEDS, SHAPES, Study
 from src import artifacts
+from src.errors import UserError
 from tests.conftest import REPOSITORY
 
 
@@ -62,7 +64,7 @@ def a_result(**changes: Any) -> dict[str, Any]:
     machine = {"hardware": "a machine", "python": "3", "torch": "2", "mlflow": "3", "dvc": "3"}
     return {
         "comparison": comparison, "machine": machine, "data": "some images", "command": "python x",
-        "date": "2026-01-02", "commit": "abc", "experiments": 12, "minutes": 5.25,
+        "date": "2026-01-02", "commit": "abc", "compared_by": "abd", "experiments": 12, "minutes": 5.25,
     }  # fmt: skip
 
 
@@ -76,9 +78,19 @@ def test_what_the_page_says(tmp_path: Path) -> None:
         "- layer is worse", "| `batch` | 0, 1, 2 | 50.00 ± 25.00 % | 0.500 ± 0.250 | 50.00 % | – | 2, –, 3 | – |",
         "![Validation accuracy and loss by epoch](images/study/curves.png)", "- they look elsewhere",
         "| `batch` | 0.125 ± 0.500 |", "Note: a note.", "12 experiments on some images in 5.2 minutes",
+        "commit abc, compared by the code of abd.",
     ):  # fmt: skip
         assert words in text
     assert "differences.png" not in text
+
+
+def test_a_folder_with_another_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = SHAPES.lines()
+    monkeypatch.setattr(Study, "lines", lambda _: lines)
+    monkeypatch.chdir(tmp_path)
+    artifacts.write_json(SAID, {"lines": ["dvc repro"], "minutes": 1.0})
+    with pytest.raises(UserError, match="another study"):
+        trained(SHAPES, {})
 
 
 def test_a_study_that_was_not_run_says_so(tmp_path: Path) -> None:
