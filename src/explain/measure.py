@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.explain.baselines import centre_blob, random_maps
+from src.explain.baselines import centre_blob, pointing_by_chance, random_maps
 from src.explain.faithfulness import Subject, deletion, insertion, road
 from src.explain.perturb import ranks
 from src.explain.sanity import randomised, rank_correlation, ssim
@@ -29,8 +29,8 @@ class Marks:
     removed: np.ndarray  # (N, 2, shares), src.explain.faithfulness.road
     insertion: np.ndarray  # (N, steps + 1)
     deletion: np.ndarray  # (N, steps + 1)
-    pointing: np.ndarray | None  # (N,), None without masks
-    energy: np.ndarray | None  # (N,)
+    pointing: np.ndarray | None = None  # (N,), None without masks
+    energy: np.ndarray | None = None  # (N,)
     similar: dict[str, np.ndarray] = field(default_factory=dict)  # (N, steps of the cascade); {} for baselines
 
 
@@ -46,30 +46,35 @@ def measure(
     """The marks of each of `methods` at each of `layers`, then those of RANDOM and CENTRE.
 
     `fresh` is the model's network with random weights, `masks` bool (N, S, S) or None. Random maps are as coarse as
-    those of the layer; what they get by pointing and energy is the share of the image that the mask covers, which they
-    get on average.
+    those of the layer. What they get by pointing is the mean of many of them, and by energy, what an even map gets.
     """
     count, _, size, _ = subject.inputs.shape
     pairs = [(method, layer) for method in methods for layer in layers]
     maps = {pair: maps_of(subject.model, *pair) for pair in progress(pairs, "maps")}
     similar = _similarities(subject.model, fresh, maps_of, maps, progress)
-    noise = {layer: random_maps(count, size, _resolution(subject, layer), subject.seed) for layer in layers}
+    resolutions = {layer: _resolution(subject, layer) for layer in layers}
+    noise = {layer: random_maps(count, size, resolutions[layer], subject.seed) for layer in layers}
+    pixels = random_maps(count, size, (size, size), subject.seed)
 
-    def marks(values: np.ndarray, ties: np.ndarray, by_chance: bool = False, **more: Any) -> Marks:
-        places = ranks(values, ties)
-        pointing = energies = None
+    def marks(values: np.ndarray, ties: np.ndarray, **more: Any) -> Marks:
+        places = ranks(values, ties, pixels)
         if masks is not None:
-            pointing = covered(masks) if by_chance else pointing_game(values, masks)
-            energies = covered(masks) if by_chance else energy(values, masks)
+            more = {"pointing": pointing_game(values, masks), "energy": energy(values, masks)} | more
         removed, added, deleted = (take(subject, places) for take in (road, insertion, deletion))
-        return Marks(removed, added, deleted, pointing, energies, **more)
+        return Marks(removed, added, deleted, **more)
+
+    def by_chance(layer: str) -> Marks:
+        if masks is None:
+            return marks(noise[layer], noise[layer])
+        pointing = pointing_by_chance(masks, resolutions[layer], subject.seed)
+        return marks(noise[layer], noise[layer], pointing=pointing, energy=covered(masks))
 
     found = {
         pair: marks(values, noise[pair[1]], similar=similar[pair])
         for pair, values in progress(maps.items(), "pixels removed")
     }
-    found |= {(RANDOM, layer): marks(noise[layer], noise[layer], by_chance=True) for layer in layers}
-    centre = marks(centre_blob(count, size), random_maps(count, size, (size, size), subject.seed))
+    found |= {(RANDOM, layer): by_chance(layer) for layer in layers}
+    centre = marks(centre_blob(count, size), pixels)
     return found | {(CENTRE, layer): centre for layer in layers}
 
 

@@ -9,14 +9,16 @@ import torch
 TOLERANCE = 1e-3  # of the residual of the imputation, as a share of the first: pixels err by less than the noise added
 
 
-def ranks(maps: np.ndarray, ties: np.ndarray) -> np.ndarray:
+def ranks(maps: np.ndarray, *ties: np.ndarray) -> np.ndarray:
     """The place of each pixel, int64 (N, S, S), when those with the most evidence come first: 0 to S * S - 1.
 
-    Pixels with the same evidence, as all those of a map without any, are in the order of `ties` (N, S, S). With a
-    random map for `ties` they count as chance has it, and not by where they lie.
+    Pixels with the same evidence, as all those of a map without any, are in the order of the first of `ties`, each
+    (N, S, S), and where that ties too, of the next. With random maps they count as chance has it, and not by where they
+    lie, if the values of the last one are distinct.
     """
     flat = (len(maps), -1)
-    order = np.lexsort((-ties.reshape(flat), -maps.reshape(flat)), axis=1)  # (N, S * S), the last key counts first
+    keys = [-values.reshape(flat) for values in (maps, *ties)]
+    order = np.lexsort(keys[::-1], axis=1)  # (N, S * S), the last key counts first
     places = np.empty_like(order)
     np.put_along_axis(places, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), axis=1)
     return places.reshape(maps.shape)

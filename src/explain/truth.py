@@ -29,5 +29,5 @@ def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def covered(masks: np.ndarray) -> np.ndarray:
-    """Share of each image within its mask (N, S, S), float64 (N,): what chance gives in both measures."""
+    """Share of each image within its mask (N, S, S), float64 (N,): the energy of an even map."""
     return np.asarray(masks.mean(axis=(1, 2)))

@@ -83,11 +83,11 @@ def _pointing(found: Found, own: Pair) -> list[str]:
     if found[own].pointing is None:
         return []
     text = (
-        f"Its maximum lies on the object in {_percent(found, own)} of the images; chance gives "
-        f"{_percent(found, (RANDOM, own[1]))} and {BLOB} {_percent(found, (CENTRE, own[1]))}"
+        f"Its maximum lies on the object in {_percent(found, own)} of the images, that of random maps in "
+        f"{_percent(found, (RANDOM, own[1]))} and of {BLOB} in {_percent(found, (CENTRE, own[1]))}"
     )
     level = 1 - (1 - LEVEL) / 2
-    rivals = {"chance": (RANDOM, own[1]), "the blob": (CENTRE, own[1])}
+    rivals = {"random maps": (RANDOM, own[1]), "the blob": (CENTRE, own[1])}
     open_ = [word for word, rival in rivals.items() if not _better(found, "pointing_game", own, rival, level)]
     return [f"{text}, but that it beats {' or '.join(open_)} is not shown." if open_ else f"{text}: it beats both."]
 

@@ -160,7 +160,11 @@ def test_maps_are_measured_on_a_sample_of_all_test_images(model: nn.Module, mask
                 entry["low"] is None or entry["low"] <= entry["mean"] <= entry["high"] for entry in entries.values()
             )
     if masked:
-        assert content["pointing_game"]["baselines"]["random"]["layer4"]["mean"] == 32 / 256
+        by_chance = {
+            name: content[name]["baselines"]["random"]["layer4"]["mean"] for name in ("energy", "pointing_game")
+        }
+        # layer4 has 2 x 2 values here: enlarged, the highest is the corner of 4 x 4 pixels, which the masks leave out
+        assert by_chance == {"energy": 32 / 256, "pointing_game": 0}
     found = record.points("gradcam")
     assert {point.name for point in found} == {f"gradcam/{name}" for name in MEASURES if content[name]}
     curve = [point.value for point in found if point.name == "gradcam/randomisation"]

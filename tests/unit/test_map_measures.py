@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from src.explain import faithfulness, sanity, summary, truth
-from src.explain.baselines import centre_blob, random_maps
+from src.explain.baselines import DRAWS, centre_blob, pointing_by_chance, random_maps
 from src.explain.cams import compute_cams
 from src.explain.choose import choose_sample
 from src.explain.faithfulness import SHARES, STEPS, Subject
@@ -140,12 +140,38 @@ def test_ranks_are_each_place_once_by_falling_evidence(maps: np.ndarray) -> None
 
 def test_a_map_without_evidence_gets_what_the_random_map_gets() -> None:
     noise = random_maps(3, SIZE, (2, 2), seed=0)
-    assert (ranks(np.zeros_like(noise), noise) == ranks(noise, noise)).all()
+    pixels = random_maps(3, SIZE, (SIZE, SIZE), seed=0)
+    assert (ranks(np.zeros_like(noise), noise, pixels) == ranks(noise, noise, pixels)).all()
     assert noise.min() >= 0
     assert noise.max() <= 1
     assert (noise == random_maps(3, SIZE, (2, 2), seed=0)).all()
     assert (noise != random_maps(3, SIZE, (2, 2), seed=1)).any()
+    assert (noise != random_maps(3, SIZE, (2, 2), seed=0, draw=1)).any()
     assert (noise[0, :2, :2] == noise[0, 0, 0]).all()  # coarse: a corner of a value
+
+
+def test_pixels_that_tie_in_the_random_map_too_go_in_no_order_of_theirs() -> None:
+    flat = random_maps(3, SIZE, (1, 1), seed=0)
+    assert (flat == flat[:, :1, :1]).all()
+    pixels = random_maps(3, SIZE, (SIZE, SIZE), seed=0)
+    found = ranks(flat, flat, pixels)
+    assert (found == ranks(pixels)).all()
+    assert (found[0] != found[1]).any()
+    assert (ranks(flat, flat) == np.arange(SIZE**2).reshape(SIZE, SIZE)).all()  # what it is for: else from the top down
+
+
+def test_chance_in_the_pointing_game_is_what_random_maps_get() -> None:
+    masks = np.zeros((40, SIZE, SIZE), np.bool_)
+    masks[:20, 2:6, 2:6] = True  # within the corners of 2 x 2 values, where no maximum lies but part of one
+    masks[20:, : SIZE // 2] = True
+    found = pointing_by_chance(masks, (2, 2), seed=0)
+    assert (found[:20] == 0).all()
+    assert found[20:].mean() == pytest.approx(0.5, abs=4 * 0.5 / (20 * DRAWS) ** 0.5)
+    assert pointing_by_chance(masks, (1, 1), seed=0) == pytest.approx(masks.mean(axis=(1, 2)))  # all pixels tie
+    fine = pointing_by_chance(masks, (SIZE, SIZE), seed=0)
+    assert fine[:20].mean() == pytest.approx(0.25, abs=4 * 0.5 / (20 * DRAWS) ** 0.5)
+    assert (found == pointing_by_chance(masks, (2, 2), seed=0)).all()
+    assert (fine != pointing_by_chance(masks, (SIZE, SIZE), seed=1)).any()
 
 
 def test_the_blob_is_in_the_centre() -> None:
@@ -347,8 +373,8 @@ def test_a_clear_winner_is_named_and_a_loser_too() -> None:
         "By ROAD not shown to beat a blob in the centre of the image at any layer: EigenCAM.",
         "LayerCAM at layer4, which the figures of mistakes show, is better than random maps by ROAD (0.50 against "
         "0.00), insertion (0.75 against 0.50) and deletion (0.25 against 0.50).",
-        "Its maximum lies on the object in 90 % of the images; chance gives 20 % and a blob in the centre of the image "
-        "40 %: it beats both.",
+        "Its maximum lies on the object in 90 % of the images, that of random maps in 20 % and of a blob in the centre "
+        "of the image in 40 %: it beats both.",
         "Maps that hardly depend on what the model has learned (rank correlation above 0.5 with all layers random): "
         "EigenCAM at layer4.",
     ]
