@@ -13,6 +13,7 @@ from benchmarks.study_plan import SHAPES
 from commands import run_command
 from src import artifacts
 from src.comparison.tables import WORTH
+from src.comparison.words import plus_minus
 from src.report.formats import percent
 
 DOCUMENT = Path("docs/study-norms.md")
@@ -116,9 +117,8 @@ def _table(groups: Sequence[Mapping[str, Any]]) -> str:
 
 def _mean(value: Mapping[str, Any], factor: float, digits: int) -> str:
     """Mean ± half the width of its 95 % interval."""
-    text = f"{factor * value['mean']:,.{digits}f}"
     half = value["half_width"]
-    return text if half is None else f"{text} ± {factor * half:,.{digits}f}"
+    return plus_minus(factor * value["mean"], None if half is None else factor * half, digits=digits)
 
 
 def _basis(result: Result) -> str:

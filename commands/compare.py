@@ -13,8 +13,9 @@ from tqdm import tqdm
 from commands import run_command
 from src import artifacts
 from src.comparison.comparison import Comparison
-from src.comparison.explain import Maps, explain
+from src.comparison.explain import explain
 from src.comparison.groups import Group, group, grouping_keys, levels, same_hardware, same_images
+from src.comparison.maps import Maps
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import compare

@@ -5,7 +5,7 @@ from itertools import groupby
 import numpy as np
 
 from src.comparison.comparison import Comparison
-from src.comparison.explain import Maps
+from src.comparison.maps import Maps
 from src.report.formats import percent
 
 NAMED = 8  # groups, classes or pairs that a text names; the tables have them all

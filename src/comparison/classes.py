@@ -9,6 +9,7 @@ import numpy.typing as npt
 from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
 from src.comparison.statistics import Corrected, Difference, mean_interval, paired, welch
+from src.comparison.words import interval
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import points
 
@@ -72,7 +73,7 @@ def class_sentence(found: dict[str, Corrected]) -> str:
     if found[worst].difference == found[best].difference:
         return f"the same in every class: {points(found[worst].difference)}"
     text = "; ".join(
-        f"{word} in {name} ({points(found[name].difference)}{_interval(found[name])})"
+        f"{word} in {name} ({points(found[name].difference)}{_limits(found[name])})"
         for word, name in (("lowest", worst), ("highest", best))
     )
     if all(one.p_holm is None for one in found.values()):
@@ -81,12 +82,8 @@ def class_sentence(found: dict[str, Corrected]) -> str:
     return f"{text}; real at 95 % in {len(real)} of {len(found)} classes"
 
 
-def _interval(found: Difference) -> str:
-    return (
-        ""
-        if found.low is None or found.high is None
-        else f", {points(found.low).removesuffix(' points')} to {points(found.high)}"
-    )
+def _limits(found: Difference) -> str:
+    return "" if found.low is None else f", {interval(found)}"
 
 
 def _right(run: StoredRun, name: str) -> npt.NDArray[np.bool_]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from src.comparison.classes import Recall, class_recalls
-from src.comparison.explain import Maps
 from src.comparison.groups import Group
+from src.comparison.maps import Maps
 from src.comparison.pairs import Pair
 
 

@@ -1,19 +1,17 @@
 """Class activation maps of the same test images by several runs, made anew from the weights in the MLflow store."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from src import tracking
 from src.comparison import images
 from src.comparison.groups import Group
-from src.comparison.images import Indices, Row
-from src.comparison.maps import GroupMaps, PairMaps, compare_maps, mean_agreement
+from src.comparison.images import Indices
+from src.comparison.maps import Column, Maps, compare_maps, mean_agreement
 from src.comparison.models import MOST_GROUPS, check_images, common_layer, described
 from src.comparison.runs import StoredRun
 from src.data.prepared import Prepared
@@ -27,38 +25,6 @@ from src.model.saved import load_model
 from src.params import GradCam, Params
 
 FALLBACK_METHOD = "GradCAM"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A run in the figure, with the name and confidence of its answer to each of the K images in the rows."""
-
-    label: str
-    predicted: Sequence[str]  # (K,)
-    confidence: Sequence[float]  # (K,)
-    maps: Float32  # (K, S, S)
-
-
-@dataclass(frozen=True, eq=False)
-class Maps:
-    """Everything about maps that is shown."""
-
-    method: str
-    layer: str
-    image_weight: float  # share of the image under its map, in the figure
-    sample: Indices  # (N,) of the test images whose maps are compared
-    groups: Sequence[GroupMaps]
-    pairs: Sequence[PairMaps]
-    empty: int  # maps without any evidence, of N times the number of runs
-    rows: Sequence[Row]  # (K,)
-    images: npt.NDArray[np.uint8]  # (K, S, S, 3)
-    true: Sequence[str]  # (K,)
-    columns: Sequence[Column]
-    notes: Sequence[str]  # what was left out or replaced
-
-    @property
-    def runs(self) -> int:
-        return sum(len(found.group.runs) for found in self.groups)
 
 
 def explain(

@@ -1,6 +1,7 @@
 """Whether groups look at different places of the same images, and more so than runs of one group do.
 
-Test images are the sample: intervals say what other images would change, for these very models.
+Intervals say what other test images would change, for these very models; the permutation of runs says what other seeds
+would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from src.comparison.groups import Group
-from src.comparison.images import strangers
-from src.comparison.statistics import Mean, mean_interval
+from src.comparison.images import Indices, Row, strangers
+from src.comparison.statistics import Mean, Permutation, holm, mean_interval, permutation
+from src.comparison.words import p_value, plus_minus
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
 
 Values = npt.NDArray[np.float64]
@@ -45,6 +47,7 @@ class Agreement:
     highest: float
     same_answer: float | None  # mean over images and pairs of runs that answer them alike; None where none do
     per_image: Values  # (N,)
+    per_pair: Values  # of each pair of runs, in their order
 
 
 Agreements = Mapping[str, Agreement]  # by measure: spearman, iou
@@ -74,13 +77,18 @@ class GroupMaps:
 class PairMaps:
     """Two groups: agreement between their runs, and how far that is from the agreement within them.
 
-    `difference` is between minus the mean of within, over images; None where no group has two runs.
+    `difference` is between minus the mean of within, over images; None where no group has two runs. `over_seeds` asks
+    of the rank correlation whether runs of other seeds would agree less between the groups than within them too;
+    `p_holm` is its p, corrected for the `together` pairs that are tested.
     """
 
     first: GroupMaps
     second: GroupMaps
     between: Agreements
     difference: Mapping[str, Mean] | None
+    over_seeds: Permutation | None
+    p_holm: float | None
+    together: int
 
     @property
     def sentence(self) -> str:
@@ -102,15 +110,57 @@ class PairMaps:
             f"{plus_minus(found.mean, found.half_width, '+')} over {images}; {_alike(between, inside)}{chance}"
         )
         if found.half_width is None or abs(found.mean) <= found.half_width:
-            return f"{two} and {one} differ in where they look no more than seeds of one group do ({numbers})"
-        more = "more" if found.mean < 0 else "less"
-        apart = (
-            between.highest < min(w.lowest for w in inside)
-            if found.mean < 0
-            else between.lowest > max(w.highest for w in inside)
+            return (
+                f"{two} and {one} are not shown to differ in where they look more than seeds of one group do "
+                f"({numbers}){self._seeds}"
+            )
+        more, seeds = ("more", self._seeds) if found.mean < 0 else ("less", "")
+        return (
+            f"the runs of {two} and {one} look at different places of these images {more} than runs of one group do "
+            f"({numbers}){seeds}"
         )
-        caution = "" if apart else "; single pairs of runs overlap, so other seeds may turn it"
-        return f"{two} and {one} differ in where they look {more} than seeds of one group do ({numbers}){caution}"
+
+    @property
+    def _seeds(self) -> str:
+        """What the permutation of runs says of "more"."""
+        if self.over_seeds is None or self.p_holm is None:
+            return ""
+        p, sizes = self.over_seeds.p, [len(found.group.runs) for found in (self.second, self.first)]
+        least = f", the least that {sizes[0]} and {sizes[1]} runs can give" if p == self.over_seeds.least else ""
+        many = f"; corrected for {self.together} pairs {p_value(self.p_holm)}" if self.together > 1 else ""
+        return f"; over seeds p {p_value(p)}{least}{many}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run in the figure, with the name and confidence of its answer to each of the K images in the rows."""
+
+    label: str
+    predicted: Sequence[str]  # (K,)
+    confidence: Sequence[float]  # (K,)
+    maps: Float32  # (K, S, S)
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Everything about maps that is shown."""
+
+    method: str
+    layer: str
+    image_weight: float  # share of the image under its map, in the figure
+    sample: Indices  # (N,) of the test images whose maps are compared
+    groups: Sequence[GroupMaps]
+    pairs: Sequence[PairMaps]
+    empty: int  # maps without any evidence, of N times the number of runs
+    rows: Sequence[Row]  # (K,)
+    images: npt.NDArray[np.uint8]  # (K, S, S, 3)
+    true: Sequence[str]  # (K,)
+    columns: Sequence[Column]
+    notes: Sequence[str]  # what was left out or replaced
+
+    @property
+    def runs(self) -> int:
+        return sum(len(found.group.runs) for found in self.groups)
 
 
 def compare_maps(
@@ -125,10 +175,23 @@ def compare_maps(
         GroupMaps(group, _agreement(list(combinations(runs, 2))) if len(runs) > 1 else None)
         for group, runs in zip(groups, members, strict=True)
     ]
-    pairs = []
-    for i, j in combinations(range(len(groups)), 2):
-        between = _agreement(list(product(members[i], members[j])))
-        pairs.append(PairMaps(inside[i], inside[j], between, _difference(between, inside[i].within, inside[j].within)))
+    chosen = list(combinations(range(len(groups)), 2))
+    between = [_agreement(list(product(members[i], members[j]))) for i, j in chosen]
+    tested = [_over_seeds(found, inside[i], inside[j]) for found, (i, j) in zip(between, chosen, strict=True)]
+    known = [one.p for one in tested if one is not None]
+    after = iter(holm(known))
+    pairs = [
+        PairMaps(
+            first=inside[i],
+            second=inside[j],
+            between=found,
+            difference=_difference(found, inside[i].within, inside[j].within),
+            over_seeds=one,
+            p_holm=None if one is None else next(after),
+            together=len(known),
+        )
+        for found, one, (i, j) in zip(between, tested, chosen, strict=True)
+    ]
     return inside, pairs
 
 
@@ -156,6 +219,7 @@ def _agreement(pairs: Sequence[tuple[Seen, Seen]]) -> Agreements:
             highest=float(per_pair.max()),
             same_answer=float(values[alike].mean()) if alike.any() else None,
             per_image=per_image,
+            per_pair=per_pair,
         )
     return result
 
@@ -170,15 +234,26 @@ def _difference(between: Agreements, *within: Agreements | None) -> dict[str, Me
     }
 
 
+def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Permutation | None:
+    """Of the rank correlation; None where no group has two runs."""
+    if first.within is None and second.within is None:
+        return None
+    one, two = len(first.group.runs), len(second.group.runs)
+    matrix = np.zeros((one + two, one + two))
+    matrix[:one, one:] = between["spearman"].per_pair.reshape(one, two)
+    for found, start in ((first, 0), (second, one)):
+        for (i, j), value in zip(
+            combinations(range(start, start + len(found.group.runs)), 2),
+            found.within["spearman"].per_pair if found.within else (),
+            strict=True,
+        ):
+            matrix[i, j] = value
+    return permutation(matrix + matrix.T, one)
+
+
 def _alike(between: Agreement, inside: Sequence[Agreement]) -> str:
     """The two numbers where answers are the same: another answer is another class to explain."""
     within = [one.same_answer for one in inside if one.same_answer is not None]
     if between.same_answer is None or not within:
         return ""
     return f"where answers are the same {plus_minus(between.same_answer)} and {plus_minus(float(np.mean(within)))}; "
-
-
-def plus_minus(mean: float, half_width: float | None = None, sign: str = "") -> str:
-    """0.62 ± 0.03; with `sign` "+" the mean has one in any case."""
-    text = f"{mean:{sign}.2f}".replace("-", "−")
-    return text if half_width is None else f"{text} ± {half_width:.2f}"

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from src.comparison.comparison import Comparison
-from src.comparison.explain import Maps
 from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
-from src.comparison.maps import Agreement, Agreements
+from src.comparison.maps import Agreement, Agreements, Maps
 from src.comparison.pairs import Pair
 from src.comparison.tables import worth
 from src.explain.agreement import CHANCE
@@ -90,6 +89,7 @@ def _maps(maps: Maps) -> dict[str, Any]:
                 "second": found.second.group.label,
                 "between": _agreements(found.between),
                 "difference": found.difference and {name: asdict(mean) for name, mean in found.difference.items()},
+                "over_seeds": found.over_seeds and asdict(found.over_seeds) | {"p_holm": found.p_holm},
                 "sentence": found.sentence,
             }
             for found in maps.pairs
@@ -104,4 +104,4 @@ def _agreements(found: Agreements) -> dict[str, Any]:
 
 
 def _agreement(one: Agreement) -> dict[str, float | None]:
-    return {key: value for key, value in vars(one).items() if key != "per_image"}
+    return {key: value for key, value in vars(one).items() if key not in ("per_image", "per_pair")}

@@ -6,9 +6,8 @@ from src.comparison.alt import texts
 from src.comparison.classes import spread
 from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
-from src.comparison.maps import plus_minus
-from src.comparison.pairs import p_value
-from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, interval, worth_rows
+from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, worth_rows
+from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
 from src.report.formats import percent, points
 from src.report.page import fill

@@ -18,6 +18,7 @@ from src.comparison.statistics import (
     seeds_needed,
     welch,
 )
+from src.comparison.words import p_value
 
 ALPHA = 1 - LEVEL
 
@@ -125,8 +126,3 @@ def seed_count(first: Group, second: Group) -> str:
     if one == two:
         return "1 seed" if one == 1 else f"{one} seeds"
     return f"{two} and {one} seeds"
-
-
-def p_value(p: float) -> str:
-    """0.0312 -> 0.031, and what is too small to matter how small."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"

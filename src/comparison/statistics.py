@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from scipy import stats
 LEVEL = 0.95  # of every interval; a difference is called real where its corrected p is below 1 - LEVEL
 POWER = 0.8  # chance to see a difference of the observed size, for the number of seeds that would be needed
 MOST_SEEDS = 1000  # above it, "more than"
+MOST_SPLITS = 10_000  # of runs into two groups that are all tried; of more than these so many are drawn
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ class McNemar:
     only_first: int
     only_second: int
     p: float
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """A permutation test: `p` is the share of all splits of the runs that are as extreme as the groups; `least` of it.
+
+    Fewer runs give fewer splits: with two and two no p is below a third.
+    """
+
+    p: float
+    least: float
 
 
 def mean_interval(values: Sequence[float]) -> Mean:
@@ -143,3 +156,35 @@ def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
         if 1 - stats.nct.cdf(limit, free, shift) + stats.nct.cdf(-limit, free, shift) >= POWER:
             return n
     return MOST_SEEDS + 1
+
+
+def permutation(agreement: npt.NDArray[np.float64], first: int) -> Permutation:
+    """Whether runs of two groups agree less between the groups than within them (as ANOSIM: Clarke, 1993).
+
+    `agreement` (R, R) is symmetric, of each two runs; the `first` ones are a group, the others the other, and one of
+    them has two runs. Where it does not matter for agreement which group a run is of, all splits into groups of these
+    sizes are equally likely: p is the share in which within exceeds between by as much as here. Exact up to MOST_SPLITS
+    splits, else of so many drawn at random.
+    """
+    count = len(agreement)
+    total = math.comb(count, first)
+    if total <= MOST_SPLITS:
+        splits = [np.isin(np.arange(count), chosen) for chosen in combinations(range(count), first)]
+        least = (2 if 2 * first == count else 1) / total  # of equal sizes the other way round is the same
+    else:
+        rng = np.random.default_rng(0)
+        here = np.arange(count) < first
+        splits = [here, *(rng.permutation(here) for _ in range(MOST_SPLITS - 1))]
+        least = 1 / MOST_SPLITS
+    observed = _apart(agreement, np.arange(count) < first)
+    return Permutation(float(np.mean([_apart(agreement, split) >= observed - 1e-12 for split in splits])), least)
+
+
+def _apart(agreement: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
+    """Mean agreement within the groups of two runs or more, less that between the groups."""
+    within = [
+        agreement[np.ix_(members, members)][np.triu_indices(len(members), 1)].mean()
+        for members in (np.flatnonzero(inside), np.flatnonzero(~inside))
+        if len(members) > 1
+    ]
+    return float(np.mean(within) - agreement[inside][:, ~inside].mean())

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
-from src.comparison.pairs import Pair, p_value
-from src.comparison.statistics import Corrected, Difference, Mean, mean_interval
+from src.comparison.pairs import Pair
+from src.comparison.statistics import Corrected, Mean, mean_interval
+from src.comparison.words import interval, p_value, plus_minus
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
@@ -45,12 +46,11 @@ def _accuracy(group: Group) -> str:
 def _percent(mean: Mean) -> str:
     if mean.half_width is None:
         return percent(mean.mean)
-    return f"{100 * mean.mean:.2f} ± {100 * mean.half_width:.2f} %"
+    return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"
 
 
 def _plain(mean: Mean, digits: int) -> str:
-    text = f"{mean.mean:,.{digits}f}"
-    return text if mean.half_width is None else f"{text} ± {mean.half_width:,.{digits}f}"
+    return plus_minus(mean.mean, mean.half_width, digits=digits)
 
 
 def _epochs(epochs: Sequence[int | None]) -> str:
@@ -76,20 +76,13 @@ def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
     ]
 
 
-def interval(found: Difference, form: Callable[[float], str] = points) -> str:
-    """−1.15 to +0.20 points, or a dash."""
-    if found.low is None or found.high is None:
-        return "–"
-    return f"{form(found.low).removesuffix(' points')} to {form(found.high)}"
-
-
 def _tested(found: Corrected, form: Callable[[float], str]) -> list[str]:
     p = [p_value(value) if value is not None else "–" for value in (found.p, found.p_holm)]
     return [form(found.difference), interval(found, form), *p]
 
 
 def _signed(digits: int) -> Callable[[float], str]:
-    return lambda value: f"{value:+,.{digits}f}".replace("-", "−")
+    return lambda value: plus_minus(value, sign="+", digits=digits)
 
 
 # By the name in src.comparison.pairs.MEASURES: how it is called and written.

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from src.comparison.explain import Maps
-from src.comparison.maps import Agreement
+from src.comparison.maps import Agreement, Maps
 from src.explain.agreement import CHANCE
 from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
 from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain

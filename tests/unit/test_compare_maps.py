@@ -18,12 +18,13 @@ from src import artifacts, record
 from src.comparison import explain as module
 from src.comparison import models
 from src.comparison.comparison import Comparison
-from src.comparison.explain import Maps, explain
+from src.comparison.explain import explain
 from src.comparison.groups import Group
 from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
-from src.comparison.maps import compare_maps, mean_agreement
+from src.comparison.maps import Maps, compare_maps, mean_agreement
 from src.comparison.pairs import compare
 from src.comparison.runs import Predictions, StoredRun
+from src.comparison.statistics import Permutation
 from src.comparison.tables import to_text
 from src.data.prepared import Prepared, Split, save
 from src.errors import UserError
@@ -140,22 +141,45 @@ def test_what_is_said_of_maps() -> None:
 
     apart = said(a0=near(base), a1=near(base), b0=near(own), b1=near(own))
     assert re.fullmatch(
-        r"b and a differ in where they look more than seeds of one group do \(rank correlation [−0].\d\d? between them,"
+        r"the runs of b and a look at different places of these images more than runs of one group do "
+        r"\(rank correlation [−0].\d\d? between them,"
         r" 0.9\d between seeds of one group: −0.9\d ± 0.0\d over 50 images; "
-        r"where answers are the same [−0]\.\d\d? and 0.9\d; by chance −?0.0\d\)",
+        r"where answers are the same [−0]\.\d\d? and 0.9\d; by chance −?0.0\d\)"
+        r"; over seeds p 0\.333, the least that 2 and 2 runs can give",
         apart,
     )
-    assert "no more than seeds of one group do" in said(a0=near(base), a1=near(base), b0=near(base), b1=near(base))
-    assert "less than seeds" in said(a0=near(base), a1=near(base, 2), b0=near(base), b1=near(base, 2))
+    same = said(a0=near(base), a1=near(base), b0=near(base), b1=near(base))
+    assert same.startswith("b and a are not shown to differ in where they look more than seeds of one group do (")
+    less = said(a0=near(base), a1=near(base, 2), b0=near(base), b1=near(base, 2))
+    assert "images less than runs" in less
+    assert "over seeds" not in less  # that asks whether it is more
     # The runs of b are less like each other than like those of a; those of a are nearly the same.
     mixed = said(a0=near(base), a1=near(base), b0=near(base, 1), b1=near(base, 1))
-    assert "look more than" in mixed
-    assert mixed.endswith("; single pairs of runs overlap, so other seeds may turn it")
-    assert "other seeds" not in apart
+    assert "images more than" in mixed
+    # a0 and a1 are the most alike of all, so no other split of the three exceeds this one
+    assert mixed.endswith("; over seeds p 0.333, the least that 2 and 2 runs can give")
     assert "run at least 2 seeds of each" in said(a0=near(base), b0=near(own))
     (alone,), none = compare_maps([group("a", 0, 1)], {"a0": base, "a1": base}, np.arange(50))
     assert none == []
     assert alone.sentence.startswith("the maps of two seeds of a have a rank correlation of 1.00 ± 0.00 (50 images")
+
+
+def test_pairs_of_groups_are_corrected_over_seeds() -> None:
+    rng = np.random.default_rng(0)
+    bases = rng.random((3, 30, 8, 8), dtype=np.float32)
+    groups = [group("a", 0, 1, 2), group("b", 0, 1, 2), group("c", 0, 1, 2), group("d", 0)]
+    maps = {
+        one.id: base + 0.2 * rng.random(base.shape, dtype=np.float32)
+        for found, base in zip(groups, [*bases, bases[2]], strict=True)
+        for one in found.runs
+    }
+    pairs = {(p.first.group.label, p.second.group.label): p for p in compare_maps(groups, maps, np.arange(30))[1]}
+    ab, ad = pairs["a", "b"], pairs["a", "d"]
+    assert ab.over_seeds == Permutation(0.1, 0.1)  # one of ten splits into three and three
+    assert ad.over_seeds == Permutation(0.25, 0.25)  # of four into three and one
+    assert (ab.p_holm, ad.p_holm) == (pytest.approx(0.6), 0.75)  # the first and the fourth of six
+    assert ab.sentence.endswith("over seeds p 0.100, the least that 3 and 3 runs can give; corrected for 6 pairs 0.600")
+    assert "the least that 1 and 3 runs" in ad.sentence
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ import pytest
 
 from src.comparison.statistics import (
     MOST_SEEDS,
+    MOST_SPLITS,
     Difference,
     McNemar,
+    Permutation,
     corrected,
     holm,
     mcnemar,
     mean_interval,
     paired,
+    permutation,
     seeds_needed,
     welch,
 )
@@ -116,3 +119,33 @@ def test_seeds_needed_is_unknown_or_more_than_anyone_runs() -> None:
     assert seeds_needed([1.0, 2.0], [1.0, 2.0]) is None
     assert seeds_needed([1.0, 1.0], [2.0, 2.0]) is None
     assert seeds_needed([0.0, 1000.0], [1.0, 1001.0]) == MOST_SEEDS + 1
+
+
+def test_permutation_counts_the_splits_that_are_as_extreme() -> None:
+    # Of runs 0 to 3 the pairs 01 and 23 agree most: of the three splits into two and two this is the most extreme,
+    # within 0.9 and between 0.1; the others have 0.1 within and 0.5 between.
+    agreement = np.full((4, 4), 0.1)
+    agreement[0, 1] = agreement[1, 0] = agreement[2, 3] = agreement[3, 2] = 0.9
+    assert permutation(agreement, 2) == Permutation(pytest.approx(1 / 3), pytest.approx(1 / 3))
+    other = agreement[np.ix_([0, 2, 1, 3], [0, 2, 1, 3])]
+    assert permutation(other, 2).p == 1
+    # Groups of two and one: within is that of the two, here 0.9 beside 0.1; all splits are different ones.
+    assert permutation(agreement[:3, :3], 2) == Permutation(pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert permutation(np.full((6, 6), 0.5), 3) == Permutation(1, 0.1)
+
+
+def test_permutation_is_at_the_level_where_nothing_differs() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        values = rng.random((6, 6))
+        found.append(permutation(values + values.T, 3).p)
+    assert 0.05 < np.mean([p <= 0.1 for p in found]) < 0.15  # 0.1, with a deviation of 0.017
+
+
+def test_permutation_of_many_runs_is_drawn() -> None:
+    agreement = np.kron(np.eye(2), np.ones((9, 9)))
+    found = permutation(agreement, 9)
+    assert found.least == 1 / MOST_SPLITS
+    assert found.least <= found.p < 5 / MOST_SPLITS  # 2 of 48,620 splits, and the groups themselves
+    assert permutation(np.ones((18, 18)), 9).p == 1
