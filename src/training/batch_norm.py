@@ -23,7 +23,7 @@ def over_ranks(model: nn.Module, device: torch.device) -> nn.Module:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.BatchNorm2d):
-                norm = BatchNormOverRanks(child.num_features, child.eps, child.momentum)
+                norm = BatchNormOverRanks(child.num_features, child.eps, child.momentum, dtype=child.weight.dtype)
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
     return model
@@ -57,14 +57,15 @@ class _Normalize(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> Any:
         """Also mean and biased variance (C,), and the number of values in a channel; all of them over all ranks."""
         values = x.numel() // x.shape[1]
-        mean, var = torch.batch_norm_update_stats(x, None, None, 0.0) if values else (torch.zeros_like(weight),) * 2
+        mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
+        if values:  # without the fp32 tensors, which stay as they are, bf16 images would have statistics of eight bits
+            mean, var = torch.batch_norm_update_stats(x, mean, var, 0.0)
         # Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979
         mine = torch.cat((mean, var, mean.new_full((1,), values))).double()
         parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, mine)
-        means, variances, counts = torch.split(
-            torch.stack(parts), [len(mean), len(mean), 1], dim=1
-        )  # (ranks, C), ... 1
+        # (ranks, C), (ranks, C), (ranks, 1)
+        means, variances, counts = torch.split(torch.stack(parts), [len(mean), len(mean), 1], dim=1)
         count = counts.sum()
         whole = (counts * means).sum(0) / count
         var = ((counts * (variances + (means - whole) ** 2)).sum(0) / count).to(weight.dtype)

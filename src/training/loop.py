@@ -189,7 +189,10 @@ def train_epoch(
     bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader), ranks.first)
     for step, (images, labels) in enumerate(bar, start=1):
         labels = labels.to(device, non_blocking=True)
-        logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
+        if sizes and len(labels) == 0 and params.norm != "batch":  # of a last batch with fewer images than ranks
+            logits = forward(images.new_zeros((1, *images.shape[1:])))[:0]  # norms of single images need one
+        else:
+            logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
         loss = F.cross_entropy(
             logits, labels, label_smoothing=params.train.label_smoothing, reduction="sum" if sizes else "mean"
         )

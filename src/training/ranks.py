@@ -63,12 +63,12 @@ class Ranks:
     def together(self, forward: nn.Module) -> nn.Module:
         """`forward` with the gradients of its parameters averaged over the ranks in each backward pass.
 
-        DistributedDataParallel also begins with the weights of rank 0. It leaves buffers alone (broadcast_buffers):
+        DistributedDataParallel also begins with the weights of rank 0. It leaves buffers alone (forward_sync_buffers):
         in training nothing reads them, and once an epoch `buffers_from_first` suffices.
         """
         if self.count == 1:
             return forward
-        return DistributedDataParallel(forward, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(forward, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 ALONE = Ranks()
