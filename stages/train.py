@@ -133,11 +133,12 @@ def reported() -> Iterator[None]:
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent hears Ctrl-C too
     try:
-        yield
-    except Exception as error:
-        report(error)
-        sys.exit(1)
-    except Stopped:
+        try:
+            yield
+        except Exception as error:
+            report(error)
+            sys.exit(1)
+    except Stopped:  # also while an error is reported: the agent stops whoever lost the connection to a dead rank
         sys.exit(1)
 
 

@@ -69,6 +69,7 @@ def test_a_dead_rank_ends_the_stage_and_one_device_goes_on(
     text = log.read_text()
     assert re.search(rf"error: rank 1 of the training \(process {victim.pid}\) was ended by SIGKILL", text), text
     assert "Traceback" not in text
+    assert "stopped by" not in text
     assert not (workspace.root / "models/model.safetensors").exists()
     (run,) = workspace.runs()
     assert run.info.status == "FAILED"
