@@ -116,10 +116,10 @@ def reason(failures: "Mapping[int, ProcessFailure]") -> Exception:
     """
     rank, failure = min(failures.items(), key=lambda item: (_consequence(item[1]), item[1].timestamp))
     kind, text, trace = _told(failure)
-    if LOST.search(text):
-        return UserError(f"a process of this training on another node has ended, or the way to it is cut: {text}")
     if kind == "UserError":
         return UserError(text)
+    if LOST.search(text):
+        return UserError(f"a process of this training on another node has ended, or the way to it is cut: {text}")
     if trace:
         return RankFailed(f"rank {rank} failed:\n{trace}")
     how = f"was ended by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "ended without a word"
@@ -134,7 +134,7 @@ def _consequence(failure: "ProcessFailure") -> int:
     """0 for a reason of its own, and more the more likely the failure followed from another one."""
     kind, text, _ = _told(failure)
     if kind:
-        return 3 if LOST.search(text) else 0
+        return 3 if kind != "UserError" and LOST.search(text) else 0
     return {-signal.SIGTERM: 2}.get(failure.exitcode, 1 if failure.exitcode < 0 else 4)
 
 
