@@ -7,7 +7,7 @@ of the measures that are still to be taken. No number in it is typed; a test com
 import re
 from pathlib import Path
 
-from benchmarks import cpu, gpu, peers
+from benchmarks import cpu, devices, gpu, peers
 from benchmarks.measure import RESULTS
 from benchmarks.results import read, table
 from commands import run_command
@@ -15,7 +15,12 @@ from src import artifacts
 from src.errors import UserError
 
 DOCUMENT = Path("docs/performance.md")
-SETS = {"cpu": cpu.MEASURES, "peers-cpu": peers.MEASURES, "gpu": gpu.MEASURES + peers.MEASURES}
+SETS = {
+    "cpu": cpu.MEASURES,
+    "peers-cpu": peers.MEASURES,
+    "devices-cpu": devices.MEASURES,
+    "gpu": gpu.MEASURES + peers.MEASURES,
+}
 PLACE = re.compile(r"<!-- results: (\S+) -->\n(.*?)<!-- end of results -->", re.DOTALL)
 
 

@@ -31,6 +31,7 @@ from src.yaml_files import SHOWN, as_name, flatten, number, parse_yaml, read_yam
 # Limits that nobody meets. They keep sums finite, and what is built of a size that can be built.
 LEAST, MOST = 1e-12, 1e12  # of what has no natural limit
 LARGEST_ARGUMENT = 1024  # of a transform: pixels a side, for one
+MOST_DEVICES = 1024  # of one node, and nodes
 MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
 LONGEST = 1000  # characters of a text
@@ -53,6 +54,13 @@ def _rate(value: object) -> object:
     raise PydanticCustomError("rate", f"allowed: auto, or a number above 0 ({LEAST:g} to {MOST:g})")
 
 
+def _devices(value: object) -> object:
+    """A number of devices, or `auto`."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_DEVICES):
+        return value
+    raise PydanticCustomError("devices", f"allowed: auto, or a whole number from 1 to {MOST_DEVICES}")
+
+
 def _text(value: str) -> str:
     """A text that can be shown in a terminal, a figure and a page; pydantic refuses lone surrogates itself."""
     if CONTROL.search(value):
@@ -73,6 +81,7 @@ def _arguments(value: Any) -> Any:
 
 Float = Annotated[float, BeforeValidator(_finite)]
 Rate = Annotated[float | Literal["auto"], BeforeValidator(_rate)]
+Devices = Annotated[int | Literal["auto"], BeforeValidator(_devices)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Positive = Annotated[Float, Field(ge=LEAST, le=MOST)]
 NotNegative = Annotated[Float, Field(ge=0, le=MOST)]
@@ -156,6 +165,9 @@ class Train(Section):
     keep: Literal["last", "best"]
     compile: bool
     workers: Annotated[int, Field(ge=0, le=256)]
+    devices: Devices
+    nodes: Annotated[int, Field(ge=1, le=MOST_DEVICES)]
+    sync_batch_norm: bool
 
 
 class Sgd(Section):

@@ -13,7 +13,8 @@ from src import artifacts
 from src.data.augment import check_transforms
 from src.data.sources.folder import check_path
 from src.errors import UserError
-from src.model.device import resolve_device
+from src.launch import this_node
+from src.model.device import count_devices, resolve_device
 from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, wrong_value
@@ -23,7 +24,7 @@ NARROWEST = 4  # channels: the least that model.width may be
 
 
 def main(params: Params) -> None:
-    """Check what the schema cannot: the device, the transforms, and the shape and layers of the model."""
+    """Check what the schema cannot: the devices, the transforms, and the shape and layers of the model."""
     check_transforms(params.augment, params.data.size)
     # The narrowest model: its layers have the names of any other's, and their outputs as many dimensions.
     model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()
@@ -31,10 +32,13 @@ def main(params: Params) -> None:
     checks: list[tuple[str, Callable[[], object]]] = [
         ("data.path", lambda: check_path(params.data)),
         ("device", lambda: resolve_device(params.device)),
+        ("train.devices", lambda: count(params)),
+        ("train.nodes", lambda: this_node(params.train.nodes)),
+        ("train.batch_size", lambda: images_a_device(params)),
         (
             "model.strides",
             lambda: check_shape(
-                params.norm, params.model.width, params.data.size, params.model.strides, params.train.batch_size
+                params.norm, params.model.width, params.data.size, params.model.strides, images_a_norm(params)
             ),
         ),
         *(("gradcam.layers", partial(check_map, model, name, images)) for name in params.gradcam.layers),
@@ -46,6 +50,24 @@ def main(params: Params) -> None:
         except UserError as error:
             raise wrong_value(key, f"cannot be used: {error}") from None
     artifacts.write_text(artifacts.CHECKED, "params.yaml is valid\n")
+
+
+def count(params: Params) -> int:
+    """The devices that train together, on all nodes; UserError where they lack."""
+    return count_devices(params.train.devices, resolve_device(params.device)) * params.train.nodes
+
+
+def images_a_device(params: Params) -> int:
+    """The fewest images of a whole batch that a device gets; UserError where that is none."""
+    images = params.train.batch_size // count(params)
+    if images == 0:
+        raise UserError(f"{count(params)} devices share each batch: at least as many images are needed")
+    return images
+
+
+def images_a_norm(params: Params) -> int:
+    """The images over which a batch norm takes its statistics."""
+    return params.train.batch_size if params.train.sync_batch_norm else images_a_device(params)
 
 
 def show_to_git() -> None:

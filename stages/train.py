@@ -1,41 +1,104 @@
-"""Train the model, or go on from the last whole epoch: `dvc repro train`."""
+"""Train the model, or go on from the last whole epoch: `dvc repro train`.
 
+On several devices this process launches itself once for each (src/launch.py). It holds the locks and says what went
+wrong; of the processes that train, rank 0 alone writes outputs and talks to MLflow.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
+import torch
 from tqdm import tqdm
 
 from src import artifacts
-from src.data.prepared import load
+from src.data.prepared import Prepared, load
 from src.errors import UserError
-from src.model.device import hardware_name, resolve_device, resolve_precision
+from src.launch import launch, launched, report, this_node
+from src.model.device import Precision, count_devices, hardware_name, resolve_device, resolve_precision
 from src.model.saved import Description, save_model
 from src.params import Params
+from src.processes import die_with_parent
 from src.tracking import Mirror
 from src.training.checkpoint import has_checkpoint, model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
 from src.training.key import model_key
 from src.training.loop import Trained, train
-from stages import compute_turn, run_stage
+from src.training.ranks import ALONE, Ranks, joined
+from stages import Stopped, compute_turn, run_stage
+
+
+class Task(NamedTuple):
+    """What is to be trained, and where."""
+
+    prepared: Prepared
+    lr: float
+    device: torch.device
+    precision: Precision
+    key: str
 
 
 def main(params: Params) -> None:
     """data/prepared and models/lr.json -> models/model.*, metrics/history.csv, metrics/train.json"""
-    prepared = load()
-    lr = read_lr()
-    device = resolve_device(params.device)
-    precision = resolve_precision(params.precision, device)
-    key = model_key(params, lr, prepared.digest, device.type, precision)
-    checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
+    device, nodes = resolve_device(params.device), params.train.nodes
+    if launched():
+        with reported(), joined(nodes, device) as ranks:
+            make(params, read_task(params, ranks.count), ranks)
+        return
+    devices, node = count_devices(params.train.devices, device), this_node(nodes)
+    command = ("-m", "stages.train")
+    if node > 0:
+        tqdm.write(f"node {node} of {nodes}: {devices} devices help the stage on node 0, which alone writes results")
+        launch(command, devices, nodes, device.type)
+        return
+    task = read_task(params, devices * nodes)
+    with model_lock(artifacts.root() / ".locks", task.key, tqdm.write):
+        if devices * nodes == 1:
+            make(params, task, ALONE)
+            return
+        with compute_turn(device):
+            try:
+                launch(command, devices, nodes, device.type)
+            except BaseException:
+                with Mirror(params, task.key):  # rank 0 knows of no reason but its own, and may have been killed
+                    raise
 
-    with model_lock(locks, key, tqdm.write), Mirror(params, key, again=not has_checkpoint(checkpoints / key)) as mirror:
+
+def read_task(params: Params, ranks: int) -> Task:
+    """The task of `params` for so many processes, from the files of the stages before."""
+    prepared, lr, device = load(), read_lr(), resolve_device(params.device)
+    precision = resolve_precision(params.precision, device)
+    key = model_key(params, lr, prepared.digest, device.type, precision, ranks)
+    return Task(prepared, lr, device, precision, key)
+
+
+def make(params: Params, task: Task, ranks: Ranks) -> None:
+    """Train `task`, alone or as one of several ranks; alone or as the first one, write and upload the outputs."""
+    prepared, lr, device, precision, key = task
+    checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
+    if ranks.from_first(key) != key:
+        raise UserError(
+            f"rank {ranks.rank} has other parameters, data or code than rank 0: all nodes need the same commit, "
+            "params.yaml, data/prepared and models/lr.json"
+        )
+    if not ranks.first:
+        train(prepared, params, lr, device, precision, checkpoints / key, lambda _: None, lambda _: None, ranks)
+        return
+
+    with Mirror(params, key, again=not has_checkpoint(checkpoints / key)) as mirror:
         mirror.upload("lr_range")
 
         def on_epoch(row: Row) -> None:
             tqdm.write(table_line(row))
             mirror.epoch(row)
 
-        tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware_name(device)}, model {key}")
+        hardware = hardware_name(device) + (f", {ranks.count} processes" if ranks.count > 1 else "")
+        tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware}, model {key}")
         tqdm.write(table_head())
-        with compute_turn(device):
-            trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write)
+        with compute_turn(device) if ranks.count == 1 else nullcontext():
+            trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write, ranks)
         prune(checkpoints, locks)
 
         description = Description(
@@ -54,7 +117,7 @@ def main(params: Params) -> None:
             epoch=trained.epoch,
             device=device.type,
             precision=precision,
-            hardware=hardware_name(device),
+            hardware=hardware,
             source=prepared.source,
             data_digest=prepared.digest,
         )
@@ -62,6 +125,21 @@ def main(params: Params) -> None:
         artifacts.write_csv(artifacts.METRICS / "history.csv", trained.history)
         artifacts.write_json(artifacts.METRICS / "train.json", results(trained, description))
         mirror.upload("train")
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """How a launched process ends: its agent speaks for it, stops it by SIGTERM, and is not outlived by it."""
+    die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent hears Ctrl-C too
+    try:
+        try:
+            yield
+        except Exception as error:
+            report(error)
+            sys.exit(1)
+    except Stopped:  # also while an error is reported: the agent stops whoever lost the connection to a dead rank
+        sys.exit(1)
 
 
 def results(trained: Trained, description: Description) -> Row:

@@ -1,6 +1,6 @@
 """Batches of augmented training images: the same ones whatever the number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import cv2
@@ -39,16 +39,21 @@ class AugmentedSplit(Dataset[Batch]):
 
 
 class ShuffledBatches:
-    """Keys of the batches of one epoch, in an order drawn from (seed, epoch).
+    """Keys of the batches of one epoch, in an order drawn from (seed, epoch), or of a part of each batch.
 
-    A last batch of a single image is left out when there are others: batch norm cannot take statistics of it.
+    `part` says which, of so many images; `slice` is all of them. A last batch below `fewest` images is left out when
+    there are others: batch norm cannot take statistics of a single one.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int) -> None:
-        self.images = images if images % batch_size != 1 or images < 2 else images - 1
+    def __init__(
+        self, images: int, batch_size: int, seed: int, part: Callable[[int], slice] = slice, fewest: int = 2
+    ) -> None:
+        rest = images % batch_size
+        self.images = images - rest if rest < fewest and images > batch_size else images
         self.population = images
         self.batch_size = batch_size
         self.seed = seed
+        self.part = part
         self.epoch = 1
 
     def __len__(self) -> int:
@@ -58,13 +63,28 @@ class ShuffledBatches:
         epoch = self.epoch
         order = np.random.default_rng([self.seed, epoch]).permutation(self.population)[: self.images]
         for start in range(0, self.images, self.batch_size):
-            yield epoch, order[start : start + self.batch_size]
+            batch = order[start : start + self.batch_size]
+            yield epoch, batch[self.part(len(batch))]
+
+    def sizes(self) -> list[int]:
+        """The number of images in each whole batch."""
+        return [min(self.batch_size, self.images - start) for start in range(0, self.images, self.batch_size)]
 
 
 def train_loader(
-    split: Split, augmenter: Augmenter, *, batch_size: int, seed: int, workers: int, device: torch.device
+    split: Split,
+    augmenter: Augmenter,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    device: torch.device,
+    part: Callable[[int], slice] = slice,
+    fewest: int = 2,
 ) -> DataLoader[Batch]:
     """Loader of (uint8 (B, S, S, 3), int64 (B,)), shuffled and augmented by (seed, epoch); epoch 1 at first.
+
+    Of each batch it is the images in `part` of it, see `ShuffledBatches`.
 
     The batches are made on `device`, from images that stay there, or on the CPU where they are too many. An augmenter
     that goes image by image works on the CPU, in `workers` processes (0: the calling one), which live as long as the
@@ -76,7 +96,7 @@ def train_loader(
         images = F.pad(images, (0, 1))
     return DataLoader(
         AugmentedSplit(images, labels, augmenter),
-        batch_sampler=ShuffledBatches(len(split), batch_size, seed),  # type: ignore[arg-type]  # keys need be no list
+        batch_sampler=ShuffledBatches(len(split), batch_size, seed, part, fewest),  # type: ignore[arg-type]  # keys need be no list
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_start_worker,
@@ -94,9 +114,18 @@ def to_tensors(split: Split, device: torch.device) -> Batch:
 
 def set_epoch(loader: DataLoader[Batch], epoch: int) -> None:
     """Choose the epoch (from 1) that the next `iter(loader)` goes through."""
+    _sampler(loader).epoch = epoch
+
+
+def batch_sizes(loader: DataLoader[Batch]) -> list[int]:
+    """The number of images in each whole batch of an epoch, also where the loader gives a part of them."""
+    return _sampler(loader).sizes()
+
+
+def _sampler(loader: DataLoader[Batch]) -> ShuffledBatches:
     sampler = loader.batch_sampler
     assert isinstance(sampler, ShuffledBatches)
-    sampler.epoch = epoch
+    return sampler
 
 
 def _as_it_is(batch: T) -> T:

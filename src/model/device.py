@@ -28,6 +28,25 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def count_devices(wanted: int | Literal["auto"], device: torch.device) -> int:
+    """How many devices of this node train together, for `auto` all GPUs that are visible; UserError where they lack.
+
+    A GPU that is named by its number trains alone. On a CPU there are as many as cores, and `auto` is 1: the processes
+    share them.
+    """
+    if device.type == "cpu":
+        there, called = cores(), "cores for device cpu"
+    elif device.index is not None:
+        there, called = 1, f"for device {device}: a GPU named by its number trains alone"
+    else:
+        there, called = torch.cuda.device_count(), "CUDA devices"
+    if wanted == "auto":
+        return 1 if device.type == "cpu" else there
+    if wanted > there:
+        raise UserError(f"{wanted} devices are wanted, and this machine has {there} {called}")
+    return wanted
+
+
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """`bf16` and `fp32` as they are; `auto` is bf16 where the hardware multiplies bf16 itself, else fp32."""
     if name == "bf16" or (name == "auto" and _has_bf16(device)):

@@ -9,13 +9,19 @@ from src.params import Params
 SOURCES = (Path("src/data"), Path("src/model"), Path("src/training"))
 
 
-def model_key(params: Params, lr: float, data_digest: str, device_type: str, precision: Precision) -> str:
+def model_key(
+    params: Params, lr: float, data_digest: str, device_type: str, precision: Precision, ranks: int = 1
+) -> str:
     """20 hexadecimal digits over all that shapes the weights: parameters, rate, data, code, kind of device.
 
     Left out is what does not shape them: the number of workers, and the settings of optimisers and schedules that are
-    not in use. The code is read from the working directory, which is the root of the workspace.
+    not in use. So is the number of devices, in `ranks` processes, which changes the order of additions alone; but not
+    where each has batch norms of its own. The code is read from the working directory, which is the root of the
+    workspace.
     """
-    train = params.train.model_dump(exclude={"workers"})
+    train = params.train.model_dump(exclude={"workers", "devices", "nodes", "sync_batch_norm"})
+    if params.norm == "batch" and not params.train.sync_batch_norm and ranks > 1:
+        train["batch_norms"] = ranks
     shaping = {
         "norm": params.norm,
         "seed": params.seed,

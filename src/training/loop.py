@@ -1,8 +1,8 @@
-"""Training from the first weights to the last epoch.
+"""Training from the first weights to the last epoch, on one device or as one of several ranks (`ranks.py`).
 
 The same parameters give the same bits on the CPU, whatever the number of loader workers and however often the run was
-interrupted. Losses, hits and the first bad step are kept on the device: within an epoch shorter than LOOK_EVERY nothing
-waits for a GPU.
+interrupted; another number of ranks adds up in another order. Losses, hits and the first bad step are kept on the
+device: within an epoch shorter than LOOK_EVERY nothing waits for a GPU.
 """
 
 import copy
@@ -20,18 +20,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from src.data.augmenters import make_augmenter
-from src.data.loader import Batch, set_epoch, to_tensors, train_loader
-from src.data.prepared import Prepared
+from src.data.loader import Batch, batch_sizes, set_epoch, to_tensors, train_loader
+from src.data.prepared import Prepared, Split
 from src.errors import UserError
 from src.model.device import Precision, hardware_name, prefers_channels_last
 from src.params import Params
+from src.processes import cores
 from src.training.average import Average
+from src.training.batch_norm import over_ranks
 from src.training.checkpoint import load_latest, save_checkpoint
 from src.training.forward import FromPixels
 from src.training.history import History, Row, best_epoch, should_stop
 from src.training.optimisers import make_optimizer
 from src.training.progress import progress
 from src.training.randomness import capture, restore, seed_everything
+from src.training.ranks import ALONE, Ranks
 from src.training.schedules import Schedule, make_schedule
 from src.training.system import SystemMeter
 from src.training.untrained import new_model
@@ -60,21 +63,30 @@ def train(
     checkpoints: Path,
     on_epoch: Callable[[Row], None],
     say: Callable[[str], None],
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train the model of `params` on `prepared.train`, or go on from the newest checkpoint in the folder `checkpoints`.
 
     `lr` is the rate, for onecycle and cosine the peak. `on_epoch` is called with the row of each epoch trained by this
     call, `say` with sentences for the person. With `train.ema` it is the average of the weights that is validated and
-    kept. UserError where a loss, gradient or weight is not finite.
+    kept. Of several ranks, all of which call this, the first alone reads and writes checkpoints. UserError where a
+    loss, gradient or weight is not finite, on all ranks.
     """
     settings = params.train
+    if len(prepared.train) < ranks.count:
+        raise UserError(
+            f"{len(prepared.train)} training images are too few for {ranks.count} devices: lower train.devices"
+        )
     seed_everything(params.seed)
     channels_last = prefers_channels_last(params.norm, params.model.width, device)
-    model = new_model(params, len(prepared.classes))
+    model: nn.Module = new_model(params, len(prepared.classes))
+    own_norms = params.norm == "batch" and not settings.sync_batch_norm  # of each rank
+    if ranks.count > 1 and not own_norms:
+        model = over_ranks(model, device)
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
     fast = torch.compile(model, dynamic=False) if settings.compile else model
-    forward = FromPixels(fast, prepared, device, precision, channels_last)  # type: ignore[arg-type]
+    forward = ranks.together(FromPixels(fast, prepared, device, precision, channels_last))  # type: ignore[arg-type]
     average = Average(model, settings.ema) if settings.ema > 0 else None
     kept_model = average.model if average else model  # validated, and kept at the end
     kept = FromPixels(kept_model, prepared, device, precision, channels_last)
@@ -84,16 +96,19 @@ def train(
         make_augmenter(params.augment, prepared.size, params.seed),
         batch_size=settings.batch_size,
         seed=params.seed,
-        workers=settings.workers,
+        workers=min(settings.workers, max(1, cores() // ranks.here)),
         device=device,
+        part=ranks.part,
+        fewest=2 * ranks.count if own_norms else 2,
     )
-    val = to_tensors(prepared.val, device)
+    val_part = ranks.part(len(prepared.val))
+    val = to_tensors(Split(prepared.val.images[val_part], prepared.val.labels[val_part]), device)
     optimizer = make_optimizer(model.parameters(), lr, params)
     schedule = make_schedule(optimizer, lr, len(loader) * settings.epochs, params)
 
     history: History = []
     best: Weights = {}
-    state = load_latest(checkpoints, say)
+    state = ranks.from_first(load_latest(checkpoints, say) if ranks.first else None)
     if state is not None:
         model.load_state_dict(state["model"])
         if average:
@@ -113,21 +128,24 @@ def train(
         row: Row = {"epoch": epoch}
         after_step = partial(average.update, model) if average else None
         row |= train_epoch(
-            forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None, after_step
+            forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None, after_step, ranks
         )
         estimate = False
         train_seconds = time.perf_counter() - start
-        row |= validate(kept, val, settings.batch_size, epoch)
+        ranks.buffers_from_first(model, kept_model)
+        row |= validate(kept, val, -(-settings.batch_size // ranks.count), epoch, ranks)
         check_weights(kept_model, epoch)
         row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
         row["images_per_second"] = len(prepared.train) / train_seconds
         row["seconds"] = time.perf_counter() - start
         row |= meter.read()
+        row = ranks.from_first(row)  # times differ
         schedule.after_epoch(row)
         history.append(row)
         if settings.keep == "best" and best_epoch(history) == epoch:
             best = copy.deepcopy(kept_model.state_dict())
-        save_checkpoint(checkpoints, epoch, _state(model, average, optimizer, schedule, history, best))
+        if ranks.first:
+            save_checkpoint(checkpoints, epoch, _state(model, average, optimizer, schedule, history, best))
         on_epoch(row)
 
     if settings.keep == "best":
@@ -146,11 +164,12 @@ def train_epoch(
     epoch: int,
     say_estimate: Callable[[str], None] | None,
     after_step: Callable[[], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Row:
     """One pass over the training images: train_loss, train_accuracy, and lr, the rate of the last step.
 
     The loss is the one that is minimised (with label smoothing) and like the accuracy a mean over the images as they
-    were augmented, each seen by the weights of its step.
+    were augmented, each seen by the weights of its step; of all ranks, each of which calls this.
 
     Where a loss or gradient is not finite, the optimiser's step does not happen: the fused optimisers skip it on the
     device while `found_inf` is 1, and it stays 1 (a skipped first step leaves SGD's momentum undefined); a UserError
@@ -163,17 +182,29 @@ def train_epoch(
     bad_steps = torch.zeros((), device=device)
     bad = torch.zeros((), device=device)
     images_seen = 0
+    sizes = batch_sizes(loader) if ranks.count > 1 else []
     rates: list[float] = []
     timed_steps = min(ESTIMATE_AFTER, len(loader) - 1)  # without the first one, which is slow, where there are others
     started = looked = shown = time.perf_counter()
-    bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader))
+    bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader), ranks.first)
     for step, (images, labels) in enumerate(bar, start=1):
         labels = labels.to(device, non_blocking=True)
-        logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
-        loss = F.cross_entropy(logits, labels, label_smoothing=params.train.label_smoothing)
+        if sizes and len(labels) == 0 and params.norm != "batch":  # of a last batch with fewer images than ranks
+            logits = forward(images.new_zeros((1, *images.shape[1:])))[:0]  # norms of single images need one
+        else:
+            logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
+        loss = F.cross_entropy(
+            logits, labels, label_smoothing=params.train.label_smoothing, reduction="sum" if sizes else "mean"
+        )
+        images_now = sizes[step - 1] if sizes else len(labels)
+        if sizes:  # the mean over the ranks, which is taken of the gradients, is then the mean over the whole batch
+            loss = loss * (ranks.count / images_now)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss, hits = loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+        if sizes:
+            loss, hits = ranks.total(torch.stack((loss / ranks.count, hits.to(loss.dtype))))
         norm = _clip(parameters, params.train.grad_clip)
-        bad = torch.maximum(bad, (~(loss.detach() + norm).isfinite()).float())
+        bad = torch.maximum(bad, (~(loss + norm).isfinite()).float())
         bad_steps += bad
         optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that torch.amp.GradScaler uses
         rates.append(optimizer.param_groups[0]["lr"])  # before the schedule steps
@@ -183,9 +214,9 @@ def train_epoch(
         if after_step is not None:
             after_step()
 
-        loss_sum += loss.detach() * len(labels)
-        correct += (logits.detach().argmax(dim=1) == labels).sum()
-        images_seen += len(labels)
+        loss_sum += loss * images_now
+        correct += hits.long()
+        images_seen += images_now
         if time.perf_counter() - looked >= LOOK_EVERY[device.type] or step == len(loader):
             looked = time.perf_counter()
             if bad_steps > 0:
@@ -195,7 +226,7 @@ def train_epoch(
                     f"the loss or its gradient is not finite in epoch {epoch}, step {first + 1} of {len(loader)} "
                     f"at learning rate {rates[first]:.3g}"
                 )
-            if time.perf_counter() - shown > bar.mininterval:
+            if ranks.first and time.perf_counter() - shown > bar.mininterval:
                 shown = time.perf_counter()
                 bar.set_postfix(
                     loss=f"{float(loss_sum) / images_seen:.3f}",
@@ -221,26 +252,28 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int) -> Row:
+def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int, ranks: Ranks = ALONE) -> Row:
     """Plain cross-entropy (no label smoothing) and accuracy over all images and labels of `data`, as they are.
 
-    None for both where there are no images.
+    `data` is this rank's part, and the numbers are those of all. None for both where there are no images.
     """
     images, labels = data
-    if len(labels) == 0:
-        return {"val_loss": None, "val_accuracy": None}
     forward.eval()
     losses, hits = [], []
     starts = range(0, len(labels), batch_size)
-    for start in progress(starts, f"epoch {epoch}, validation", len(starts)):
+    for start in progress(starts, f"epoch {epoch}, validation", len(starts), ranks.first):
         logits = forward(images[start : start + batch_size])
         wanted = labels[start : start + batch_size].to(logits.device, non_blocking=True)
         losses.append(F.cross_entropy(logits, wanted, reduction="sum").double())
         hits.append((logits.argmax(dim=1) == wanted).sum())
-    loss = float(torch.stack(losses).sum()) / len(labels)
+    sums = (float(torch.stack(losses).sum()), float(torch.stack(hits).sum())) if losses else (0.0, 0.0)
+    loss, correct, count = ranks.total(torch.tensor((*sums, len(labels)), dtype=torch.float64)).tolist()
+    if count == 0:
+        return {"val_loss": None, "val_accuracy": None}
+    loss /= count
     if not math.isfinite(loss):
         raise _not_finite(f"the validation loss is not finite after epoch {epoch}")
-    return {"val_loss": loss, "val_accuracy": float(torch.stack(hits).sum()) / len(labels)}
+    return {"val_loss": loss, "val_accuracy": correct / count}
 
 
 def check_weights(model: nn.Module, epoch: int) -> None:

@@ -9,10 +9,10 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(iterable: Iterable[T], description: str, total: int) -> "tqdm[T]":
+def progress(iterable: Iterable[T], description: str, total: int, shown: bool = True) -> "tqdm[T]":
     """A bar over batches on stderr: twice a second on a terminal, every ten seconds in a log, gone when it is done.
 
-    Nothing is shown of what is done within a second.
+    Nothing is shown of what is done within a second, or where `shown` is False.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(
@@ -24,4 +24,5 @@ def progress(iterable: Iterable[T], description: str, total: int) -> "tqdm[T]":
         mininterval=interval,
         dynamic_ncols=True,
         delay=1,
+        disable=not shown,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run, session, soak, workspace
+from benchmarks import cpu, devices, document, gpu, peers, results, run, session, soak, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -29,6 +29,7 @@ from benchmarks.measure import (
 )
 from benchmarks.results import Results, read, table
 from src.errors import UserError
+from src.processes import cores
 from tests.conftest import REPOSITORY, copy_repository
 
 CPU = torch.device("cpu")
@@ -110,7 +111,7 @@ def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
         in_process("missing")
 
 
-@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *gpu.MEASURES, *peers.MEASURES}))
+@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *devices.MEASURES, *gpu.MEASURES, *peers.MEASURES}))
 def test_every_measure_is_a_function_of_the_settings(name: str) -> None:
     assert callable(run.find(name))
 
@@ -229,7 +230,7 @@ def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path
     assert "old" not in filled
     assert "Not measured yet: `training.floor`" in filled
     assert document.fill(filled, tmp_path) == filled
-    with pytest.raises(UserError, match="no place for: gpu, peers-cpu"):
+    with pytest.raises(UserError, match="no place for: devices-cpu, gpu, peers-cpu"):
         document.fill(places[0], tmp_path)
 
 
@@ -245,6 +246,22 @@ def test_measures_run(name: str) -> None:
     rows = run.find(name)(SMOKE)
     assert rows
     assert all(row.ours > 0 and row.goal is not None for row in rows)
+
+
+def test_devices_are_compared_in_powers_of_two_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((2, [2]), (3, [2, 3]), (6, [2, 4, 6]), (8, [2, 4, 8])):
+        monkeypatch.setattr(devices, "cores", lambda there=there: there)
+        assert devices.counts(CPU) == expected
+    monkeypatch.setattr(devices, "cores", lambda: 1)
+    with pytest.raises(UserError, match="this machine has 1 for cpu"):
+        devices.counts(CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores")
+def test_two_devices_are_measured_against_one() -> None:
+    (row,) = devices.layer_norm(SMOKE)
+    assert row.ours > 0
 
 
 def test_a_part_of_a_loader_goes_on_in_the_next_epoch() -> None:

@@ -19,8 +19,11 @@ PARAMS: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text()
 LEAVES = sorted(flatten(PARAMS))
 
 # Files that shape no result of a stage: a change of theirs must not train anything again.
-EXEMPT_NAMES = ("tracking", "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git")
-EXEMPT = {f"src/{name}.py" for name in (*EXEMPT_NAMES, "markdown")}
+EXEMPT_NAMES = (
+    "tracking", "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git", "markdown",
+    "launch",
+)  # fmt: skip
+EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}
 
 # Key or group -> the stages that its change makes stale, besides `check` and `report`, which every change does.
 # The longest key that fits a leaf holds.

@@ -13,6 +13,7 @@ from src.data import loader
 from src.data.augmenters import make_augmenter
 from src.data.loader import ShuffledBatches, set_epoch, to_tensors, train_loader
 from src.data.prepared import Split
+from src.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 COMMON: list[dict[str, Any]] = [
@@ -120,3 +121,36 @@ def test_batches_cover_the_split(images: int, batch_size: int, seed: int, epoch:
     assert {number for number, _ in keys} == {epoch}
     assert len(set(indices)) == len(indices) >= images - 1
     assert len(indices) == images or (batch_size > 1 and images % batch_size == 1)
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 9), st.integers(0, 99), st.sampled_from([2, 8]))
+def test_the_parts_of_all_ranks_are_the_batches_of_one(
+    images: int, batch_size: int, count: int, seed: int, fewest: int
+) -> None:
+    """In its order, so that each rank has the images that it would have in any other process."""
+    whole = ShuffledBatches(images, batch_size, seed, fewest=fewest)
+    parts = [ShuffledBatches(images, batch_size, seed, Ranks(rank, count).part, fewest) for rank in range(count)]
+    assert [len(part) for part in parts] == [len(whole)] * count
+    for size, (epoch, batch), *keys in zip(whole.sizes(), whole, *parts, strict=True):
+        assert np.concatenate([chosen for _, chosen in keys]).tolist() == batch.tolist()
+        assert len(batch) == size
+        assert {number for number, _ in keys} == {epoch}
+        lengths = [len(chosen) for _, chosen in keys]
+        assert max(lengths) - min(lengths) <= 1
+    assert whole.sizes()[-1] >= min(fewest, batch_size, images)
+
+
+def test_augmentation_does_not_depend_on_the_number_of_ranks() -> None:
+    def batches(rank: int, count: int, transforms: list[dict[str, Any]]) -> list[torch.Tensor]:
+        split = Split(np.random.default_rng(1).integers(0, 256, (21, 16, 16, 3), np.uint8), np.arange(21))
+        augmenter = make_augmenter(transforms, 16, 0)
+        part = Ranks(rank, count).part
+        made = train_loader(split, augmenter, batch_size=8, seed=0, workers=0, device=CPU, part=part)
+        set_epoch(made, 5)
+        return [images for images, _ in made]
+
+    for transforms in (COMMON, ONE_BY_ONE):
+        for whole, *parts in zip(
+            batches(0, 1, transforms), *(batches(rank, 3, transforms) for rank in range(3)), strict=True
+        ):
+            assert torch.equal(torch.cat(parts), whole)

@@ -126,7 +126,8 @@ def test_standard_is_params_yaml_and_standard_layer_states_the_same_keys(monkeyp
         if key.split(".")[0] in ("norm", "seed", "lr", "model", "lr_range", "train", "optimizer", "schedule", "augment")
         and not key.startswith(unused)
     }
-    assert shaping - standard.keys() == {"train.compile", "train.workers"}  # shape no result
+    silent = {"train.compile", "train.workers", "train.devices", "train.nodes"}  # shape no result
+    assert shaping - standard.keys() == silent
     assert (layer["norm"], layer["train.epochs"]) == ("layer", 20)
 
 

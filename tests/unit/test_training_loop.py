@@ -236,13 +236,19 @@ def test_the_table_is_aligned() -> None:
 def test_the_key_covers_what_shapes_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
-    def key(lr: float = 0.1, data: str = "d", device: str = "cpu", **overrides: Any) -> str:
-        return model_key(make_params(**overrides), lr, data, device, "fp32")
+    def key(lr: float = 0.1, data: str = "d", device: str = "cpu", ranks: int = 1, **overrides: Any) -> str:
+        return model_key(make_params(**overrides), lr, data, device, "fp32", ranks)
 
     start = key()
     assert len(start) == 20
     for same in ({"train.workers": 3}, {"optimizer.adam.eps": 0.1}, {"gradcam.count": 3}):
         assert key(**same) == start, same
+    for same in ({"train.devices": 2}, {"train.nodes": 2}, {"norm": "batch"}, {"train.sync_batch_norm": True}):
+        assert key(ranks=4, **same) == start, same  # all but the order of additions
+    own = {"train.sync_batch_norm": False}
+    assert key(**own) == start
+    assert len({start, key(ranks=2, **own), key(ranks=4, **own)}) == 3
+    assert key(ranks=2, norm="layer", **own) == key(norm="layer")
     different = [
         key(lr=0.2), key(data="e"), key(device="cuda"), key(norm="layer"), key(seed=1), key(augment=[]),
         key(**{"model.width": 8}), key(**{"train.epochs": 3}), key(**{"optimizer.sgd.momentum": 0.5}),
