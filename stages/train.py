@@ -23,13 +23,14 @@ def main(params: Params) -> None:
     device = resolve_device(params.device)
     precision = resolve_precision(params.precision, device)
     key = model_key(params, lr, prepared.digest, device.type, precision)
-    checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
+    checkpoints, locks = artifacts.checkpoints(), artifacts.root() / ".locks"
 
     with model_lock(locks, key, tqdm.write), Mirror(params, key, again=not has_checkpoint(checkpoints / key)) as mirror:
         mirror.upload("lr_range")
 
         def on_epoch(row: Row) -> None:
             tqdm.write(table_line(row))
+            artifacts.write_json(checkpoints / key / "last.json", row)  # a sweep decides by it who goes on
             mirror.epoch(row)
 
         tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware_name(device)}, model {key}")
