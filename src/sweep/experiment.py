@@ -121,7 +121,9 @@ class Experiment:
         self.ledger.log(self.name).parent.mkdir(parents=True, exist_ok=True)
         self._clone = self._held.enter_context(_folder())
         self._clone.mkdir()
-        self._run("git", "clone", "--quiet", "--origin", self.job.spec.remotes.git, self.job.git_url, ".")
+        self._run(
+            "git", "clone", "--quiet", "--no-checkout", "--origin", self.job.spec.remotes.git, self.job.git_url, "."
+        )
         self._run("git", "checkout", "--quiet", "--detach", self.job.baseline)
         artifacts.write_text(self._clone / ".dvc/config.local", self._dvc_config())
         changed = {key: value for key, value in self.params.items() if self.job.committed[key] != value}

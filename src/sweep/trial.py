@@ -1,5 +1,6 @@
 """A sweep as Ray has it: its trials, the search that proposes them, who stops early. Only this module imports ray."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 # Above the import, because ray reads them there: no call home, and no reports beside ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its table of all trials, every few seconds
 LOOPBACK = ("127.", "localhost")
 if os.environ.get("RAY_ADDRESS", LOOPBACK[0]).startswith(LOOPBACK):
     # A cluster of this machine alone: else it listens on all its addresses. The name is Ray's.
@@ -23,7 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 import src
 from src.sweep.experiment import Experiment, Job, Progress
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
-from src.sweep.spec import Space, Spec, trial_name
+from src.sweep.spec import Point, Space, Spec, trial_name
 
 METRIC = {"metric": "val_accuracy", "mode": "max"}
 MOST_ATTEMPTS = 10  # machines that a trial may lose before it is left to the next command
@@ -69,7 +71,7 @@ class _Watch(tune.Callback):
         self._job, self._ledger, self._tell = job, Ledger(job.folder), tell
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(self._name(trial), {"status": "running", "point": self._job.spec.tidy(trial.config["point"])})
+        self._tell(self._name(trial), {"status": "running", "point": self._point(trial)})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, last = self._name(trial), trial.last_result
@@ -79,13 +81,18 @@ class _Watch(tune.Callback):
             record = self._ledger.write(name, status=STOPPED, epoch=last["epoch"], accuracy=last["val_accuracy"])
         self._tell(name, record)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell(self._name(trial), {"status": "lost", "point": self._point(trial)})
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, error = self._name(trial), str(trial.get_error()).strip().rpartition("\n")[2]
-        point = self._job.spec.tidy(trial.config["point"])
-        self._tell(name, self._ledger.write(name, status=FAILED, point=point, error=error))
+        self._tell(name, self._ledger.write(name, status=FAILED, point=self._point(trial), error=error))
 
     def _name(self, trial: Any) -> str:
         return trial_name(self._job.spec, self._job.params(trial.config["point"]))
+
+    def _point(self, trial: Any) -> Point:
+        return self._job.spec.tidy(trial.config["point"])
 
 
 def run_trials(job: Job, tell: Tell) -> None:
@@ -113,11 +120,13 @@ def run_trials(job: Job, tell: Tell) -> None:
         run_config=tune.RunConfig(
             name=f"ray-{os.getpid()}",
             storage_path=str(job.folder),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials have their own
             failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS),
             callbacks=[_Watch(job, tell)],
             verbose=0,
         ),
     )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a traceback for every machine that is lost
     try:
         tuner.fit()
     finally:
