@@ -22,7 +22,7 @@ from src.errors import UserError
 from src.locks import locked
 from src.params import committed_params, problems
 from src.sweep.experiment import Job
-from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
+from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
 from src.yaml_files import flatten, shown
 
@@ -75,8 +75,8 @@ def check_points(spec: Spec, base: dict[str, Any], file: Path) -> None:
         if found := problems(nest({**base, **point})):
             told = "\n".join(f"{file}: {key} {problem}" for key, problem in found)
             raise UserError(f"{told}\n  {f'That is the trial {shown(dict(point))}' if point else 'Mend recipe or set'}")
-    if (spec.search or spec.asha) and base["data.val_share"] == 0:
-        raise UserError(f"{file}: a search and asha go by the validation accuracy, but data.val_share is 0")
+        if (spec.search or spec.asha) and {**base, **point}["data.val_share"] == 0:
+            raise UserError(f"{file}: a search and asha go by the validation accuracy, but data.val_share is 0")
 
 
 def pushed_commit(remote: str) -> str:
@@ -120,20 +120,6 @@ def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:
 def tell(name: str, record: Record) -> None:
     """A line for a trial that begins or has ended."""
     print(f"{record['status']:<9}{name}  {words(record)}", flush=True)
-
-
-def words(record: Record) -> str:
-    """The parameters of a trial and what has come of it."""
-    said = " ".join(f"{key}={value}" for key, value in record["point"].items())
-    match record["status"]:
-        case "finished":
-            validation = f"validation {record['accuracy']:.2%}, " if record["accuracy"] is not None else ""
-            return f"{said}: {validation}test {record['test_accuracy']:.2%}"
-        case "stopped":
-            return f"{said}: after epoch {record['epoch']}, validation {record['accuracy']:.2%}"
-        case "failed":
-            return f"{said}: {record['error']}"
-    return said
 
 
 def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:

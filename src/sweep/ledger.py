@@ -60,3 +60,17 @@ class Ledger:
 
     def _file(self, name: str) -> Path:
         return self.folder / "trials" / f"{name}.json"
+
+
+def words(record: Record) -> str:
+    """The parameters of a trial and what has come of it."""
+    said = " ".join(f"{key}={value}" for key, value in record["point"].items())
+    match record["status"]:
+        case "finished":
+            validation = f"validation {record['accuracy']:.2%}, " if record["accuracy"] is not None else ""
+            return f"{said}: {validation}test {record['test_accuracy']:.2%}"
+        case "stopped":
+            return f"{said}: after epoch {record['epoch']}, validation {record['accuracy']:.2%}"
+        case "failed":
+            return f"{said}: {record['error']}"
+    return said

@@ -1,4 +1,4 @@
-"""`python -m commands.sweep` by what it leaves: a grid on three Ray machines, one of them lost; a search on this one."""
+"""`python -m commands.sweep` by what it leaves: a grid on three Ray machines, one of them lost; a search here."""
 
 import os
 import re
