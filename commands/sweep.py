@@ -52,17 +52,8 @@ def main() -> None:
             check_machines(spec, trial.machines())
             key = artifacts.sha256_json([spec.name, baseline])[:32]
             with tracking.Sweep(key, f"sweep {spec.name}", file) as run:
-                job = Job(
-                    spec=spec,
-                    committed=committed,
-                    base=base,
-                    folder=folder,
-                    baseline=baseline,
-                    git_url=git_url(spec.remotes.git),
-                    dvc_url=dvc_url(spec.remotes.dvc),
-                    tracking_uri=tracking.tracking_uri(),
-                    parent=run.run_id,
-                )
+                remotes = git_url(spec.remotes.git), dvc_url(spec.remotes.dvc)
+                job = Job(spec, committed, base, folder, baseline, *remotes, tracking.tracking_uri(), run.run_id)
                 trial.run_trials(job, tell)
                 conclude(job, trial.records(job), run)
     except Timeout:
