@@ -54,8 +54,10 @@ def main() -> None:
             with tracking.Sweep(key, f"sweep {spec.name}", file) as run:
                 remotes = git_url(spec.remotes.git), dvc_url(spec.remotes.dvc)
                 job = Job(spec, committed, base, folder, baseline, *remotes, tracking.tracking_uri(), run.run_id)
-                trial.run_trials(job, tell)
+                complete = trial.run_trials(job, tell)
                 conclude(job, trial.records(job), run)
+                if not complete:
+                    raise KeyboardInterrupt
     except Timeout:
         raise UserError(f"another process runs this sweep ({folder / 'sweep.lock'})") from None
 
@@ -114,13 +116,14 @@ def tell(name: str, record: Record) -> None:
 
 
 def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
-    """Say it in MLflow and here; UserError where trials failed, KeyboardInterrupt where some have not ended."""
+    """Say it in MLflow and here; UserError where trials failed."""
     ledger = Ledger(job.folder)
     stopped = {name: record for name, record in records.items() if record["status"] == STOPPED}
     for name in stopped:
-        if row := ledger.last_epoch(name):  # an epoch may have ended after the decision
-            records[name] = ledger.write(name, epoch=row["epoch"], accuracy=row["val_accuracy"])
-            ledger.forget_checkpoints(name)
+        with locked(ledger.lock(name)):  # its process has ended then; an epoch may have ended after the decision
+            if row := ledger.last_epoch(name):
+                records[name] = ledger.write(name, epoch=row["epoch"], accuracy=row["val_accuracy"])
+                ledger.forget_checkpoints(name)
     counts = Counter(record["status"] for record in records.values())
     best = sorted(records.items(), key=lambda item: -(item[1].get("accuracy") or 0.0))
     finished = [(name, record) for name, record in best if record["status"] == FINISHED]
@@ -136,8 +139,6 @@ def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
     if failed := [name for name, record in records.items() if record["status"] == FAILED]:
         told = "\n".join(f"  {name}: {records[name]['error']}\n    {ledger.log(name)}" for name in failed)
         raise UserError(f"{len(failed)} trials failed; the same command tries them again\n{told}")
-    if len(finished) + len(stopped) < (job.spec.trials or len(job.spec.grid_points())):
-        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ class Space(Section):
         """The values that say whether all are allowed: the choices, or both bounds."""
         return self.choice or self.uniform or self.log or [int(bound) for bound in self.int or ()]
 
+    def holds(self, value: Any) -> bool:
+        """Whether it may be drawn."""
+        bounds = self.uniform or self.log or self.int
+        return bool(bounds[0] <= value <= bounds[1]) if bounds else value in self.ends()
+
     def tidy(self, value: Any) -> Any:
         """A drawn value with DIGITS significant digits, between the bounds still."""
         if bounds := self.uniform or self.log:
@@ -125,6 +130,12 @@ class Spec(Section):
     def tidy(self, drawn: Point) -> Point:
         """The parameters of a trial from what the grid has or the sampler drew."""
         return {key: self.search[key].tidy(value) if self.search else value for key, value in drawn.items()}
+
+    def asks_for(self, point: Point) -> bool:
+        """Whether a trial of `point` belongs to the sweep."""
+        if self.search:
+            return point.keys() == self.search.keys() and all(self.search[k].holds(v) for k, v in point.items())
+        return point in self.grid_points()
 
     def extremes(self) -> Iterator[Point]:
         """Points of which each must be allowed: all of a grid, every end of each parameter of a search."""

@@ -69,12 +69,14 @@ class _Watch(tune.Callback):
 
     def __init__(self, job: Job, tell: Tell) -> None:
         self._job, self._ledger, self._tell = job, Ledger(job.folder), tell
+        self.ended = 0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._tell(self._name(trial), {"status": "running", "point": self._point(trial)})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, last = self._name(trial), trial.last_result
+        self.ended += 1
         if "status" in last:  # it came to its own end
             record = self._ledger.record(name)
         else:
@@ -85,6 +87,7 @@ class _Watch(tune.Callback):
         self._tell(self._name(trial), {"status": "lost", "point": self._point(trial)})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.ended += 1
         name, error = self._name(trial), str(trial.get_error()).strip().rpartition("\n")[2]
         self._tell(name, self._ledger.write(name, status=FAILED, point=self._point(trial), error=error))
 
@@ -95,34 +98,35 @@ class _Watch(tune.Callback):
         return self._job.spec.tidy(trial.config["point"])
 
 
-def run_trials(job: Job, tell: Tell) -> None:
-    """Run what the sweep asks for and the ledger has not; returns when all have ended, or after Ctrl-C."""
+def run_trials(job: Job, tell: Tell) -> bool:
+    """Run what the sweep asks for and the ledger has not; whether all of it has ended, and Ctrl-C has not come first."""
     spec, known = job.spec, list(records(job).values())
     ended = [record for record in known if record["status"] in (FINISHED, STOPPED)]
     if spec.search:
-        count = (spec.trials or 0) - len(ended)
+        samples = asked = (spec.trials or 0) - len(ended)
         search, param_space = _search(spec, known), None
     else:
         done = [record["point"] for record in ended]
         points = [point for point in spec.grid_points() if spec.tidy(point) not in done]
-        count = 1 if points else 0  # times the grid
+        samples, asked = 1, len(points)
         search, param_space = None, {"point": tune.grid_search(points)}
-    if count <= 0:
-        return
+    if asked <= 0:
+        return True
     most = max(job.params(point)["train.epochs"] for point in ({}, *spec.extremes()))
     asha = spec.asha and ASHAScheduler(
         time_attr="epoch", grace_period=spec.asha.grace, reduction_factor=spec.asha.reduction, max_t=most + 1, **METRIC
     )  # above the last epoch, at which it would end trials before their evaluation
+    watch = _Watch(job, tell)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Trial, job=job), spec.resources.model_dump()),
         param_space=param_space,
-        tune_config=tune.TuneConfig(search_alg=search, scheduler=asha or None, num_samples=count),
+        tune_config=tune.TuneConfig(search_alg=search, scheduler=asha or None, num_samples=samples),
         run_config=tune.RunConfig(
             name=f"ray-{os.getpid()}",
             storage_path=str(job.folder),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials have their own
             failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS),
-            callbacks=[_Watch(job, tell)],
+            callbacks=[watch],
             verbose=0,
         ),
     )
@@ -131,15 +135,15 @@ def run_trials(job: Job, tell: Tell) -> None:
         tuner.fit()
     finally:
         shutil.rmtree(job.folder / f"ray-{os.getpid()}", ignore_errors=True)  # the ledger has all of it
+    return watch.ended == asked
 
 
 def records(job: Job) -> dict[str, Record]:
     """What is known of the trials that belong to the sweep as its file is now, by their names."""
-    keys = (job.spec.search or job.spec.grid or {}).keys()
     return {
         name: record
         for name, record in Ledger(job.folder).records().items()
-        if record["point"].keys() == keys and trial_name(job.spec, job.params(record["point"])) == name
+        if job.spec.asks_for(record["point"]) and trial_name(job.spec, job.params(record["point"])) == name
     }
 
 

@@ -143,6 +143,17 @@ def test_the_same_parameters_have_the_same_name_whatever_the_sweep_varies(tmp_pa
     assert trial_name(other, job(tmp_path, other).params({"seed": 2})) != names[0]
 
 
+def test_a_sweep_knows_its_own_trials_after_its_file_was_changed() -> None:
+    grid = make(grid={"norm": ["batch"], "seed": [0, 1]})
+    assert grid.asks_for({"norm": "batch", "seed": 1})
+    assert not grid.asks_for({"norm": "batch", "seed": 2})
+    search = make(search={"lr": {"log": [0.01, 0.1]}, "norm": {"choice": ["batch"]}, "seed": {"int": [0, 3]}}, trials=2)
+    assert search.asks_for({"lr": 0.1, "norm": "batch", "seed": 0})
+    assert not search.asks_for({"lr": 0.2, "norm": "batch", "seed": 0})
+    assert not search.asks_for({"lr": 0.1, "norm": "layer", "seed": 0})
+    assert not search.asks_for({"lr": 0.1, "norm": "batch"})
+
+
 def test_a_ledger_keeps_what_is_known_and_the_newest_epoch(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     assert (ledger.record("a"), ledger.records(), ledger.last_epoch("a")) == ({}, {}, {})
