@@ -99,7 +99,7 @@ class _Watch(tune.Callback):
 
 
 def run_trials(job: Job, tell: Tell) -> bool:
-    """Run what the sweep asks for and the ledger has not; whether all of it has ended, and Ctrl-C has not come first."""
+    """Run what the sweep asks for and the ledger has not; whether all of it has ended, and not Ctrl-C come first."""
     spec, known = job.spec, list(records(job).values())
     ended = [record for record in known if record["status"] in (FINISHED, STOPPED)]
     if spec.search:
