@@ -133,9 +133,10 @@ class Spec(Section):
 
     def asks_for(self, point: Point) -> bool:
         """Whether a trial of `point` belongs to the sweep."""
-        if self.search:
-            return point.keys() == self.search.keys() and all(self.search[k].holds(v) for k, v in point.items())
-        return point in self.grid_points()
+        if point.keys() != (self.search or self.grid or {}).keys():
+            return False
+        grid = self.grid or {}
+        return all(self.search[k].holds(v) if self.search else v in grid[k] for k, v in point.items())
 
     def extremes(self) -> Iterator[Point]:
         """Points of which each must be allowed: all of a grid, every end of each parameter of a search."""

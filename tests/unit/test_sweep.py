@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.sweep import check_points, main
-from src import artifacts, record
+from src import artifacts, record, tracking
+from src.comparison.runs import read_runs
 from src.errors import UserError
 from src.sweep import experiment
 from src.sweep.experiment import Experiment, Job
@@ -18,6 +19,7 @@ from src.sweep.ledger import Ledger, words
 from src.sweep.spec import Space, Spec, read_spec, trial_name
 from src.yaml_files import flatten, read_yaml
 from tests.conftest import REPOSITORY
+from tests.run_files import committed_params, enter_run, train
 
 COMMITTED = flatten(read_yaml(REPOSITORY / "params.yaml"))
 REST: dict[str, Any] = {
@@ -219,6 +221,48 @@ def test_a_sweep_says_where_checkpoints_lie_and_whose_trial_a_run_is(monkeypatch
     monkeypatch.setenv("NORMLENS_SWEEP_RUN", "abc")
     assert artifacts.checkpoints() == Path("/shared/one")
     assert record.sweep_tags() == {"mlflow.parentRunId": "abc"}
+
+
+def test_a_sweeps_run_holds_its_trials_and_marks_those_that_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter_run(tmp_path, monkeypatch)
+    file = write(tmp_path, grid=GRID)
+    with tracking.Sweep("key", "sweep norms", file) as sweep:
+        monkeypatch.setenv("NORMLENS_SWEEP_RUN", sweep.run_id)
+        for seed, name in enumerate(("norms-a", "norms-b")):
+            monkeypatch.setenv("DVC_EXP_NAME", name)
+            assert train(committed_params(seed=seed)).complete
+        sweep.tell("of two", {"stopped": "1"}, {"norms-b": 3})
+    client, experiment = tracking.open_store()
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    parent = runs.pop("sweep norms")
+    assert (parent.info.status, parent.data.tags["stopped"]) == ("FINISHED", "1")
+    assert parent.data.tags["mlflow.note.content"] == "of two"
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert {name: (run.info.status, run.data.tags.get("stopped_epoch")) for name, run in runs.items()} == {
+        "norms-a": ("FINISHED", None),
+        "norms-b": ("KILLED", "3"),
+    }
+
+    with pytest.raises(KeyboardInterrupt), tracking.Sweep("key", "sweep norms", file) as again:
+        raise KeyboardInterrupt
+    assert again.run_id == parent.info.run_id
+    assert client.get_run(again.run_id).info.status == "KILLED"
+    with tracking.Sweep("key of another", "sweep norms", file) as other:
+        assert other.run_id != parent.info.run_id
+    with pytest.raises(UserError) as error:
+        read_runs()
+    assert parent.info.run_id[:8] not in str(error.value)
+
+
+def test_a_sweep_without_a_store_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with (
+        pytest.raises(UserError, match=r"the sweep did not reach http://127.0.0.1:9: "),
+        tracking.Sweep("key", "sweep norms", write(tmp_path, grid=GRID)),
+    ):
+        pass
 
 
 def test_a_line_says_what_became_of_a_trial() -> None:
