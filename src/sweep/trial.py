@@ -120,7 +120,7 @@ def run_trials(job: Job, tell: Tell) -> bool:
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Trial, job=job), spec.resources.model_dump()),
         param_space=param_space,
-        tune_config=tune.TuneConfig(search_alg=search, scheduler=asha or None, num_samples=samples),
+        tune_config=tune.TuneConfig(search_alg=search, scheduler=asha or None, num_samples=samples, reuse_actors=False),
         run_config=tune.RunConfig(
             name=f"ray-{os.getpid()}",
             storage_path=str(job.folder),
