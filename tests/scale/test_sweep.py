@@ -22,7 +22,7 @@ from tests.pipeline.workspace import Workspace, stages_run
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's name for 127.0.0.1 alone
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_health_check_timeout_ms"] = "120000"  # else Ray takes a machine that is short of CPU for lost
+os.environ["RAY_health_check_timeout_ms"] = "120000"  # noqa: SIM112  # else a machine short of CPU is taken for lost
 pytest.importorskip("ray", reason="make test-scale has it")
 
 from ray.cluster_utils import Cluster
