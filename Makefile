@@ -4,7 +4,7 @@ PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
-.PHONY: help install quickstart test test-faults lint bench ui clean
+.PHONY: help install quickstart test test-faults scale test-scale lint bench ui clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -27,7 +27,17 @@ test: install lint  ## format, lint, types and tests (3 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
-	@python -m pytest -n 2 --dist loadfile -m slow
+	@python -m pytest -n 2 --dist loadfile -m "slow and not scale"
+
+scale: .venv-scale/installed  ## .venv-scale: .venv and what many machines need (docs/scale.md)
+
+.venv-scale/installed: requirements-scale.lock .venv/installed
+	@test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
+	@.venv/bin/uv pip sync --quiet --python .venv-scale/bin/python --require-hashes requirements-scale.lock
+	@touch $@
+
+test-scale: scale  ## many trainings over many machines, on this one (20 minutes)
+	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -m scale
 
 lint: install
 	@ruff format --check .

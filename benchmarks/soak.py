@@ -32,10 +32,10 @@ from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipes import SMOKE as TINY
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.__main__ import experiment_environment
 from src import artifacts, record
 from src.errors import UserError
 from src.params import hydra_value
+from src.processes import experiment_environment
 from src.tracking import open_store
 
 RUNS = 20

@@ -7,7 +7,6 @@ A recipe is relative to the committed params.yaml: `dvc exp run -S` leaves its v
 none of them leaks into the next recipe. A `-S` of yours wins over the recipe's value.
 """
 
-import os
 import re
 import shlex
 import subprocess
@@ -20,6 +19,7 @@ from recipes.read import read_recipe, recipe_files
 from src.artifacts import PARAMS
 from src.errors import UserError
 from src.params import committed_params, hydra_value
+from src.processes import experiment_environment
 from src.yaml_files import flatten, read_yaml
 
 
@@ -76,21 +76,6 @@ def given_keys(arguments: list[str]) -> set[str]:
     """The keys that `-S key=value`, `-Skey=value`, `--set-param key=value` or `--set-param=key=value` name."""
     text = " ".join(arguments)
     return set(re.findall(r"(?:^|\s)(?:-S\s*|--set-param[\s=])(?:params\.yaml:)?[+~]*([\w.]+)", text))
-
-
-def experiment_environment() -> dict[str, str]:
-    """This environment, with this Python first in PATH and a git identity where the machine has none.
-
-    DVC commits experiments with git and fails without an identity; the variables hold for this process alone.
-    """
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    identity = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
-    if identity.returncode != 0:
-        for role in ("AUTHOR", "COMMITTER"):
-            environment.setdefault(f"GIT_{role}_NAME", "NormLens")
-            environment.setdefault(f"GIT_{role}_EMAIL", "normlens@localhost")
-    return environment
 
 
 def _first_line(file: Path) -> str:

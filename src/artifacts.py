@@ -35,6 +35,14 @@ def root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
+def checkpoints() -> Path:
+    """Where trainings keep what they go on from: in the main repository, or where a sweep says.
+
+    A sweep gives each of its trials a folder of its own that all machines share: any of them can go on with it.
+    """
+    return Path(os.environ.get("NORMLENS_CHECKPOINTS") or root() / ".checkpoints")
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.

@@ -104,6 +104,12 @@ def tags(params: Params, model_key: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
+def sweep_tags() -> dict[str, str]:
+    """The sweep that a run is a trial of: MLflow shows the run below that one."""
+    parent = os.environ.get("NORMLENS_SWEEP_RUN")
+    return {"mlflow.parentRunId": parent} if parent else {}
+
+
 def machine_tags() -> dict[str, str]:
     """What the model was trained on."""
     model = artifacts.read_json(artifacts.MODEL)

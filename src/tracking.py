@@ -221,6 +221,9 @@ class Mirror:
         self._client.update_run(self.run_id, status="RUNNING")
         if "failure" in run.data.tags:
             self._client.delete_tag(self.run_id, "failure")
+        for tag, value in record.sweep_tags().items():
+            if run.data.tags.get(tag) != value:
+                self._client.set_tag(self.run_id, tag, value)
         self._log_inputs(run)
 
     def _log_inputs(self, run: Run) -> None:
@@ -322,6 +325,59 @@ class Mirror:
                 self._client.log_model_artifacts(logged.model_id, folder)
 
 
+class Sweep:
+    """The MLflow run of a sweep, open while a `with` block lasts; its trials' runs are shown below it.
+
+    UserError where the store does not take it: a sweep that begins is told what to mend, as one that has ended.
+    """
+
+    def __init__(self, key: str, name: str, file: Path) -> None:
+        self.run_id = ""
+        self._key, self._name, self._file = key, name, file
+
+    def __enter__(self) -> Self:
+        with _writable("the sweep"):
+            self._client, self._experiment = open_store()
+            close_dead_runs(self._client, self._experiment)
+            with _lock("sweeps"):
+                found = self._client.search_runs([self._experiment], f"tags.sweep_key = '{self._key}'", max_results=1)
+                tags = {"sweep_key": self._key, "process": _this_process()}
+                run = found[0] if found else self._client.create_run(self._experiment, tags=tags, run_name=self._name)
+            self.run_id = run.info.run_id
+            self._client.set_tag(self.run_id, "process", _this_process())
+            self._client.update_run(self.run_id, status="RUNNING")
+            self._client.log_artifact(self.run_id, str(self._file))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+        with _writable("the end of the sweep"):
+            self._client.set_terminated(self.run_id, status)
+
+    def tell(self, note: str, tags: Mapping[str, str], stopped: Mapping[str, int]) -> None:
+        """Say in Markdown and tags what has come of it, and of the trials that were `stopped` early after which epoch.
+
+        The run of such a trial is KILLED; `stopped` maps the names of the experiments to their last whole epochs.
+        """
+        with _writable("the state of the sweep"):
+            for tag, value in {"mlflow.note.content": note, **tags}.items():
+                self._client.set_tag(self.run_id, tag, value)
+            for run in self._trials() if stopped else ():
+                epoch = stopped.get(run.data.tags.get("experiment", ""))
+                if epoch is not None and run.data.tags.get("stopped_epoch") != str(epoch):
+                    self._client.set_tag(run.info.run_id, "stopped_epoch", str(epoch))
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _trials(self) -> Iterator[Run]:
+        where, token = f"tags.`mlflow.parentRunId` = '{self.run_id}'", None
+        while token != "":
+            page = self._client.search_runs([self._experiment], where, max_results=1000, page_token=token)
+            yield from page
+            token = page.token or ""
+
+
 class Reader:
     """What commands read of the store; UserError where it cannot be reached."""
 
@@ -420,12 +476,21 @@ def _readable() -> Iterator[None]:
         raise UserError(f"the store at {tracking_uri()} cannot be read: {_first_line(error)}") from None
 
 
+@contextmanager
+def _writable(what: str) -> Iterator[None]:
+    """As `_readable`: UserError where `what` does not reach the store."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{what} did not reach {tracking_uri()}: {_first_line(error)}") from None
+
+
 def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
     """Put a comparison into the run of COMPARISONS whose tag `comparison_key` is `key`, made where it is missing.
 
     UserError where the store does not take it.
     """
-    try:
+    with _writable("the comparison"):
         client, _ = open_store()
         with _lock(COMPARISONS):
             experiment = _experiment_id(client, COMPARISONS)
@@ -436,8 +501,6 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
         for file in files:
             client.log_artifact(run.info.run_id, str(file))
         client.set_terminated(run.info.run_id)
-    except Exception as error:  # as in `_readable`
-        raise UserError(f"the comparison did not reach {tracking_uri()}: {_first_line(error)}") from None
     return str(run.info.run_id)
 
 

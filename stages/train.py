@@ -77,7 +77,7 @@ def read_task(params: Params, ranks: int) -> Task:
 def make(params: Params, task: Task, ranks: Ranks) -> None:
     """Train `task`, alone or as one of several ranks; alone or as the first one, write and upload the outputs."""
     prepared, lr, device, precision, key = task
-    checkpoints, locks = artifacts.root() / ".checkpoints", artifacts.root() / ".locks"
+    checkpoints, locks = artifacts.checkpoints(), artifacts.root() / ".locks"
     if ranks.from_first(key) != key:
         raise UserError(
             f"rank {ranks.rank} has other parameters, data or code than rank 0: all nodes need the same commit, "
@@ -92,6 +92,7 @@ def make(params: Params, task: Task, ranks: Ranks) -> None:
 
         def on_epoch(row: Row) -> None:
             tqdm.write(table_line(row))
+            artifacts.write_json(checkpoints / key / "last.json", row)  # a sweep decides by it who goes on
             mirror.epoch(row)
 
         hardware = hardware_name(device) + (f", {ranks.count} processes" if ranks.count > 1 else "")

@@ -64,6 +64,8 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
         for found in store.runs(names, where):  # newest first
             label = f"{found.info.run_name} ({found.info.run_id[:8]})"
             params, metrics, tags = found.data.params, found.data.metrics, found.data.tags
+            if "sweep_key" in tags:  # it trained nothing itself
+                continue
             if found.info.status != "FINISHED":
                 left_out.append(f"{label} is not finished: {found.info.status.lower()}")
                 continue

@@ -129,7 +129,7 @@ def assert_tidy(workspace: Workspace) -> None:
     assert [name for name in own if re.fullmatch(r"\..+\.\d+(\..+)?", name.name)] == []
     assert [f.name for f in (workspace.root / ".locks").iterdir() if not f.name.startswith("cpu-")] == []
     for folder in (workspace.root / ".checkpoints").iterdir():
-        assert len(list(folder.iterdir())) == 4, list(folder.iterdir())
+        assert len(list(folder.iterdir())) == 5, list(folder.iterdir())
 
 
 def weights_of(workspace: Workspace, experiment: str) -> str:

@@ -1,0 +1,145 @@
+"""Many trainings over many machines: a grid or a search, each trial a DVC experiment and an MLflow run.
+
+Runs on the Ray cluster of RAY_ADDRESS, or on this machine alone. Stopped in any way, the same command goes on.
+docs/scale.md shows a SPEC.
+"""
+
+import argparse
+import re
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from commands import run_command
+from recipes.read import nest, read_recipe
+from src import artifacts, git, tracking
+from src.errors import UserError
+from src.locks import locked
+from src.params import committed_params, problems
+from src.sweep.experiment import Job
+from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
+from src.sweep.spec import Spec, read_spec
+from src.yaml_files import flatten, shown
+
+
+def main() -> None:
+    """Check all that can be known before anything runs; run the trials; put down what has come of them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("spec", metavar="SPEC", type=Path, help="a YAML file, e.g. docs/sweep.yaml")
+    file = parser.parse_args().spec
+    spec = read_spec(file)
+    committed = flatten(committed_params())
+    if not committed:
+        raise UserError("there is no committed params.yaml here; trials are DVC experiments on a commit")
+    base = committed | (read_recipe(spec.recipe, nest(committed)) if spec.recipe else {}) | spec.set
+    check_points(spec, base, file)
+    baseline = pushed_commit(spec.remotes.git)
+    folder = Path(spec.storage).expanduser() / f"{spec.name}-{baseline[:10]}"
+    try:
+        from src.sweep import trial  # not everybody has ray
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed here. Make the environment with: make scale") from None
+    try:
+        with locked(folder / "sweep.lock", wait=False):
+            trial.connect()
+            check_machines(spec, trial.machines())
+            key = artifacts.sha256_json([spec.name, baseline])[:32]
+            with tracking.Sweep(key, f"sweep {spec.name}", file) as run:
+                remotes = git_url(spec.remotes.git), dvc_url(spec.remotes.dvc)
+                job = Job(spec, committed, base, folder, baseline, *remotes, tracking.tracking_uri(), run.run_id)
+                complete = trial.run_trials(job, tell)
+                conclude(job, trial.records(job), run)
+                if not complete:
+                    raise KeyboardInterrupt
+    except Timeout:
+        raise UserError(f"another process runs this sweep ({folder / 'sweep.lock'})") from None
+
+
+def check_points(spec: Spec, base: dict[str, Any], file: Path) -> None:
+    """UserError where the schema refuses parameters of the sweep."""
+    for point in ({}, *spec.extremes()):
+        if found := problems(nest({**base, **point})):
+            told = "\n".join(f"{file}: {key} {problem}" for key, problem in found)
+            raise UserError(f"{told}\n  {f'That is the trial {shown(dict(point))}' if point else 'Mend recipe or set'}")
+        if (spec.search or spec.asha) and {**base, **point}["data.val_share"] == 0:
+            raise UserError(f"{file}: a search and asha go by the validation accuracy, but data.val_share is 0")
+
+
+def pushed_commit(remote: str) -> str:
+    """The commit of this workspace; UserError where the machines could not get it from the Git remote."""
+    commit = git.output("rev-parse", "HEAD").strip()
+    git.output("fetch", "--quiet", remote)
+    if not git.output("branch", "--remotes", "--contains", commit, "--list", f"{remote}/*"):
+        raise UserError(f"the machines clone {remote}, which lacks commit {commit[:10]}. Do: git push {remote} HEAD")
+    if changed := git.output("diff", "--name-only", "HEAD").split():
+        print(f"not committed, so not part of the sweep: {', '.join(changed)}")
+    return commit
+
+
+def git_url(remote: str) -> str:
+    """The address of a Git remote; a relative folder would be another one elsewhere."""
+    url = git.output("remote", "get-url", remote).strip()
+    return str(Path(url).resolve()) if Path(url).exists() else url
+
+
+def dvc_url(remote: str) -> str:
+    """The address of a DVC remote; UserError where there is none of that name."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(rf"^{re.escape(remote)}\s+(.+?)(\s+\(default\))?$", listed, re.MULTILINE)
+    if not found:
+        raise UserError(f"there is no DVC remote {remote!r}. Add it: dvc remote add {remote} ADDRESS")
+    return found[1]
+
+
+def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:
+    """UserError where other machines could not reach the MLflow store; a word where none has what is asked for."""
+    others = {machine["NodeManagerHostname"] for machine in machines} - {socket.gethostname()}
+    if others and tracking.tracking_uri().startswith(("sqlite:", "file:", "/")):
+        raise UserError("the machines need one MLflow server: start one and set MLFLOW_TRACKING_URI to its address")
+    asked = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
+    if not any(all(m["Resources"].get(kind, 0) >= n for kind, n in asked.items()) for m in machines):
+        print(f"no machine has {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs now: trials wait until one has")
+
+
+def tell(name: str, record: Record) -> None:
+    """A line for a trial that begins or has ended."""
+    print(f"{record['status']:<9}{name}  {words(record)}", flush=True)
+
+
+def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
+    """Say it in MLflow and here; UserError where trials failed."""
+    ledger = Ledger(job.folder)
+    stopped = {name: record for name, record in records.items() if record["status"] == STOPPED}
+    for name in stopped:
+        with locked(ledger.lock(name)):  # its process has ended then; an epoch may have ended after the decision
+            if row := ledger.last_epoch(name):
+                records[name] = ledger.write(name, epoch=row["epoch"], accuracy=row["val_accuracy"])
+                ledger.forget_checkpoints(name)
+    counts = Counter(record["status"] for record in records.values())
+    best = sorted(records.items(), key=lambda item: -(item[1].get("accuracy") or 0.0))
+    finished = [(name, record) for name, record in best if record["status"] == FINISHED]
+    rows = [f"| {record['status']} | {name} | {words(record)} |" for name, record in best]
+    note = "\n".join(["| status | experiment | |", "|---|---|---|", *rows])
+    tags = {status: str(counts[status]) for status in (FINISHED, STOPPED, FAILED)}
+    run.tell(note[: tracking.LONGEST], tags, {name: int(records[name]["epoch"]) for name in stopped})
+    print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    if finished:
+        name, remotes = finished[0][0], job.spec.remotes
+        print(f"best: {name}  {words(finished[0][1])}")
+        print(f"  dvc exp pull {remotes.git} {name} --remote {remotes.dvc} && dvc exp apply {name}")
+    if failed := [name for name, record in records.items() if record["status"] == FAILED]:
+        told = "\n".join(f"  {name}: {records[name]['error']}\n    {ledger.log(name)}" for name in failed)
+        raise UserError(f"{len(failed)} trials failed; the same command tries them again\n{told}")
+
+
+if __name__ == "__main__":
+    run_command(main)
