@@ -75,11 +75,11 @@ def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
         with _lock("mlflow"):
             if not (store.exists() and store.stat().st_size):  # an empty file would be migrated where it is
                 with artifacts.atomic(store) as temporary, _unsynced():
-                    _experiment_id(MlflowClient(f"sqlite:///{temporary}"))
+                    experiment_id(MlflowClient(f"sqlite:///{temporary}"))
     client = MlflowClient(uri)
     if uri.startswith("http"):  # a file makes nobody wait but for other processes of this machine
         client = cast(MlflowClient, _Patient(client, patience))
-    return client, _experiment_id(client)
+    return client, experiment_id(client)
 
 
 class _Patient:
@@ -126,7 +126,7 @@ def _unsynced() -> Iterator[None]:
         event.remove(Engine, "connect", connected)
 
 
-def _experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
+def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
     """The id of `name`; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -200,7 +200,7 @@ class Mirror:
         try:
             action()
         except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
-            self.failure = _first_line(error)
+            self.failure = first_line(error)
             print(
                 f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
                 "  The stage goes on without it and nothing is lost: the next stage completes the run, "
@@ -338,7 +338,7 @@ class Reader:
                 except MlflowException as error:
                     if error.error_code != "INVALID_PARAMETER_VALUE":
                         raise
-                    raise UserError(f"--where {where!r} selects no runs: {_first_line(error)}") from None
+                    raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
                 found, token = [*found, *page], page.token or ""
         if not names:
             return found
@@ -369,7 +369,7 @@ class Reader:
         try:
             return Path(self._client.download_artifacts(run_id, path, str(place)))
         except Exception as error:  # whatever the store's kind of place for files raises
-            raise UserError(f"it has no {path} ({_first_line(error)})") from None
+            raise UserError(f"it has no {path} ({first_line(error)})") from None
 
 
 @contextmanager
@@ -380,7 +380,7 @@ def _readable() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the store at {tracking_uri()} cannot be read: {_first_line(error)}") from None
+        raise UserError(f"the store at {tracking_uri()} cannot be read: {first_line(error)}") from None
 
 
 def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
@@ -391,7 +391,7 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
     try:
         client, _ = open_store()
         with _lock(COMPARISONS):
-            experiment = _experiment_id(client, COMPARISONS)
+            experiment = experiment_id(client, COMPARISONS)
             found = client.search_runs([experiment], f"tags.comparison_key = '{key}'", max_results=1)
             run = found[0] if found else client.create_run(experiment, tags={"comparison_key": key}, run_name=name)
         for tag, value in tags.items():
@@ -400,11 +400,11 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
             client.log_artifact(run.info.run_id, str(file))
         client.set_terminated(run.info.run_id)
     except Exception as error:  # as in `_readable`
-        raise UserError(f"the comparison did not reach {tracking_uri()}: {_first_line(error)}") from None
+        raise UserError(f"the comparison did not reach {tracking_uri()}: {first_line(error)}") from None
     return str(run.info.run_id)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
 
 
