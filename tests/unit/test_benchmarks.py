@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run, session, soak, workspace
+from benchmarks import cpu, document, gpu, peers, results, run, scale, session, soak, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -110,7 +110,7 @@ def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
         in_process("missing")
 
 
-@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *gpu.MEASURES, *peers.MEASURES}))
+@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *gpu.MEASURES, *peers.MEASURES, *scale.MEASURES}))
 def test_every_measure_is_a_function_of_the_settings(name: str) -> None:
     assert callable(run.find(name))
 
@@ -220,22 +220,24 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path: Path) -> None:
-    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in document.SETS]
+    sets = document.DOCUMENTS[Path("docs/performance.md")]
+    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in sets]
     text = "before\n" + "\nbetween\n".join(places) + "\nafter\n"
     Results(tmp_path / "cpu.json", SMOKE).add("training.step", SMOKE, 1.0, [Row("a", 2, 1, "s", None)])
-    filled = document.fill(text, tmp_path)
+    filled = document.fill(text, tmp_path, sets)
     assert filled.startswith("before\n<!-- results: cpu -->\n| measured |")
     assert filled.endswith("<!-- end of results -->\nafter\n")
     assert "old" not in filled
     assert "Not measured yet: `training.floor`" in filled
-    assert document.fill(filled, tmp_path) == filled
+    assert document.fill(filled, tmp_path, sets) == filled
     with pytest.raises(UserError, match="no place for: gpu, peers-cpu"):
-        document.fill(places[0], tmp_path)
+        document.fill(places[0], tmp_path, sets)
 
 
-def test_the_document_shows_the_committed_results() -> None:
-    text = document.DOCUMENT.read_text(encoding="utf-8")
-    assert document.fill(text, RESULTS) == text, "make it so with: python -m benchmarks.document"
+@pytest.mark.parametrize(("name", "sets"), document.DOCUMENTS.items(), ids=str)
+def test_a_document_shows_the_committed_results(name: Path, sets: dict[str, tuple[str, ...]]) -> None:
+    text = name.read_text(encoding="utf-8")
+    assert document.fill(text, RESULTS, sets) == text, "make it so with: python -m benchmarks.document"
 
 
 @pytest.mark.parametrize(
@@ -245,6 +247,20 @@ def test_measures_run(name: str) -> None:
     rows = run.find(name)(SMOKE)
     assert rows
     assert all(row.ours > 0 and row.goal is not None for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "large.decode",
+        "large.read",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("store.local", "store.server", "experiments.cache")),
+    ],
+)
+def test_measures_of_growth_run(name: str) -> None:
+    rows = run.find(name)(SMOKE)
+    assert rows
+    assert all(row.ours > 0 and row.goal is None for row in rows)
 
 
 def test_a_part_of_a_loader_goes_on_in_the_next_epoch() -> None:
