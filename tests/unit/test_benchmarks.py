@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, document, gpu, peers, results, run, scale, session, soak, workspace
+from benchmarks import cpu, document, gpu, peers, results, run, scale, session, soak, store, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -247,6 +247,20 @@ def test_measures_run(name: str) -> None:
     rows = run.find(name)(SMOKE)
     assert rows
     assert all(row.ours > 0 and row.goal is not None for row in rows)
+
+
+def test_growth_is_against_the_smallest_number_and_goes_on_along_a_line() -> None:
+    # from 10 to 1,000 runs 1 s becomes 100 s: 0.1 s a run, and 1 + 0.1 * 99,990 = 10,000 s for 100,000
+    measured = [{"read": (seconds, "s"), "fewer": (2.0 - seconds / 100, "s")} for seconds in (1.0, 20.0, 100.0)]
+    rows = {row.name: row for row in store.grown("x", [10, 100, 1000], measured)}
+    assert [round(rows[f"x: read, {n} / 10"].ours, 6) for n in ("100 runs", "1,000 runs", "100,000 runs")] == [
+        20,
+        100,
+        1e4,
+    ]
+    assert rows["x: read, 1,000 runs / 10"].ratio == 100
+    assert rows["x: fewer, 100,000 runs / 10"].ours == 1.99  # what got faster by chance does not go below nothing
+    assert "not measured" in rows["x: read, 100,000 runs / 10"].note
 
 
 @pytest.mark.parametrize(

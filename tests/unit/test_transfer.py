@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Metric
 
+from commands import sync as sync_command
 from src import artifacts, tracking
 from src.errors import UserError
 from src.tracking import COMPARISONS, EXPERIMENT, MlflowClient, Run
@@ -182,6 +183,28 @@ def test_a_run_that_the_same_files_made_there_is_no_second_one(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert copy_all(target) == Copied(there=1)
     assert len(runs(target)) == 1
+
+
+def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Copied(copied=1, completed=2, there=3, open=["normlens/layer-seed0 (0123abcd)"])
+    monkeypatch.setattr("src.transfer.copy_runs", lambda to, say: (say(f"copying x to {to}"), done)[1])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # which the command would set for good
+    monkeypatch.setattr("sys.argv", ["sync", "--all", "--to", "http://127.0.0.1:5000"])
+    sync_command.main()
+    said = capsys.readouterr().out
+    assert said.startswith("copying x to http://127.0.0.1:5000\n")
+    assert "left out, because it is still going on: normlens/layer-seed0 (0123abcd)\n" in said
+    assert "1 runs copied, 2 completed, 3 were there, 1 still going on: call this again" in said
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--to", "http://127.0.0.1:5000"]])
+def test_the_command_wants_both_options(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sync", *arguments])
+    with pytest.raises(SystemExit):
+        sync_command.main()
+    assert "--all and --to URI go together" in capsys.readouterr().err
 
 
 def test_the_same_store_and_what_is_no_server_are_refused(workspace: Path) -> None:
