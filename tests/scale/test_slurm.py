@@ -18,6 +18,7 @@ from tests.pipeline.workspace import IDENTITY, Workspace
 
 pytestmark = pytest.mark.scale
 EPOCHS = 30
+PATIENCE = 1200.0  # seconds that a job may take: the machine may be busy
 LONG = {"train.epochs": EPOCHS, "train.batch_size": 4}  # epochs of a third of a second
 SCONTROL = '#!/bin/sh\necho "$@" >> "$SCONTROL_LOG"\n'
 
@@ -72,7 +73,7 @@ def slurm(tmp_path: Path) -> Iterator[Slurm]:
 
 
 def wait_for_epochs(slurm: Slurm, job: subprocess.Popen[bytes], count: int) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while slurm.epochs() < count:
         assert job.poll() is None, slurm.log.read_text()
         assert time.monotonic() < deadline, slurm.log.read_text()
@@ -85,14 +86,14 @@ def test_a_job_that_is_stopped_twice_goes_on_in_the_same_run(slurm: Slurm, comma
         job = slurm.start(*command)
         wait_for_epochs(slurm, job, slurm.epochs() + 3)
         os.kill(job.pid, signal.SIGTERM)  # as --signal=B:TERM does: to the script alone
-        assert job.wait(120) == 0, slurm.log.read_text()
+        assert job.wait(PATIENCE) == 0, slurm.log.read_text()
         assert slurm.requeued() == ["requeue 7"] * stops
         assert not [p for p in slurm.workspace.processes() if p.status() != psutil.STATUS_ZOMBIE]
         (run,) = slurm.workspace.runs()
         assert run.info.status == "KILLED"  # the stage had the time to say so
     before = slurm.epochs()
     job = slurm.start(*command)
-    assert job.wait(600) == 0, slurm.log.read_text()
+    assert job.wait(PATIENCE) == 0, slurm.log.read_text()
     assert slurm.requeued() == ["requeue 7"] * 2  # and not when it is done
     assert slurm.epochs() - before <= EPOCHS - 6  # those before were not trained again
     (run,) = slurm.workspace.runs()
@@ -106,6 +107,6 @@ def test_a_job_that_is_stopped_twice_goes_on_in_the_same_run(slurm: Slurm, comma
 
 
 def test_a_job_that_fails_by_itself_is_not_queued_again(slurm: Slurm) -> None:
-    assert slurm.start("dvc", "repro", "no_such_stage").wait(120) != 0
+    assert slurm.start("dvc", "repro", "no_such_stage").wait(PATIENCE) != 0
     assert "no_such_stage" in slurm.log.read_text()
     assert slurm.requeued() == []
