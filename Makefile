@@ -4,10 +4,10 @@ PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
-.PHONY: help install quickstart test test-faults scale test-scale lint bench ui clean
+.PHONY: help install install-scale quickstart test test-faults test-scale postgresql lint bench ui clean
 
 help:  ## list these commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## .venv with the pinned requirements
 
@@ -19,25 +19,30 @@ install: .venv/installed  ## .venv with the pinned requirements
 	@.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
+install-scale: .venv-scale/installed  ## .venv-scale: the same, and what many machines need (docs/scale.md)
+
+.venv-scale/installed: requirements-scale.lock .venv/installed
+	@test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
+	@.venv/bin/uv pip sync --python .venv-scale/bin/python --require-hashes requirements-scale.lock
+	@touch $@
+
 quickstart: install  ## the whole pipeline on generated images, on the CPU, without a download
 	@python -m recipes quick
 	@python -m commands.summary
 
 test: install lint  ## format, lint, types and tests (3 minutes)
-	@python -m pytest -n 2 --dist loadfile -m "not slow"
+	@python -m pytest -n 2 --dist loadfile -m "not slow and not scale"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
 	@python -m pytest -n 2 --dist loadfile -m "slow and not scale"
 
-scale: .venv-scale/installed  ## .venv-scale: .venv and what many machines need (docs/scale.md)
+test-scale: install-scale postgresql  ## many devices and machines, played by this one (30 minutes)
+	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest tests/scale
 
-.venv-scale/installed: requirements-scale.lock .venv/installed
-	@test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
-	@.venv/bin/uv pip sync --quiet --python .venv-scale/bin/python --require-hashes requirements-scale.lock
-	@touch $@
-
-test-scale: scale  ## many trainings over many machines, on this one (20 minutes)
-	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -m scale
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -y -q postgresql; \
+	} || { echo "PostgreSQL is needed: install it with your system's packages (Debian: apt-get install postgresql)"; exit 1; }
 
 lint: install
 	@ruff format --check .

@@ -45,7 +45,7 @@ def main() -> None:
     try:
         from src.sweep import trial  # not everybody has ray
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed here. Make the environment with: make scale") from None
+        raise UserError(f"{error.name} is not installed here. Make the environment with: make install-scale") from None
     try:
         with locked(folder / "sweep.lock", wait=False):
             trial.connect()

@@ -1,11 +1,13 @@
 """Complete or rebuild the MLflow run of this workspace from its files.
 
 Needed after the tracking server was down or lost its data, and for an experiment that DVC restored from its cache.
+With --all --to URI it copies every run of the store to another MLflow server.
 """
 
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -18,8 +20,23 @@ ALL = ("check", "download", *record.STAGES)
 
 
 def main() -> None:
+    """Complete this workspace's run, or move the whole store."""
+    parser = argparse.ArgumentParser(
+        prog="python -m commands.sync", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--all", action="store_true", help="every run of the store (with --to)")
+    parser.add_argument("--to", default="", metavar="URI", help="the server that gets them: http://127.0.0.1:5000")
+    arguments = parser.parse_args()
+    if arguments.all != bool(arguments.to):
+        parser.error("--all and --to URI go together: every run of this store is copied to another server")
+    if arguments.all:
+        copy_all(arguments.to)
+    else:
+        complete()
+
+
+def complete() -> None:
     """Upload every stage that DVC calls up to date, with all before it; name the others."""
-    argparse.ArgumentParser(prog="python -m commands.sync", description=__doc__).parse_args()
     params = load_params()
     stale = stale_stages()
     first = min((ALL.index(s) for s in stale), default=len(ALL))
@@ -39,6 +56,22 @@ def main() -> None:
     print(f"run {mirror.run_id} at {tracking_uri()} is complete: {', '.join(stages)}")
     if stale:
         print(f"left out, because DVC calls them stale: {', '.join(stale)}; run: dvc repro")
+
+
+def copy_all(to: str) -> None:
+    """Copy what the server at `to` lacks, and say what that was."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # no training waits: a busy server may take its time
+
+    from src.tracking import tracking_uri
+    from src.transfer import copy_runs
+
+    done = copy_runs(to, lambda line: print(line, flush=True))
+    for label in done.open:
+        print(f"left out, because it is still going on: {label}")
+    print(
+        f"{tracking_uri()} -> {to}: {done.copied} runs copied, {done.completed} completed, {done.there} were there"
+        + (f", {len(done.open)} still going on: call this again when they have ended" if done.open else "")
+    )
 
 
 def stale_stages() -> list[str]:

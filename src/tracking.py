@@ -74,11 +74,11 @@ def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
         with _lock("mlflow"):
             if not (store.exists() and store.stat().st_size):  # an empty file would be migrated where it is
                 with artifacts.atomic(store) as temporary, _unsynced():
-                    _experiment_id(MlflowClient(f"sqlite:///{temporary}"))
+                    experiment_id(MlflowClient(f"sqlite:///{temporary}"))
     client = MlflowClient(uri)
     if uri.startswith("http"):  # a file makes nobody wait but for other processes of this machine
         client = cast(MlflowClient, _Patient(client, patience))
-    return client, _experiment_id(client)
+    return client, experiment_id(client)
 
 
 class _Patient:
@@ -125,7 +125,7 @@ def _unsynced() -> Iterator[None]:
         event.remove(Engine, "connect", connected)
 
 
-def _experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
+def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
     """The id of `name`; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -199,7 +199,7 @@ class Mirror:
         try:
             action()
         except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
-            self.failure = _first_line(error)
+            self.failure = first_line(error)
             print(
                 f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
                 "  The stage goes on without it and nothing is lost: the next stage completes the run, "
@@ -402,7 +402,7 @@ class Reader:
                 except MlflowException as error:
                     if error.error_code != "INVALID_PARAMETER_VALUE":
                         raise
-                    raise UserError(f"--where {where!r} selects no runs: {_first_line(error)}") from None
+                    raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
                 found, token = [*found, *page], page.token or ""
         if not names:
             return found
@@ -433,7 +433,7 @@ class Reader:
         try:
             return Path(self._client.download_artifacts(run_id, path, str(place)))
         except Exception as error:  # whatever the store's kind of place for files raises
-            raise UserError(f"it has no {path} ({_first_line(error)})") from None
+            raise UserError(f"it has no {path} ({first_line(error)})") from None
 
     def download_model(self, run_id: str, name: str, folder: str) -> Path:
         """A file of the model that a run logged, `model.json` or `model.safetensors`, put as in `download`."""
@@ -450,7 +450,7 @@ class Reader:
         except UserError:
             raise
         except Exception as error:  # as in `download`
-            raise UserError(f"it has no {name} ({_first_line(error)})") from None
+            raise UserError(f"it has no {name} ({first_line(error)})") from None
 
     def logged_model(self, run: Run) -> str:
         """The id of the model that a run has logged whole; '' where there is none."""
@@ -473,7 +473,7 @@ def _readable() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the store at {tracking_uri()} cannot be read: {_first_line(error)}") from None
+        raise UserError(f"the store at {tracking_uri()} cannot be read: {first_line(error)}") from None
 
 
 @contextmanager
@@ -482,7 +482,7 @@ def _writable(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{what} did not reach {tracking_uri()}: {_first_line(error)}") from None
+        raise UserError(f"{what} did not reach {tracking_uri()}: {first_line(error)}") from None
 
 
 def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
@@ -493,7 +493,7 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
     with _writable("the comparison"):
         client, _ = open_store()
         with _lock(COMPARISONS):
-            experiment = _experiment_id(client, COMPARISONS)
+            experiment = experiment_id(client, COMPARISONS)
             found = client.search_runs([experiment], f"tags.comparison_key = '{key}'", max_results=1)
             run = found[0] if found else client.create_run(experiment, tags={"comparison_key": key}, run_name=name)
         for tag, value in tags.items():
@@ -537,12 +537,12 @@ def register_model(name: str, alias: str, run_id: str, model_id: str, descriptio
             client.set_registered_model_alias(name, alias, str(number))
     except Exception as error:  # as in `_readable`
         raise UserError(
-            f"the model was not registered as {name}@{alias} at {tracking_uri()}: {_first_line(error)}"
+            f"the model was not registered as {name}@{alias} at {tracking_uri()}: {first_line(error)}"
         ) from None
     return Version(number, before)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
 
 

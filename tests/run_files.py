@@ -104,7 +104,24 @@ def sync(params: Params) -> tracking.Mirror:
 
 def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k", epochs: int = len(ROWS)) -> None:
     """The store in the folder `store` has one run of `params`, with all that the files in `root` say, nothing twice."""
+
+    def place(owner: str, uri: str) -> Path:
+        (found,) = store.glob(f"*artifacts/**/{owner}/artifacts")
+        return found
+
     client = tracking.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    assert_whole(client, place, params, root, model_key, epochs)
+
+
+def assert_whole(
+    client: tracking.MlflowClient,
+    place: Callable[[str, str], Path],
+    params: Params,
+    root: Path,
+    model_key: str = "k",
+    epochs: int = len(ROWS),
+) -> None:
+    """`assert_complete` of any store; `place` finds the files of a run or model by its id and their URI."""
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     assert experiment is not None
     (run,) = client.search_runs(
@@ -123,24 +140,24 @@ def assert_complete(store: Path, params: Params, root: Path, model_key: str = "k
         if name.startswith(("train/", "val/")):
             assert sorted(steps) == list(range(1, epochs + 1)), name
 
-    (place,) = store.glob(f"*artifacts/**/{run_id}/artifacts")
+    files = place(run_id, run.info.artifact_uri)
     written = [f for folder in ("figures", "metrics") for f in (root / folder).rglob("*") if f.is_file()]
     written += [root / "models/model.json", root / "params.yaml"]
     written += [root / "reports/run.html", root / "reports/model_card.md"]
     for file in written:
         if file.name not in ("README.md", ".gitignore"):
-            assert (place / file.relative_to(root)).read_bytes() == file.read_bytes(), file
+            assert (files / file.relative_to(root)).read_bytes() == file.read_bytes(), file
 
     (logged,) = client.search_logged_models([experiment.experiment_id], f"source_run_id = '{run_id}'")
     assert logged.status == "READY"
     assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
-    (place,) = store.glob(f"*artifacts/**/{logged.model_id}/artifacts")
-    assert {"MLmodel", "served_model.py", "model_card.md"} <= {file.name for file in place.iterdir()}
+    files = place(logged.model_id, logged.artifact_location)
+    assert {"MLmodel", "served_model.py", "model_card.md"} <= {file.name for file in files.iterdir()}
     linked = record.FIGURE.findall((root / "reports/model_card.md").read_text())
     assert linked
     for name in linked:
-        assert (place / name).read_bytes() == (root / name).read_bytes()
-    assert (place / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
+        assert (files / name).read_bytes() == (root / name).read_bytes()
+    assert (files / "artifacts/model.safetensors").read_bytes() == (root / "models/model.safetensors").read_bytes()
 
 
 def exit_code(work: Callable[[], object]) -> int:

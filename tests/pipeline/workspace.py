@@ -85,7 +85,7 @@ class Workspace:
         """Run a command line in the root."""
         return subprocess.run(
             command, cwd=self.root, env=self.environment() | environment, capture_output=True, text=True, check=False,
-            timeout=300,
+            timeout=1800,  # for a machine that is busy
         )  # fmt: skip
 
     def start(self, log: Path, *command: str, **environment: str) -> subprocess.Popen[bytes]:

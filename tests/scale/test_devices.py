@@ -13,7 +13,7 @@ from src.launch import launch
 from src.training.ranks import ALONE
 from tests.scale.rank import Job, run_all
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 
 MEASURED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 EVERYTHING = {

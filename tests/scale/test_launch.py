@@ -19,7 +19,7 @@ from tests.pipeline.workspace import Workspace, failure
 from tests.scale.conftest import EPOCHS
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.scale,
     pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores"),
 ]
 TRAIN = ("python", "-m", "stages.train")

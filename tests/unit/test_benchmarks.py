@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, devices, document, gpu, peers, results, run, session, soak, workspace
+from benchmarks import cpu, devices, document, gpu, peers, results, run, scale, session, soak, store, workspace
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -111,7 +111,9 @@ def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
         in_process("missing")
 
 
-@pytest.mark.parametrize("name", sorted({*cpu.MEASURES, *devices.MEASURES, *gpu.MEASURES, *peers.MEASURES}))
+@pytest.mark.parametrize(
+    "name", sorted({*cpu.MEASURES, *devices.MEASURES, *gpu.MEASURES, *peers.MEASURES, *scale.MEASURES})
+)
 def test_every_measure_is_a_function_of_the_settings(name: str) -> None:
     assert callable(run.find(name))
 
@@ -221,22 +223,24 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path: Path) -> None:
-    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in document.SETS]
+    sets = document.DOCUMENTS[Path("docs/performance.md")]
+    places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in sets]
     text = "before\n" + "\nbetween\n".join(places) + "\nafter\n"
     Results(tmp_path / "cpu.json", SMOKE).add("training.step", SMOKE, 1.0, [Row("a", 2, 1, "s", None)])
-    filled = document.fill(text, tmp_path)
+    filled = document.fill(text, tmp_path, sets)
     assert filled.startswith("before\n<!-- results: cpu -->\n| measured |")
     assert filled.endswith("<!-- end of results -->\nafter\n")
     assert "old" not in filled
     assert "Not measured yet: `training.floor`" in filled
-    assert document.fill(filled, tmp_path) == filled
+    assert document.fill(filled, tmp_path, sets) == filled
     with pytest.raises(UserError, match="no place for: devices-cpu, gpu, peers-cpu"):
-        document.fill(places[0], tmp_path)
+        document.fill(places[0], tmp_path, sets)
 
 
-def test_the_document_shows_the_committed_results() -> None:
-    text = document.DOCUMENT.read_text(encoding="utf-8")
-    assert document.fill(text, RESULTS) == text, "make it so with: python -m benchmarks.document"
+@pytest.mark.parametrize(("name", "sets"), document.DOCUMENTS.items(), ids=str)
+def test_a_document_shows_the_committed_results(name: Path, sets: dict[str, tuple[str, ...]]) -> None:
+    text = name.read_text(encoding="utf-8")
+    assert document.fill(text, RESULTS, sets) == text, "make it so with: python -m benchmarks.document"
 
 
 @pytest.mark.parametrize(
@@ -248,20 +252,32 @@ def test_measures_run(name: str) -> None:
     assert all(row.ours > 0 and row.goal is not None for row in rows)
 
 
-def test_devices_are_compared_in_powers_of_two_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there, expected in ((2, [2]), (3, [2, 3]), (6, [2, 4, 6]), (8, [2, 4, 8])):
-        monkeypatch.setattr(devices, "cores", lambda there=there: there)
-        assert devices.counts(CPU) == expected
-    monkeypatch.setattr(devices, "cores", lambda: 1)
-    with pytest.raises(UserError, match="this machine has 1 for cpu"):
-        devices.counts(CPU)
+def test_growth_is_against_the_smallest_number_and_goes_on_along_a_line() -> None:
+    # from 10 to 1,000 runs 1 s becomes 100 s: 0.1 s a run, and 1 + 0.1 * 99,990 = 10,000 s for 100,000
+    measured = [{"read": (seconds, "s"), "fewer": (2.0 - seconds / 100, "s")} for seconds in (1.0, 20.0, 100.0)]
+    rows = {row.name: row for row in store.grown("x", [10, 100, 1000], measured)}
+    assert [round(rows[f"x: read, {n} / 10"].ours, 6) for n in ("100 runs", "1,000 runs", "100,000 runs")] == [
+        20,
+        100,
+        1e4,
+    ]
+    assert rows["x: read, 1,000 runs / 10"].ratio == 100
+    assert rows["x: fewer, 100,000 runs / 10"].ours == 1.99  # what got faster by chance does not go below nothing
+    assert "not measured" in rows["x: read, 100,000 runs / 10"].note
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores")
-def test_two_devices_are_measured_against_one() -> None:
-    (row,) = devices.layer_norm(SMOKE)
-    assert row.ours > 0
+@pytest.mark.parametrize(
+    "name",
+    [
+        "large.decode",
+        "large.read",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("store.local", "store.server", "experiments.cache")),
+    ],
+)
+def test_measures_of_growth_run(name: str) -> None:
+    rows = run.find(name)(SMOKE)
+    assert rows
+    assert all(row.ours > 0 and row.goal is None for row in rows)
 
 
 def test_a_part_of_a_loader_goes_on_in_the_next_epoch() -> None:
