@@ -30,10 +30,10 @@ from benchmarks.study_page import FIGURES, write_document
 from benchmarks.study_plan import NORMS, SEEDS, SHAPES, Study
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.__main__ import experiment_environment
 from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
+from src.processes import experiment_environment
 
 SAID = Path("study.json")  # in the copy: what is known of its runs
 LOOK = 10.0  # seconds between two looks at the queue, each of which takes one of a core

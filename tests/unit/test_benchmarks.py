@@ -252,6 +252,22 @@ def test_measures_run(name: str) -> None:
     assert all(row.ours > 0 and row.goal is not None for row in rows)
 
 
+def test_devices_are_compared_in_powers_of_two_up_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((2, [2]), (3, [2, 3]), (6, [2, 4, 6]), (8, [2, 4, 8])):
+        monkeypatch.setattr(devices, "cores", lambda there=there: there)
+        assert devices.counts(CPU) == expected
+    monkeypatch.setattr(devices, "cores", lambda: 1)
+    with pytest.raises(UserError, match="this machine has 1 for cpu"):
+        devices.counts(CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores")
+def test_two_devices_are_measured_against_one() -> None:
+    (row,) = devices.layer_norm(SMOKE)
+    assert row.ours > 0
+
+
 def test_growth_is_against_the_smallest_number_and_goes_on_along_a_line() -> None:
     # from 10 to 1,000 runs 1 s becomes 100 s: 0.1 s a run, and 1 + 0.1 * 99,990 = 10,000 s for 100,000
     measured = [{"read": (seconds, "s"), "fewer": (2.0 - seconds / 100, "s")} for seconds in (1.0, 20.0, 100.0)]
