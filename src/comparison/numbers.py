@@ -55,7 +55,10 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "second": pair.second.label,
         "welch": None if welch is None else asdict(welch),
         "welch_of": {name: asdict(tested) for name, tested in pair.over_seeds.items() if name != "accuracy"},
-        "mcnemar": None if pair.mcnemar is None else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar},
+        "mcnemar": None
+        if pair.mcnemar is None
+        else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar, "votes": pair.votes},
+        "over_images": None if pair.over_images is None else asdict(pair.over_images),
         "interval": None if welch is None or welch.low is None else [welch.low, welch.high],
         "agreement": None if pair.mcnemar is None else agreement(pair.first, pair.second),
         "classes": {name: asdict(tested) for name, tested in pair.classes.items()},

@@ -20,7 +20,7 @@ from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
 from src.comparison.runs import Predictions, StoredRun, differing, read_runs
-from src.comparison.statistics import Corrected
+from src.comparison.statistics import Corrected, McNemar
 from src.comparison.tables import to_text
 from src.errors import UserError
 from src.figures import compare as figures
@@ -132,11 +132,43 @@ def test_no_difference_in_words() -> None:
     assert pair.sentence == "layer and batch cannot be told apart with 3 seeds; about 17 would be needed"
 
 
+def test_seeds_that_are_needed_of_many_pairs_are_for_one_alone() -> None:
+    runs = [stored(s + r, norm, s) for norm, r in (("a", 3), ("b", 4), ("c", 4)) for s in range(3)]
+    first, second, _ = pairs_of(*runs)
+    assert first.sentence == second.sentence.replace("c and", "b and")
+    assert first.sentence.endswith("with 3 seeds; about 17 would be needed for this pair alone")
+
+
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
     assert pair.sentence.startswith("layer is 87.5 points below batch with 1 seed; as to these test images")
-    assert "is more than chance (McNemar p 0.016)" in pair.sentence  # 2 / 2^7
+    # None of 8 and 7: with one image more on either side −7/10 ± 1.96 sqrt((9/10 − 49/100) / 10), and p = 2 / 2^7
+    assert "is more than chance (95 % interval −100.00 to −30.31 points; McNemar p 0.016)" in pair.sentence
     assert to_json(comparison(stored(8), stored(1, "layer")))["pairs"][0]["interval"] is None
+
+
+def test_as_many_runs_vote_on_either_side() -> None:
+    # Of three of batch two have all right; that of the lowest seed has 5, and so has the one of layer.
+    batch = [stored(8, "batch", 2), stored(8, "batch", 1), stored(5, "batch", 0)]
+    (pair,) = pairs_of(*batch, stored(5, "layer", 7))
+    assert pair.votes == 1
+    assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
+    assert pair.sentence.startswith(
+        "layer and batch have the same accuracy with the lowest seed of each (1 and 3 seeds are there); as to"
+    )
+    assert pair.welch is not None
+    assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
+    found = comparison(*batch, stored(5, "layer", 7))
+    numbers = to_json(found)["pairs"][0]
+    assert numbers["mcnemar"]["votes"] == 1
+    assert numbers["over_images"]["difference"] == 0
+    assert "<td>1</td><td>+0.00 points</td>" in to_html(found, {})
+    (two,) = pairs_of(*batch, stored(5, "layer", 1), stored(4, "layer", 0), stored(8, "layer", 9))
+    assert two.votes == 3
+    (two,) = pairs_of(*batch, stored(6, "layer", 1), stored(8, "layer", 0))
+    assert two.votes == 2  # ties of 5 and 8 go to the first name, "cat", and all dogs from the sixth on are wrong
+    assert two.over_images is not None
+    assert two.over_images.difference == pytest.approx(1 / 8)
 
 
 def test_nothing_varies_in_words() -> None:
