@@ -9,7 +9,6 @@ from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
 from src.comparison.maps import Agreement, Agreements, Maps
 from src.comparison.pairs import Pair
-from src.comparison.tables import worth
 from src.explain.agreement import CHANCE
 
 METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
@@ -29,8 +28,9 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "maps": None if comparison.maps is None else _maps(comparison.maps),
         "worth": {
             label: {metric: asdict(mean) for metric, mean in means.items()}
-            for label, means in worth(comparison.groups).items()
+            for label, means in comparison.worth.means.items()
         },
+        "no_worth": comparison.worth.why or None,
     }
 
 

@@ -20,8 +20,9 @@ from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
 from src.comparison.runs import Predictions, StoredRun, differing, read_runs
-from src.comparison.statistics import Corrected, McNemar
+from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
 from src.comparison.tables import to_text
+from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
@@ -297,6 +298,72 @@ def test_what_else_differs_is_said() -> None:
     ]
 
 
+def measured(run: StoredRun, gain: float, **changes: str) -> StoredRun:
+    """A run with measures whose values are far from their gains."""
+    one = {"mean": 0.75, "better_than_random": {"mean": gain, "low": None, "high": None}}
+    alike = {"mean": 0.25, "curves": {"rank_correlation": [0.9, 0.25]}}
+    sections = {"road": one, "deletion": one, "randomisation": alike}
+    methods = {name: {"methods": {"GradCAM": {"layer3": {}, "layer4": found}}} for name, found in sections.items()}
+    content = {
+        "method": "GradCAM", "layer": "layer4", "sample": {"images": 5}, "insertion": None, "pointing_game": None,
+        "energy": None, **methods,
+    }  # fmt: skip
+    return replace(run, gradcam=content, params={**run.params, "gradcam.method": "GradCAM", **changes})
+
+
+def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
+    runs = [
+        measured(stored(4, norm, s), g) for norm, gs in (("a", (0.1, 0.3)), ("b", (-0.5,))) for s, g in enumerate(gs)
+    ]
+    found = comparison(*runs)
+    assert found.worth.why == ""
+    assert found.worth.means["a"].keys() == {"road", "deletion", "randomisation"}
+    assert found.worth.means["a"]["deletion"] == mean_interval([0.1, 0.3])
+    assert found.worth.means["b"] == {
+        "road": Mean(1, -0.5, None), "deletion": Mean(1, -0.5, None), "randomisation": Mean(1, 0.25, None)
+    }  # fmt: skip
+    assert re.search(r"\nb +−0\.500 +−0\.500 +0\.250\n", to_text(found))
+    numbers = to_json(found)
+    assert numbers["worth"]["a"]["road"]["mean"] == pytest.approx(0.2)
+    assert numbers["no_worth"] is None
+    page = to_html(found, {})
+    assert "ROAD depends on how sure a model is" in page
+    assert "GradCAM at layer4, over a sample of 5 test images" in page
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (stored(4, "b"), "b-seed0 measured no maps, or with older code"),
+        (replace(stored(4, "b"), gradcam={"road": {"mean": 1}}), "b-seed0 measured no maps, or with older code"),
+        (measured(stored(4, "b", data="other"), 0.1), "the runs saw different data or test images"),
+        (measured(stored(4, "b"), 0.1, **{"gradcam.method": "LayerCAM"}), "the runs differ in gradcam.method"),
+        (
+            measured(stored(4, "b"), 0.1, **{"gradcam.measure.images": "9"}),
+            "the runs differ in gradcam.measure.images",
+        ),
+    ],
+)
+def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
+    found = comparison(measured(stored(4, "a"), 0.1), other)
+    assert found.worth.why == why
+    assert f"note: what maps are worth is not compared: {why}" in to_text(found)
+    numbers = to_json(found)
+    assert (numbers["worth"], numbers["no_worth"]) == ({}, why)
+    assert f"Not compared: {why}." in to_html(found, {})
+
+
+def test_epochs_of_runs_without_validation_are_not_known() -> None:
+    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), levels=[0.5])
+    a, b = (line.split("  ") for line in to_text(found).splitlines()[1:3])
+    assert (a[-1].strip(), b[-1].strip()) == ("–", "not reached")
+
+
+def test_numbers_have_no_minus_zero() -> None:
+    assert plus_minus(-0.001, 0.002, "+") == "+0.00 ± 0.00"
+    assert plus_minus(-1234.5, digits=1) == "−1,234.5"
+
+
 def test_names_are_text_and_the_page_needs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hostile = '<script>alert("$")</script>'
@@ -328,7 +395,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_store(tmp_path / "mlflow.db")
 
 
-def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED") -> str:
+def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED", maps: str = "") -> str:
     """A run as a mirror leaves it, so far as it is compared."""
     client, experiment = tracking.open_store()
     run = client.create_run(experiment, run_name=name).info.run_id
@@ -340,13 +407,16 @@ def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED")
         rows = [{"true": t, "predicted": "cat", "confidence": "0.5"} for t in ("cat", "dog")]
         artifacts.write_csv(Path("predictions.csv"), rows)
         client.log_artifact(run, "predictions.csv", "metrics")
+    if maps:
+        Path("gradcam.json").write_text(maps)
+        client.log_artifact(run, "gradcam.json", "metrics")
     client.set_terminated(run, status)
     return str(run)
 
 
 def test_runs_of_a_store(store: Path) -> None:
     old = log("old", "same")
-    new, other = log("new", "same"), log("other", "key")
+    new, other = log("new", "same", maps='{"road": 1}'), log("other", "key", maps="[broken")
     log("half", "half", predictions=False)
     log("dead", "dead", status="KILLED")
     found = read_runs()
@@ -354,6 +424,7 @@ def test_runs_of_a_store(store: Path) -> None:
     assert found.runs[0].curves["val/accuracy"] == [0.1, 0.2]
     assert found.runs[0].predictions.predicted.tolist() == ["cat", "cat"]
     assert found.runs[0].seed == 3
+    assert [run.gradcam for run in found.runs] == [{"road": 1}, {}]
     said = "\n".join(found.left_out)
     for words in ("old (", "same model as a newer run", "half (", "no metrics/predictions.csv", "dead (", "killed"):
         assert words in said
