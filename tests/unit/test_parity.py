@@ -21,7 +21,7 @@ def writer(path: PurePosixPath) -> str:
 
 
 def written_by(stage: str) -> set[str]:
-    """The texts in the code of `stage`, and of its figures, that may be names of files; what is filled in becomes `*`."""
+    """The texts in the code of `stage` and its figures that may be names of files; what is filled in becomes `*`."""
     files = [f"stages/{stage}.py", *(file for file in reached(stage) if file.startswith("src/figures/"))]
     nodes = [node for file in files for node in ast.walk(ast.parse((REPOSITORY / file).read_text()))]
     texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
