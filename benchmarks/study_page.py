@@ -12,7 +12,8 @@ from benchmarks.measure import RESULTS
 from benchmarks.study_plan import SHAPES
 from commands import run_command
 from src import artifacts
-from src.comparison.tables import WORTH
+from src.comparison.statistics import Mean
+from src.comparison.tables import worth_rows
 from src.comparison.words import plus_minus
 from src.report.formats import percent
 
@@ -79,12 +80,17 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _worth(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the maps of each group are worth."""
+    """What the maps of each group are worth, and how to read it."""
     if not found:
         return ""
-    head = ["maps of", *(WORTH[metric] for metric in next(iter(found.values())))]
-    lines = [[f"`{label}`", *(_mean(mean, 1, 3) for mean in means.values())] for label, means in found.items()]
-    return _rows([head, *lines])
+    means = {label: {name: Mean(**mean) for name, mean in of.items()} for label, of in found.items()}
+    head, *lines = worth_rows(means)
+    table = _rows([["maps of", *head[1:]], *([f"`{label}`", *cells] for label, *cells in lines)])
+    return (
+        f"{table}\n\nA gain is by how much these maps are better than random maps of the same model: above 0 is "
+        "better. ROAD depends on how sure a model is. Where the network is random, batch norm has its "
+        "initial statistics."
+    )
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> str:

@@ -20,5 +20,5 @@ def escape(text: str) -> str:
 
 def code_block(text: str, language: str = "") -> str:
     """`text` as a block of code, which may itself hold such a block."""
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}{language}\n{text}\n{fence}"

@@ -22,9 +22,8 @@ from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
-FIGURE = re.compile(
-    r"\]\(\.\./(figures/[^)]+)\)"
-)  # a link of the model card; what it shows of a stranger holds no `](`
+# A link of the model card; what it shows of a stranger holds no `](`.
+FIGURE = re.compile(r"\]\(\.\./(figures/[^)]+)\)")
 SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
@@ -271,10 +270,12 @@ def _maps(content: Mapping[str, Any]) -> list[Point]:
     Of the other methods and layers there is metrics/gradcam.json: a hundred metrics would bury the others.
     """
     found = []
-    for name in ("road", "insertion", "deletion", "pointing_game", "energy", "randomisation"):
-        if content[name] is None:
+    for name, section in content.items():
+        if not isinstance(section, Mapping) or "methods" not in section:
             continue
-        ours = content[name]["methods"][content["method"]][content["layer"]]
+        ours = section["methods"][content["method"]][content["layer"]]
+        if ours is None:
+            continue
         values = ours["curves"]["rank_correlation"] if name == "randomisation" else [ours["mean"]]
         found += [Point(f"gradcam/{name}", value, step) for step, value in enumerate(values)]
     return found

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,8 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
         seconds = time.perf_counter() - start
 
     measured = judge(params, model, description, data, [data.classes.index(row["predicted"]) for row in predictions])
-    draw_measures(measured, settings.method, main_layer, folder)
+    for name, figure in measure_figures.figures(measured, settings.method, main_layer):
+        save(figure, folder / f"{name}.png")
 
     grids = {name: f"predicted-{file_name(name)}" for name in of_predicted} | {main_layer: "predicted"}
     table = artifacts.METRICS / "misclassified.csv"
@@ -186,15 +186,6 @@ def judge(
         **summarise(found),
         "verdict": verdict(found, settings.method, settings.layers[-1]),
     }
-
-
-def draw_measures(measured: dict[str, Any], method: str, layer: str, folder: Path) -> None:
-    """Three figures of what `judge` found, none where it measured nothing."""
-    if measured["road"] is None:
-        return
-    save(measure_figures.removal(measured, method, layer), folder / "removal.png")
-    save(measure_figures.by_layer(measured), folder / "by_layer.png")
-    save(measure_figures.randomisation(measured["randomisation"], method, layer), folder / "randomisation.png")
 
 
 def file_name(layer: str) -> str:

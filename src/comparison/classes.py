@@ -1,6 +1,6 @@
 """The classes of the test set: how many of each a group has right, and by how much two groups differ in that."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,7 +67,7 @@ def class_difference(first: Group, second: Group, name: str) -> Difference:
     return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
-def class_sentence(found: dict[str, Corrected]) -> str:
+def class_sentence(found: Mapping[str, Corrected]) -> str:
     """The classes in which the second group is furthest below and above the first, in words."""
     worst, best = min(found, key=lambda n: found[n].difference), max(found, key=lambda n: found[n].difference)
     if found[worst].difference == found[best].difference:

@@ -8,6 +8,7 @@ from src.comparison.classes import Recall, class_recalls
 from src.comparison.groups import Group
 from src.comparison.maps import Maps
 from src.comparison.pairs import Pair
+from src.comparison.worth import Worth, worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +26,8 @@ class Comparison:
     def classes(self) -> dict[str, dict[str, Recall]]:
         """See `class_recalls`; the figure, the numbers and the page show them."""
         return class_recalls(self.groups)
+
+    @cached_property
+    def worth(self) -> Worth:
+        """See src.comparison.worth; the numbers, the text and the page show it."""
+        return worth(self.groups)

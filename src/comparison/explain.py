@@ -1,11 +1,10 @@
 """Class activation maps of the same test images by several runs, made anew from the weights in the MLflow store."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
+from torch import nn
 
 from src import tracking
 from src.comparison import images
@@ -21,7 +20,7 @@ from src.explain.cams import ONE_BY_ONE, compute_cams
 from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.layers import find_layer
-from src.model.saved import load_model
+from src.model.saved import Description, load_model
 from src.params import GradCam, Params
 
 FALLBACK_METHOD = "GradCAM"
@@ -37,34 +36,47 @@ def explain(
     """Explain the same images of `data` with at most `per_group` runs of each group.
 
     For the class that each run predicts, at the last of `gradcam.layers`. The figure's columns are the runs with the
-    lowest seed of each group; of a single group, its runs. `progress` wraps the ids of the runs. UserError where there
-    are no `data`, or those of no run, or fewer than two runs can be explained.
+    lowest seed of each group; of a single group, its runs. A run whose model cannot be had is left out, and the next
+    seed of its group takes its place. `progress` wraps the ids of the runs. UserError where there are no `data`, or
+    those of no run, or fewer than two runs can be explained.
     """
     data = check_images([run for group in groups for run in group.runs], data, params)
     store = tracking.Reader()
-    notes: list[str] = []
+    replaced: list[str] = []
     settings, device = params.gradcam, resolve_device(params.device)
     if settings.method in ONE_BY_ONE:
-        notes.append(f"{settings.method} takes a pass for every channel: the maps are {FALLBACK_METHOD}'s")
+        replaced.append(f"{settings.method} takes a pass for every channel: the maps are {FALLBACK_METHOD}'s")
         settings = settings.model_copy(update={"method": FALLBACK_METHOD})
+    lost: dict[str, str] = {}  # why the weights of a run cannot be used, by its id
     with TemporaryDirectory() as folder:
-        kept, about = described(store, groups, data, per_group, folder, notes)
-        if len(about) < 2:
-            raise UserError("; ".join(["fewer than two models can be explained", *notes]))
-        layer = common_layer(settings.layers[-1], list(about.values()), data.size)
-        if layer != settings.layers[-1]:
-            notes.append(f"the maps are at {layer}: not every model has a map at {settings.layers[-1]}")
-        shown = _columns(kept)
-        right = np.stack([run.predictions.predicted == run.predictions.true for run in shown.values()])  # (R, T)
-        sample = images.draw(right.shape[1], data.size)
-        rows = images.by_answers(right, list(shown))
-        indices = np.union1d(sample, [row.index for row in rows]).astype(np.int64)
-        maps: dict[str, Float32] = {}
-        explained = {run.id: run for group in kept for run in group.runs}
-        for run_id in progress(explained):
-            weights = store.download_model(run_id, "model.safetensors", folder)
-            maps[run_id] = _maps(explained[run_id], weights, data, indices, settings, layer, device)
-            weights.unlink()  # else all of them lie there at once
+        while True:  # a run that is lost may be one whose answers choose the images: all begins anew, which is rare
+            notes = list(replaced)
+            kept, about = described(store, groups, data, per_group, folder, notes, lost)
+            if len(about) < 2:
+                raise UserError("; ".join(["fewer than two models can be explained", *notes]))
+            layer = common_layer(settings.layers[-1], list(about.values()), data.size)
+            if layer != settings.layers[-1]:
+                notes.append(f"the maps are at {layer}: not every model has a map at {settings.layers[-1]}")
+            shown = _columns(kept)
+            right = np.stack([run.predictions.predicted == run.predictions.true for run in shown.values()])  # (R, T)
+            sample = images.draw(right.shape[1], data.size)
+            rows = images.by_answers(right, list(shown))
+            indices = np.union1d(sample, [row.index for row in rows]).astype(np.int64)
+            explained = {run.id: run for group in kept for run in group.runs}
+            maps: dict[str, Float32] = {}
+            before = len(lost)
+            for run_id in progress(explained):
+                try:
+                    model, description = _load(store, run_id, folder)
+                except UserError as error:
+                    lost[run_id] = str(error)
+                    continue
+                if len(lost) == before:
+                    maps[run_id] = _maps(
+                        explained[run_id], model.to(device), description, data, indices, settings, layer
+                    )
+            if len(lost) == before:
+                break
 
     of_sample = np.searchsorted(indices, sample)
     compared = {run_id: found[of_sample] for run_id, found in maps.items()}
@@ -104,23 +116,28 @@ def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
     return {group.label: group.runs[0] for group in groups}
 
 
+def _load(store: tracking.Reader, run_id: str, folder: str) -> tuple[nn.Module, Description]:
+    """The model of a run whose description is in `folder`; UserError where its weights are missing or damaged."""
+    weights = store.download_model(run_id, "model.safetensors", folder)
+    try:
+        return load_model(weights, weights.with_name("model.json"))
+    except UserError:
+        raise UserError("its model is damaged, or of another run") from None
+    finally:
+        weights.unlink()  # else all of them lie there at once
+
+
 def _maps(
     run: StoredRun,
-    weights: Path,
+    model: nn.Module,
+    about: Description,
     data: Prepared,
     indices: Indices,
     settings: GradCam,
     layer: str,
-    device: torch.device,
 ) -> Float32:
     """Maps (N, S, S) of the test images `indices` for the classes that the run predicts."""
-    try:
-        model, about = load_model(weights, weights.with_name("model.json"))
-    except UserError:
-        raise UserError(
-            f"the model of {run.name} ({run.id[:8]}) is damaged, or of another run. To do without it, name the others"
-        ) from None
-    model.to(device)
+    device = next(model.parameters()).device
     return compute_cams(
         model,
         find_layer(model, layer),

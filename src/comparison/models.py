@@ -1,7 +1,7 @@
 """Which runs can be explained here, with which images and at which layer."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -45,11 +45,17 @@ def _same_data(run: StoredRun, data: Prepared) -> bool:
 
 
 def described(
-    store: tracking.Reader, groups: Sequence[Group], data: Prepared, per_group: int, folder: str, notes: list[str]
+    store: tracking.Reader,
+    groups: Sequence[Group],
+    data: Prepared,
+    per_group: int,
+    folder: str,
+    notes: list[str],
+    lost: Mapping[str, str],
 ) -> tuple[list[Group], dict[str, Description]]:
     """The groups with the runs that can be explained, lowest seeds first, and what their models are, by id of the run.
 
-    `notes` gets what is left out.
+    `lost` says by id of the run what is wrong with its weights. `notes` gets what is left out.
     """
     kept: list[Group] = []
     about: dict[str, Description] = {}
@@ -63,6 +69,8 @@ def described(
             try:
                 if not _same_data(run, data):
                     raise UserError("its images are not those in data/prepared")
+                if run.id in lost:
+                    raise UserError(lost[run.id])
                 description = load_description(store.download_model(run.id, "model.json", folder))
                 if description.data_digest != data.digest or description.classes != data.classes:
                     raise UserError("its model is of other data than its run says")

@@ -9,7 +9,6 @@ from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
 from src.comparison.maps import Agreement, Agreements, Maps
 from src.comparison.pairs import Pair
-from src.comparison.tables import worth
 from src.explain.agreement import CHANCE
 
 METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
@@ -29,8 +28,9 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "maps": None if comparison.maps is None else _maps(comparison.maps),
         "worth": {
             label: {metric: asdict(mean) for metric, mean in means.items()}
-            for label, means in worth(comparison.groups).items()
+            for label, means in comparison.worth.means.items()
         },
+        "no_worth": comparison.worth.why or None,
     }
 
 
@@ -55,7 +55,10 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "second": pair.second.label,
         "welch": None if welch is None else asdict(welch),
         "welch_of": {name: asdict(tested) for name, tested in pair.over_seeds.items() if name != "accuracy"},
-        "mcnemar": None if pair.mcnemar is None else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar},
+        "mcnemar": None
+        if pair.mcnemar is None
+        else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar, "votes": pair.votes},
+        "over_images": None if pair.over_images is None else asdict(pair.over_images),
         "interval": None if welch is None or welch.low is None else [welch.low, welch.high],
         "agreement": None if pair.mcnemar is None else agreement(pair.first, pair.second),
         "classes": {name: asdict(tested) for name, tested in pair.classes.items()},

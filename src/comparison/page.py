@@ -29,7 +29,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         classes=comparison.classes,
         compared=[pair for pair in comparison.pairs if pair.classes],
         maps=comparison.maps,
-        worth=worth_rows(comparison.groups),
+        worth=worth_rows(comparison.worth.means),
         chance=CHANCE,
         pictures=pictures(figures),
         alt=texts(comparison),

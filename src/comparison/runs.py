@@ -1,9 +1,10 @@
 """Finished runs as the MLflow store has them, with what a comparison needs. The writing side is src/record.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ class StoredRun:
     curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty where there is no validation split
     data: str  # digest of the prepared data
     predictions: Predictions
+    gradcam: Mapping[str, Any] = field(default_factory=dict)  # metrics/gradcam.json; {} where there is none
     hardware: str = ""  # that it was trained on, with the precision; '' where nobody noted it
 
     @property
@@ -93,6 +95,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
                     curves={name: store.curve(found.info.run_id, name) if name in metrics else [] for name in CURVES},
                     data=data[0].dataset.digest if data else "",
                     predictions=predictions,
+                    gradcam=_gradcam(store, found.info.run_id, folder),
                     hardware=", ".join(tags[key] for key in ("hardware", "precision") if key in tags),
                 )
             )
@@ -100,6 +103,15 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
         reasons = "".join(f"\n  {reason}" for reason in left_out)
         raise UserError(f"no finished run to compare at {tracking.tracking_uri()}. Make one with: dvc repro{reasons}")
     return Selection(runs[::-1], left_out)
+
+
+def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> Mapping[str, Any]:
+    """What the stage `gradcam` measured; the metrics that MLflow has may be those of older code."""
+    try:
+        content = artifacts.read_json(store.download(run_id, "metrics/gradcam.json", folder))
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_predictions(file: Path) -> Predictions:

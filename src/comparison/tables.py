@@ -7,6 +7,7 @@ from src.comparison.groups import Group
 from src.comparison.pairs import Pair
 from src.comparison.statistics import Corrected, Mean, mean_interval
 from src.comparison.words import interval, p_value, plus_minus
+from src.comparison.worth import WORTH, Means
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
@@ -22,6 +23,7 @@ def header(levels: Sequence[float]) -> list[str]:
 def cells(group: Group, levels: Sequence[float]) -> list[str]:
     """A group's row: mean ± half the width of the 95 % t-interval over seeds; one run: Wilson's of the accuracy."""
     speed = group.images_per_second()
+    curves = any(run.curves["val/accuracy"] for run in group.runs)  # without validation images nobody knows
     return [
         group.label,
         ", ".join(map(str, group.seeds)),
@@ -29,7 +31,7 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
         _plain(group.mean("test/loss"), 3),
         _percent(group.mean("test/ece")),
         "–" if speed is None else _plain(speed, 0),
-        *(_epochs(group.epochs_to(level)) for level in levels),
+        *(_epochs(group.epochs_to(level)) if curves else "–" for level in levels),
     ]
 
 
@@ -94,36 +96,16 @@ FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-# Metric of a run -> how it is called; src/explain/summary.py says what each one is.
-WORTH = {
-    "gradcam/road": "ROAD ↑",
-    "gradcam/insertion": "insertion ↑",
-    "gradcam/deletion": "deletion ↓",
-    "gradcam/pointing_game": "pointing game ↑",
-    "gradcam/energy": "energy on the object ↑",
-    "gradcam/randomisation": "alike with random layers ↓",
-}
-
-
-def worth(groups: Sequence[Group]) -> dict[str, dict[str, Mean]]:
-    """By label of the group and name in WORTH, what the maps of its runs are worth: those measures that all runs have.
-
-    Empty where the runs made maps by different methods or at different layers.
-    """
-    runs = [run for group in groups for run in group.runs]
-    if len({(run.params.get("gradcam.method"), run.params.get("gradcam.layers")) for run in runs}) > 1:
-        return {}
-    shared = [metric for metric in WORTH if all(metric in run.metrics for run in runs)]
-    return {group.label: {metric: group.mean(metric) for metric in shared} for group in groups} if shared else {}
-
-
-def worth_rows(groups: Sequence[Group]) -> list[list[str]]:
-    """The table of `worth`, its header first; empty where there is none."""
-    found = worth(groups)
-    if not found:
+def worth_rows(means: Means) -> list[list[str]]:
+    """The table of src.comparison.worth, its header first; empty where there is none."""
+    if not means:
         return []
-    names = [WORTH[metric] for metric in next(iter(found.values()))]
-    return [["group", *names], *([label, *(_plain(m, 3) for m in means.values())] for label, means in found.items())]
+    names = [WORTH[name] for name in next(iter(means.values()))]
+    return [["group", *names], *([label, *(_gain(name, m) for name, m in of.items())] for label, of in means.items())]
+
+
+def _gain(name: str, mean: Mean) -> str:
+    return plus_minus(mean.mean, mean.half_width, "" if name == "randomisation" else "+", digits=3)
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -139,9 +121,10 @@ def to_text(comparison: Comparison) -> str:
     """The tables and the sentences."""
     groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
     parts = [_table(groups), _table([DIFFERENCES, *rows]) if (rows := difference_rows(comparison.pairs)) else ""]
-    parts.append(_table(rows) if (rows := worth_rows(comparison.groups)) else "")
+    parts.append(_table(rows) if (rows := worth_rows(comparison.worth.means)) else "")
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
+    notes += [f"what maps are worth is not compared: {why}"] if (why := comparison.worth.why) else []
     parts.append("\n".join(f"note: {printable(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
 

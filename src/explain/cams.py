@@ -15,7 +15,7 @@ from torch import nn
 
 from src.model.device import exact_fp32
 
-# No gradients: one forward pass for every channel of the layer. Ten to a thousand times the work of the others.
+# No gradients: one forward pass for every channel of the layer. Tens to hundreds of times the work of the others.
 ONE_BY_ONE = ("ScoreCAM", "AblationCAM")
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from src.explain.agreement import on_grid, rank_correlation, unit_ranks
 from src.explain.baselines import centre_blob, pointing_by_chance, random_maps
+from src.explain.cams import ONE_BY_ONE
 from src.explain.faithfulness import Subject, deletion, insertion, road
 from src.explain.perturb import ranks
-from src.explain.sanity import randomised, rank_correlation, ssim
+from src.explain.sanity import randomised, ssim
 from src.explain.truth import covered, energy, pointing_game
 from src.model.layers import find_layer
 
@@ -31,7 +33,7 @@ class Marks:
     deletion: np.ndarray  # (N, steps + 1)
     pointing: np.ndarray | None = None  # (N,), None without masks
     energy: np.ndarray | None = None  # (N,)
-    similar: dict[str, np.ndarray] = field(default_factory=dict)  # (N, steps of the cascade); {} for baselines
+    similar: dict[str, np.ndarray] = field(default_factory=dict)  # (N, steps of the cascade); {} untested
 
 
 def measure(
@@ -47,6 +49,7 @@ def measure(
 
     `fresh` is the model's network with random weights, `masks` bool (N, S, S) or None. Random maps are as coarse as
     those of the layer. What they get by pointing is the mean of many of them, and by energy, what an even map gets.
+    Methods in ONE_BY_ONE are not tested with random layers, which would take their maps six times more.
     """
     count, _, size, _ = subject.inputs.shape
     pairs = [(method, layer) for method in methods for layer in layers]
@@ -81,15 +84,19 @@ def measure(
 def _similarities(
     model: nn.Module, fresh: nn.Module, maps_of: MapsOf, maps: dict[Pair, np.ndarray], progress: Progress
 ) -> dict[Pair, dict[str, np.ndarray]]:
-    """How alike each pair's maps are to those after each step of the cascade, each (N, steps)."""
-    measures = {"rank_correlation": rank_correlation, "ssim": ssim}
-    found: dict[Pair, dict[str, list[np.ndarray]]] = {pair: {name: [] for name in measures} for pair in maps}
+    """How alike each pair's maps are to those after each step of the cascade, each (N, steps); {} for ONE_BY_ONE."""
+    tested = {pair: values for pair, values in maps.items() if pair[0] not in ONE_BY_ONE}
+    if not tested:
+        return {pair: {} for pair in maps}
+    originals = {pair: unit_ranks(on_grid(values)) for pair, values in tested.items()}
+    found: dict[Pair, dict[str, list[np.ndarray]]] = {pair: {"rank_correlation": [], "ssim": []} for pair in tested}
     for _, changed in progress(randomised(model, fresh), "layers randomised"):
-        for pair, values in maps.items():
+        for pair, values in tested.items():
             others = maps_of(changed, *pair)
-            for name, compare in measures.items():
-                found[pair][name].append(compare(values, others))
-    return {pair: {name: np.stack(steps, axis=1) for name, steps in by.items()} for pair, by in found.items()}
+            found[pair]["rank_correlation"].append(rank_correlation(originals[pair], unit_ranks(on_grid(others))))
+            found[pair]["ssim"].append(ssim(values, others))
+    steps = {pair: {name: np.stack(of, axis=1) for name, of in by.items()} for pair, by in found.items()}
+    return {pair: steps.get(pair, {}) for pair in maps}
 
 
 def _resolution(subject: Subject, layer: str) -> tuple[int, int]:

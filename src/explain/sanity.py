@@ -1,6 +1,7 @@
 """Does a map depend on what the model has learned? The same maps while its layers become random, from the top down.
 
-Adebayo et al.: Sanity Checks for Saliency Maps. NeurIPS 2018, https://arxiv.org/abs/1810.03292.
+Adebayo et al.: Sanity Checks for Saliency Maps. NeurIPS 2018, https://arxiv.org/abs/1810.03292. Maps are compared by
+src/explain/agreement.py, and by `ssim`.
 """
 
 import copy
@@ -8,7 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from src.model.resnet import build
@@ -51,19 +51,6 @@ def randomised(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Mod
         for part in parts:
             changed.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
         yield step, changed
-
-
-def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation, with its sign, of each two maps (N, S, S), float64 (N,) in [-1, 1].
-
-    A constant map, which has no ranks, correlates with nothing: 0, but 1 where both are constant.
-    """
-    one, other = (rankdata(m.reshape(len(m), -1), axis=1) for m in (maps, others))
-    one, other = (r - r.mean(axis=1, keepdims=True) for r in (one, other))
-    size = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-    flat = (one == 0).all(axis=1) & (other == 0).all(axis=1)
-    found = np.divide((one * other).sum(axis=1), size, out=flat.astype(np.float64), where=size > 0)
-    return np.asarray(np.clip(found, -1, 1))
 
 
 def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ class Interval:
 class Measure:
     """One number for each image of each map, and how to read it."""
 
+    title: str  # in a sentence; HEADINGS are those of tables
     what: str
     higher_is_better: bool
     bounds: tuple[float, float]
@@ -48,6 +49,7 @@ class Measure:
 
 MEASURES = {
     "road": Measure(
+        "ROAD",
         "probability of the predicted class without the least relevant pixels, minus that without the most relevant "
         "ones (imputed from their neighbours with noise), mean over the shares removed; -1 to 1, random maps: 0",
         True,
@@ -57,6 +59,7 @@ MEASURES = {
         SHARES,
     ),
     "insertion": Measure(
+        "insertion",
         "area under the probability of the predicted class while a blurred image becomes sharp, most relevant pixels "
         "first; 0 to 1",
         True,
@@ -66,6 +69,7 @@ MEASURES = {
         tuple(step / STEPS for step in range(STEPS + 1)),
     ),
     "deletion": Measure(
+        "deletion",
         "area under the probability of the predicted class while pixels turn to the mean colour of the training "
         "images, most relevant first; 0 to 1",
         False,
@@ -75,6 +79,7 @@ MEASURES = {
         tuple(step / STEPS for step in range(STEPS + 1)),
     ),
     "pointing_game": Measure(
+        "pointing game",
         "share of images whose map of the predicted class has its maximum on the object, without tolerance; 0 to 1",
         True,
         (0, 1),
@@ -83,6 +88,7 @@ MEASURES = {
         (),
     ),
     "energy": Measure(
+        "energy on the object",
         "share of the sum of the map of the predicted class that lies on the object; 0 to 1",
         True,
         (0, 1),
@@ -91,8 +97,10 @@ MEASURES = {
         (),
     ),
     "randomisation": Measure(
-        "Spearman's rank correlation, signed, of the maps with those of the same network with all layers random; "
-        "-1 to 1, 1 for maps that do not depend on the model",
+        "alike with random layers",
+        "Spearman's rank correlation, signed, of the maps with those of one random network, the same with all layers "
+        "drawn once; -1 to 1, 1 for maps that do not depend on the model; null for methods that make maps one by one, "
+        "for which it takes too long",
         False,
         (-1, 1),
         lambda marks: marks.similar["rank_correlation"][:, -1] if marks.similar else None,
@@ -100,6 +108,9 @@ MEASURES = {
         tuple(CASCADE),
     ),
 }
+
+
+HEADINGS = {name: f"{of.title} {'↑' if of.higher_is_better else '↓'}" for name, of in MEASURES.items()}  # of a column
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
@@ -120,35 +131,42 @@ def gain(measure: Measure, marks: Marks, other: Marks, level: float = LEVEL) -> 
 def summarise(found: Mapping[Pair, Marks]) -> dict[str, dict[str, Any] | None]:
     """By the name of each measure its numbers, by method and layer and of the baselines; None where it was not taken.
 
-    `better_than_random` and `better_than_centre` are mean differences over the same images, above 0 where the map is
-    better. Without `found` all are None.
+    So is the entry of a method and layer where the measure was taken of others alone. `better_than_random` and
+    `better_than_centre` are mean differences over the same images, above 0 where the map is better. Without `found` all
+    are None.
     """
     return {name: _section(measure, found) for name, measure in MEASURES.items()}
 
 
 def _section(measure: Measure, found: Mapping[Pair, Marks]) -> dict[str, Any] | None:
-    known = {pair: marks for pair, marks in found.items() if measure.values(marks) is not None}
-    if not known:
+    if all(measure.values(marks) is None for marks in found.values()):
         return None
     methods: dict[str, dict[str, Any]] = {}
-    for (method, layer), marks in known.items():
+    baselines: dict[str, dict[str, Any]] = {}
+    for (method, layer), marks in found.items():
         entry = _entry(measure, marks)
+        if method in (RANDOM, CENTRE):
+            if entry:
+                baselines.setdefault(method, {})[layer] = entry
+            continue
         for baseline in (RANDOM, CENTRE):
-            if method not in (RANDOM, CENTRE) and (better := gain(measure, marks, found[baseline, layer])):
+            if entry and (better := gain(measure, marks, found[baseline, layer])):
                 entry[f"better_than_{baseline}"] = _rounded(better, (-2, 2))
         methods.setdefault(method, {})[layer] = entry
     return {
+        "title": measure.title,
         "what": measure.what,
         "higher_is_better": measure.higher_is_better,
         "x": list(measure.x),
-        "baselines": {baseline: methods.pop(baseline) for baseline in (RANDOM, CENTRE) if baseline in methods},
+        "baselines": baselines,
         "methods": methods,
     }
 
 
-def _entry(measure: Measure, marks: Marks) -> dict[str, Any]:
+def _entry(measure: Measure, marks: Marks) -> dict[str, Any] | None:
     values = measure.values(marks)
-    assert values is not None
+    if values is None:
+        return None
     curves = {
         name: [round(float(y), DIGITS) for y in curve.mean(axis=0)] for name, curve in measure.curves(marks).items()
     }

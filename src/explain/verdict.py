@@ -11,7 +11,7 @@ from src.explain.summary import LEVEL, MEASURES, gain, interval
 
 ALIKE = 0.5  # rank correlation with maps of a random network, above which a map is called one of the image
 BLOB = "a blob in the centre of the image"
-FAITHFULNESS = {"road": "ROAD", "insertion": "insertion", "deletion": "deletion"}
+FAITHFULNESS = ("road", "insertion", "deletion")
 
 Found = Mapping[Pair, Marks]
 
@@ -22,12 +22,14 @@ def verdict(found: Found, method: str, layer: str) -> list[str]:
     if not pairs:
         return []
     level = 1 - (1 - LEVEL) / len(pairs)
+    alike = [pair for pair in pairs if _is_alike(found[pair], level)]
     return [
         _best(found, pairs, level),
         _against_the_centre(found, pairs, level),
         _own(found, (method, layer)),
         *_pointing(found, (method, layer)),
-        _randomised(found, pairs, level),
+        *_randomised(found, pairs, alike),
+        _trusted(found, pairs, alike, level),
     ]
 
 
@@ -62,8 +64,8 @@ def _own(found: Found, own: Pair) -> str:
     level = 1 - (1 - LEVEL) / len(FAITHFULNESS)
     other = (RANDOM, own[1])
     better, worse, open_ = [], [], []
-    for name, word in FAITHFULNESS.items():
-        text = f"{word} ({_number(found, name, own)} against {_number(found, name, other)})"
+    for name in FAITHFULNESS:
+        text = f"{MEASURES[name].title} ({_number(found, name, own)} against {_number(found, name, other)})"
         if _better(found, name, own, other, level):
             better.append(text)
         elif _better(found, name, other, own, level):
@@ -92,21 +94,42 @@ def _pointing(found: Found, own: Pair) -> list[str]:
     return [f"{text}, but that it beats {' or '.join(open_)} is not shown." if open_ else f"{text}: it beats both."]
 
 
-def _randomised(found: Found, pairs: Sequence[Pair], level: float) -> str:
-    measure = MEASURES["randomisation"]
-    alike: dict[str, list[str]] = {}
-    for method, layer in pairs:
-        values = measure.values(found[method, layer])
-        assert values is not None
-        of = interval(values, level)
-        if (of.mean if of.low is None else of.low) > ALIKE:
-            alike.setdefault(method, []).append(layer)
-    if not alike:
-        return f"With all layers random no map is shown to keep a rank correlation above {ALIKE:g} with its original."
-    names = _listed([f"{method} at {_listed(layers)}" for method, layers in alike.items()])
+def _is_alike(marks: Marks, level: float) -> bool:
+    """Whether the maps are shown to keep a rank correlation above ALIKE; untested ones are not."""
+    values = MEASURES["randomisation"].values(marks)
+    if values is None:
+        return False
+    of = interval(values, level)
+    return (of.mean if of.low is None else of.low) > ALIKE
+
+
+def _randomised(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair]) -> list[str]:
+    tested = [pair for pair in pairs if found[pair].similar]
+    said = []
+    if alike:
+        said.append(
+            f"Maps that hardly depend on what the model has learned (rank correlation above {ALIKE:g} with those of "
+            f"one random network): {_grouped(alike)}."
+        )
+    elif tested:
+        said.append(f"No map is shown to have a rank correlation above {ALIKE:g} with that of one random network.")
+    if len(tested) < len(pairs):
+        untested = dict.fromkeys(method for method, layer in pairs if (method, layer) not in tested)
+        said.append(f"Not tested with a random network, which would take too long: {_listed(list(untested))}.")
+    return said
+
+
+def _trusted(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair], level: float) -> str:
+    trusted = [
+        pair
+        for pair in pairs
+        if found[pair].similar
+        and pair not in alike
+        and all(_better(found, "road", pair, (rival, pair[1]), level) for rival in (RANDOM, CENTRE))
+    ]
     return (
-        f"Maps that hardly depend on what the model has learned (rank correlation above {ALIKE:g} with all layers "
-        f"random): {names}."
+        "Maps that pass all of it, better by ROAD than random maps and the blob, and tested but not shown to be like "
+        f"those of a random network: {_grouped(trusted) if trusted else 'none'}."
     )
 
 
@@ -131,6 +154,14 @@ def _percent(found: Found, pair: Pair) -> str:
 
 def _name(pair: Pair) -> str:
     return f"{pair[0]} at {pair[1]}"
+
+
+def _grouped(pairs: Sequence[Pair]) -> str:
+    """[('A', 'layer1'), ('A', 'layer2'), ('B', 'layer1')] -> 'A at layer1 and layer2; B at layer1'"""
+    layers: dict[str, list[str]] = {}
+    for method, layer in pairs:
+        layers.setdefault(method, []).append(layer)
+    return "; ".join(f"{method} at {_listed(at)}" for method, at in layers.items())
 
 
 def _listed(words: Sequence[str]) -> str:

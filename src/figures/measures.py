@@ -3,7 +3,7 @@
 All take what metrics/gradcam.json says of the measures, as src/explain/summary.py makes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,16 @@ Section = Mapping[str, Any]
 BASELINES = {"random": ("random maps", MUTED, ":"), "centre": ("centre blob", INK, "--")}
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v")
+
+
+def figures(measured: Section, method: str, layer: str) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of each there is something to show in, for maps of `method` at `layer`; none without measures."""
+    if measured["road"] is None:
+        return
+    yield "removal", removal(measured, method, layer)
+    yield "by_layer", by_layer(measured)
+    if measured["randomisation"] is not None:
+        yield "randomisation", randomisation(measured["randomisation"], method, layer)
 
 
 def removal(measured: Section, method: str, layer: str) -> Figure:
@@ -53,33 +63,33 @@ def removal(measured: Section, method: str, layer: str) -> Figure:
 
 def by_layer(measured: Section) -> Figure:
     """The mean of each measure with its 95 % interval, by layer and method, beside the baselines."""
-    titles = {
-        "road": "ROAD: higher is better",
-        "insertion": "Insertion: higher is better",
-        "deletion": "Deletion: lower is better",
-        "pointing_game": "Maximum on the object (pointing game)",
-        "energy": "Share of the map on the object",
-        "randomisation": "Like maps of a random network: lower is better",
-    }
-    shown = [name for name in titles if measured[name] is not None]
+    shown = [section for section in measured.values() if isinstance(section, Mapping) and "methods" in section]
     rows = -(-len(shown) // 2)
     figure = new_figure(11.2, 0.6 + 2.7 * rows)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    for axes, name in zip(panels, shown, strict=False):
-        _means(axes, measured[name])
-        axes.set_title(titles[name], fontsize=10)
+    for axes, section in zip(panels, shown, strict=False):
+        _means(axes, section)
+        title = f"{section['title']}: {'higher' if section['higher_is_better'] else 'lower'} is better"
+        axes.set_title(title[0].upper() + title[1:], fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
     return figure
 
 
 def randomisation(section: Section, method: str, layer: str) -> Figure:
-    """Rank correlation with the original maps by the layers made random: methods at `layer`, and layers of `method`."""
+    """Rank correlation with the original maps by the layers made random: methods at `layer`, and layers of `method`.
+
+    Of the first method that was tested where `method` was not.
+    """
+    if section["methods"][method][layer] is None:
+        method = next(name for name, entries in section["methods"].items() if entries[layer] is not None)
     figure = new_figure(11.2, 4.2)
     panels = figure.subplots(1, 2, sharey=True)
     steps = ["none", *section["x"]]
     for (colour, marker), (other, entries) in zip(_looks(section), section["methods"].items(), strict=True):
+        if entries[layer] is None:
+            continue
         values = [1.0, *entries[layer]["curves"]["rank_correlation"]]
         panels[0].plot(
             steps, values, color=colour, marker=marker, linewidth=2.6 if other == method else 1.2, label=other
@@ -112,6 +122,8 @@ def _means(axes: Axes, section: Section) -> None:
     for index, ((colour, marker), (name, entries)) in enumerate(
         zip(_looks(section), section["methods"].items(), strict=True)
     ):
+        if None in entries.values():
+            continue
         means, reach = _reach([entries[layer] for layer in layers])
         place = at + 0.7 * ((index + 0.5) / count - 0.5)
         axes.errorbar(place, means, yerr=reach, fmt=marker, color=colour, elinewidth=1.2, label=name)

@@ -132,8 +132,7 @@ def _measures(run: Run) -> dict[str, str]:
     falls, stays = ours["curves"]["most_relevant_first"], ours["curves"]["least_relevant_first"]
     methods, layers = ", ".join(road["methods"]), ", ".join(road["methods"][method])
     last = percent(road["x"][-1], 0)
-    correlations = alike["methods"][method][layer]["curves"]["rank_correlation"]
-    return {
+    found = {
         "gradcam/by_layer": (
             f"Point charts with intervals of each measure, by layer ({layers}) and method ({methods}), beside random "
             f"maps and a blob in the centre. ROAD of {method} at {layer} is {number(ours['mean'], 2)}, of random maps "
@@ -144,9 +143,16 @@ def _measures(run: Run) -> dict[str, str]:
             f"for maps at {layer}. With {last} removed by {method}, it is {percent(falls[-1], 0)} without the most "
             f"relevant pixels and {percent(stays[-1], 0)} without the least relevant ones."
         ),
+    }
+    if alike is None:
+        return found
+    # as src/figures/measures.py chooses
+    tested = next(name for name in (method, *alike["methods"]) if alike["methods"][name][layer] is not None)
+    correlations = alike["methods"][tested][layer]["curves"]["rank_correlation"]
+    return found | {
         "gradcam/randomisation": (
             f"Two line charts of the rank correlation with the original maps while {', '.join(alike['x'])} become "
-            f"random one after the other, for the methods at {layer} and for {method} at each layer. {method} at "
+            f"random one after the other, for the methods at {layer} and for {tested} at each layer. {tested} at "
             f"{layer} goes {_course([number(value, 2) for value in (1, *correlations)])}."
         ),
     }

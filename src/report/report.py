@@ -9,8 +9,6 @@ from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
 
-MEASURES = ("road", "insertion", "deletion", "pointing_game", "energy", "randomisation")  # of maps, in this order
-
 
 def render(run: Run) -> str:
     """The page, of less than 5 MB. It needs no other file and no network: figures are data URIs, styles are inline,
@@ -23,7 +21,11 @@ def render(run: Run) -> str:
         groups=grouped(run.params),
         pictures=pictures(run.figures),
         alt=texts(run),
-        measures=[name for name in MEASURES if run.gradcam[name] is not None],
+        measures={
+            name: section
+            for name, section in run.gradcam.items()
+            if isinstance(section, Mapping) and "methods" in section
+        },
     )
 
 

@@ -20,8 +20,9 @@ from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
 from src.comparison.runs import Predictions, StoredRun, differing, read_runs
-from src.comparison.statistics import Corrected
+from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
 from src.comparison.tables import to_text
+from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
@@ -132,11 +133,43 @@ def test_no_difference_in_words() -> None:
     assert pair.sentence == "layer and batch cannot be told apart with 3 seeds; about 17 would be needed"
 
 
+def test_seeds_that_are_needed_of_many_pairs_are_for_one_alone() -> None:
+    runs = [stored(s + r, norm, s) for norm, r in (("a", 3), ("b", 4), ("c", 4)) for s in range(3)]
+    first, second, _ = pairs_of(*runs)
+    assert first.sentence == second.sentence.replace("c and", "b and")
+    assert first.sentence.endswith("with 3 seeds; about 17 would be needed for this pair alone")
+
+
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
     assert pair.sentence.startswith("layer is 87.5 points below batch with 1 seed; as to these test images")
-    assert "is more than chance (McNemar p 0.016)" in pair.sentence  # 2 / 2^7
+    # None of 8 and 7: with one image more on either side −7/10 ± 1.96 sqrt((9/10 − 49/100) / 10), and p = 2 / 2^7
+    assert "is more than chance (95 % interval −100.00 to −30.31 points; McNemar p 0.016)" in pair.sentence
     assert to_json(comparison(stored(8), stored(1, "layer")))["pairs"][0]["interval"] is None
+
+
+def test_as_many_runs_vote_on_either_side() -> None:
+    # Of three of batch two have all right; that of the lowest seed has 5, and so has the one of layer.
+    batch = [stored(8, "batch", 2), stored(8, "batch", 1), stored(5, "batch", 0)]
+    (pair,) = pairs_of(*batch, stored(5, "layer", 7))
+    assert pair.votes == 1
+    assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
+    assert pair.sentence.startswith(
+        "layer and batch have the same accuracy with the lowest seed of each (1 and 3 seeds are there); as to"
+    )
+    assert pair.welch is not None
+    assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
+    found = comparison(*batch, stored(5, "layer", 7))
+    numbers = to_json(found)["pairs"][0]
+    assert numbers["mcnemar"]["votes"] == 1
+    assert numbers["over_images"]["difference"] == 0
+    assert "<td>1</td><td>+0.00 points</td>" in to_html(found, {})
+    (two,) = pairs_of(*batch, stored(5, "layer", 1), stored(4, "layer", 0), stored(8, "layer", 9))
+    assert two.votes == 3
+    (two,) = pairs_of(*batch, stored(6, "layer", 1), stored(8, "layer", 0))
+    assert two.votes == 2  # ties of 5 and 8 go to the first name, "cat", and all dogs from the sixth on are wrong
+    assert two.over_images is not None
+    assert two.over_images.difference == pytest.approx(1 / 8)
 
 
 def test_nothing_varies_in_words() -> None:
@@ -265,6 +298,72 @@ def test_what_else_differs_is_said() -> None:
     ]
 
 
+def measured(run: StoredRun, gain: float, **changes: str) -> StoredRun:
+    """A run with measures whose values are far from their gains."""
+    one = {"mean": 0.75, "better_than_random": {"mean": gain, "low": None, "high": None}}
+    alike = {"mean": 0.25, "curves": {"rank_correlation": [0.9, 0.25]}}
+    sections = {"road": one, "deletion": one, "randomisation": alike}
+    methods = {name: {"methods": {"GradCAM": {"layer3": {}, "layer4": found}}} for name, found in sections.items()}
+    content = {
+        "method": "GradCAM", "layer": "layer4", "sample": {"images": 5}, "insertion": None, "pointing_game": None,
+        "energy": None, **methods,
+    }  # fmt: skip
+    return replace(run, gradcam=content, params={**run.params, "gradcam.method": "GradCAM", **changes})
+
+
+def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
+    runs = [
+        measured(stored(4, norm, s), g) for norm, gs in (("a", (0.1, 0.3)), ("b", (-0.5,))) for s, g in enumerate(gs)
+    ]
+    found = comparison(*runs)
+    assert found.worth.why == ""
+    assert found.worth.means["a"].keys() == {"road", "deletion", "randomisation"}
+    assert found.worth.means["a"]["deletion"] == mean_interval([0.1, 0.3])
+    assert found.worth.means["b"] == {
+        "road": Mean(1, -0.5, None), "deletion": Mean(1, -0.5, None), "randomisation": Mean(1, 0.25, None)
+    }  # fmt: skip
+    assert re.search(r"\nb +−0\.500 +−0\.500 +0\.250\n", to_text(found))
+    numbers = to_json(found)
+    assert numbers["worth"]["a"]["road"]["mean"] == pytest.approx(0.2)
+    assert numbers["no_worth"] is None
+    page = to_html(found, {})
+    assert "ROAD depends on how sure a model is" in page
+    assert "GradCAM at layer4, over a sample of 5 test images" in page
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (stored(4, "b"), "b-seed0 measured no maps, or with older code"),
+        (replace(stored(4, "b"), gradcam={"road": {"mean": 1}}), "b-seed0 measured no maps, or with older code"),
+        (measured(stored(4, "b", data="other"), 0.1), "the runs saw different data or test images"),
+        (measured(stored(4, "b"), 0.1, **{"gradcam.method": "LayerCAM"}), "the runs differ in gradcam.method"),
+        (
+            measured(stored(4, "b"), 0.1, **{"gradcam.measure.images": "9"}),
+            "the runs differ in gradcam.measure.images",
+        ),
+    ],
+)
+def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
+    found = comparison(measured(stored(4, "a"), 0.1), other)
+    assert found.worth.why == why
+    assert f"note: what maps are worth is not compared: {why}" in to_text(found)
+    numbers = to_json(found)
+    assert (numbers["worth"], numbers["no_worth"]) == ({}, why)
+    assert f"Not compared: {why}." in to_html(found, {})
+
+
+def test_epochs_of_runs_without_validation_are_not_known() -> None:
+    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), levels=[0.5])
+    a, b = (line.split("  ") for line in to_text(found).splitlines()[1:3])
+    assert (a[-1].strip(), b[-1].strip()) == ("–", "not reached")
+
+
+def test_numbers_have_no_minus_zero() -> None:
+    assert plus_minus(-0.001, 0.002, "+") == "+0.00 ± 0.00"
+    assert plus_minus(-1234.5, digits=1) == "−1,234.5"
+
+
 def test_names_are_text_and_the_page_needs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hostile = '<script>alert("$")</script>'
@@ -296,7 +395,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_store(tmp_path / "mlflow.db")
 
 
-def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED") -> str:
+def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED", maps: str = "") -> str:
     """A run as a mirror leaves it, so far as it is compared."""
     client, experiment = tracking.open_store()
     run = client.create_run(experiment, run_name=name).info.run_id
@@ -308,13 +407,16 @@ def log(name: str, key: str, predictions: bool = True, status: str = "FINISHED")
         rows = [{"true": t, "predicted": "cat", "confidence": "0.5"} for t in ("cat", "dog")]
         artifacts.write_csv(Path("predictions.csv"), rows)
         client.log_artifact(run, "predictions.csv", "metrics")
+    if maps:
+        Path("gradcam.json").write_text(maps)
+        client.log_artifact(run, "gradcam.json", "metrics")
     client.set_terminated(run, status)
     return str(run)
 
 
 def test_runs_of_a_store(store: Path) -> None:
     old = log("old", "same")
-    new, other = log("new", "same"), log("other", "key")
+    new, other = log("new", "same", maps='{"road": 1}'), log("other", "key", maps="[broken")
     log("half", "half", predictions=False)
     log("dead", "dead", status="KILLED")
     found = read_runs()
@@ -322,6 +424,7 @@ def test_runs_of_a_store(store: Path) -> None:
     assert found.runs[0].curves["val/accuracy"] == [0.1, 0.2]
     assert found.runs[0].predictions.predicted.tolist() == ["cat", "cat"]
     assert found.runs[0].seed == 3
+    assert [run.gradcam for run in found.runs] == [{"road": 1}, {}]
     said = "\n".join(found.left_out)
     for words in ("old (", "same model as a newer run", "half (", "no metrics/predictions.csv", "dead (", "killed"):
         assert words in said

@@ -288,12 +288,18 @@ def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], m
         explain([group("batch", 0), other], data, parameters(), 1)
 
 
-def test_a_damaged_model_makes_no_maps(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_missing_or_damaged_leave_out_their_run(
+    data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = Store.download_model
+    broken = {"batch0", "layer1", "none0"}
 
     def damaged(self: Store, run_id: str, name: str, folder: str) -> Path:
         file = whole(self, run_id, name, folder)
-        if name == "model.safetensors":
+        if name == "model.safetensors" and run_id == "layer1":
+            file.unlink()
+            raise UserError("it has no model.safetensors (gone)")
+        if name == "model.safetensors" and run_id in broken:
             content = bytearray(file.read_bytes())
             content[-1] ^= 1
             file.write_bytes(content)
@@ -301,9 +307,23 @@ def test_a_damaged_model_makes_no_maps(data: Prepared, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Store, "download_model", damaged)
     shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    groups = [group("batch", 0, 1, right=50), group("layer", 0, 1), group("none", 0)]
+    maps = explain(groups, data, parameters(), 2)
+    assert [(one.group.label, one.group.seeds) for one in maps.groups] == [("batch", [1]), ("layer", [0])]
+    assert [column.label for column in maps.columns] == ["batch", "layer"]
+    assert maps.notes[:4] == [
+        "there are no maps of batch-0 (batch0): its model is damaged, or of another run",
+        "there are no maps of layer-1 (layer1): it has no model.safetensors (gone)",
+        "there are no maps of none-0 (none0): its model is damaged, or of another run",
+        "there are maps of 2 of the 3 groups, at most 6",
+    ]
+    whole_runs = [group("batch", 1, right=50), group("layer", 0)]
+    alone = explain(whole_runs, data, parameters(), 2)
+    assert alone.rows == maps.rows
+    assert np.array_equal(alone.columns[0].maps, maps.columns[0].maps)
     found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
     assert found is None
-    assert note.startswith("no maps were made: the model of batch-0 (batch0) is damaged, or of another run")
+    assert note.startswith("no maps were made: fewer than two models can be explained; there are no maps of batch-0")
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +361,14 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
     assert not re.search(r"""(src|href)=["'](?!data:image/(png|jpeg)|#)""", page)
     assert page.count("<img") == len(re.findall(r' alt="[^"]{20,}"', page)) == 4
     assert len(page) < 5_000_000
+    cells = re.findall(r"<th[ >][^<]*", page)
+    assert all(re.match(r'<th scope="(col|row)">.', cell) for cell in cells)  # neither without scope nor empty
+    rows = [row for body in re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL) for row in body.split("<tr")[1:]]
+    assert len(rows) > 20
+    assert all('<th scope="row">' in row for row in rows)
+    links = re.findall(r'href="#(\w+)"', page)
+    assert links == re.findall(r'<section id="(\w+)">', page)
+    assert len(links) >= 6
     numbers = json.loads(command.NUMBERS.read_text())["maps"]
     assert (numbers["method"], numbers["layer"], numbers["images"]) == ("GradCAM", "layer4", COUNT)
     assert numbers["theory"] == {"spearman": 0, "iou": pytest.approx(1 / 9)}

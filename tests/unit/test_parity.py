@@ -21,10 +21,11 @@ def writer(path: PurePosixPath) -> str:
 
 
 def written_by(stage: str) -> set[str]:
-    """The texts in the code of `stage` that may be names of files; what is filled in becomes `*`."""
-    tree = ast.parse((REPOSITORY / f"stages/{stage}.py").read_text())
-    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    filled = [node.values for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    """The texts in the code of `stage` and its figures that may be names of files; what is filled in becomes `*`."""
+    files = [f"stages/{stage}.py", *(file for file in reached(stage) if file.startswith("src/figures/"))]
+    nodes = [node for file in files for node in ast.walk(ast.parse((REPOSITORY / file).read_text()))]
+    texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    filled = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
     return texts | {"".join(str(v.value) if isinstance(v, ast.Constant) else "*" for v in values) for values in filled}
 
 

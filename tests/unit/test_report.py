@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.explain.summary import MEASURES
 from src.figures import gradcam as figures
 from src.figures.style import save
 from src.params import load_params
 from src.report.alt import texts
 from src.report.formats import duration, listed, number, percent, points, shown
 from src.report.pictures import DRAWN, pictures
-from src.report.report import MEASURES, grouped, render
+from src.report.report import grouped, render
 from src.report.run import Run
 from src.yaml_files import flatten
 from stages.report import command
@@ -274,6 +275,26 @@ def test_what_maps_are_worth_is_said_where_it_was_measured() -> None:
     assert "Can the maps be trusted?" not in page.text
     assert not any("#maps" in link.get("href", "") for link in page.all("a"))
     assert not OF_MEASURES & texts(without).keys()
+
+
+def test_a_method_that_was_not_tested_with_random_layers_has_a_dash() -> None:
+    run = a_run()
+    alike = dict(run.gradcam["randomisation"])
+    ours = alike["methods"]["GradCAM"]
+    untested = alike | {"methods": {"ScoreCAM": dict.fromkeys(ours), "GradCAM": ours}}
+    road = run.gradcam["road"] | {"methods": {"ScoreCAM": run.gradcam["road"]["methods"]["GradCAM"]}}
+    slow = dict(run.gradcam) | {"method": "ScoreCAM", "road": road, "randomisation": untested}
+    for name in ("insertion", "deletion"):
+        slow[name] = slow[name] | {"methods": {"ScoreCAM": slow[name]["methods"]["GradCAM"]}}
+    one = replace(run, gradcam=slow)
+    assert "GradCAM at layer4 goes from 1 to 0.21" in texts(one)["gradcam/randomisation"]
+    page = Page(render(one))
+    assert "Alike with random layers ↓" in page.text
+    assert "for each number by itself: not corrected" in page.text
+    figures = {name: path for name, path in run.figures.items() if name != "gradcam/randomisation"}
+    none = replace(one, gradcam=slow | {"randomisation": None}, figures=figures)
+    assert "gradcam/randomisation" not in texts(none)
+    assert "Alike with random layers" not in Page(render(none)).text
 
 
 def test_texts_of_images_follow_the_run() -> None:

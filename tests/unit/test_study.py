@@ -72,13 +72,13 @@ def test_what_the_page_says(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "curves.png").write_bytes(b"")
     maps = {"method": "GradCAM", "layer": "layer4", "images": 20, "pairs": [{"sentence": "they look elsewhere"}]}
-    worth = {"batch": {"gradcam/road": {"n": 3, "mean": 0.125, "half_width": 0.5}}}
+    worth = {"batch": {"road": {"n": 3, "mean": 0.125, "half_width": 0.5}}}
     text = section("study", a_result(maps=maps, worth=worth), tmp_path)
     for words in (
         "- layer is worse", "| `batch` | 0, 1, 2 | 50.00 ± 25.00 % | 0.500 ± 0.250 | 50.00 % | – | 2, –, 3 | – |",
         "![Validation accuracy and loss by epoch](images/study/curves.png)", "- they look elsewhere",
-        "| `batch` | 0.125 ± 0.500 |", "Note: a note.", "12 experiments on some images in 5.2 minutes",
-        "commit abc, compared by the code of abd.",
+        "| maps of | ROAD, gain ↑ |", "| `batch` | +0.125 ± 0.500 |", "ROAD depends on how sure", "Note: a note.",
+        "12 experiments on some images in 5.2 minutes", "commit abc, compared by the code of abd.",
     ):  # fmt: skip
         assert words in text
     assert "differences.png" not in text
