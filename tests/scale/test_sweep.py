@@ -220,7 +220,7 @@ def assert_reproducible(place: Place, name: str) -> None:
 
 
 def test_a_search_stops_bad_trials_early_and_is_extended(place: Place) -> None:
-    """On this machine alone. With this seed the search begins with two rates that learn, then come three that do not."""
+    """On this machine. With this seed the search begins with two rates that learn; three follow that do not."""
     search = {
         "name": "rates",
         "search": {"lr": {"choice": [1e-9, 0.05]}, "seed": {"int": [0, 1000]}},
