@@ -23,6 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 import src
+from src.errors import UserError
 from src.sweep.experiment import Experiment, Job, Progress
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
 from src.sweep.spec import Point, Space, Spec, trial_name
@@ -35,12 +36,20 @@ Tell = Callable[[str, Record], None]
 
 
 def connect() -> None:
-    """Use the cluster of RAY_ADDRESS, or one of this machine alone that ends with this process."""
+    """Use the cluster of RAY_ADDRESS, or one of this machine alone that ends with this process.
+
+    UserError where the one cannot be reached or the other does not start.
+    """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if not os.environ.get("RAY_ADDRESS"):
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     # Machines need the environment that requirements-scale.lock makes, and not this repository: `src` is sent to them.
-    ray.init(runtime_env={"py_modules": [str(Path(str(src.__file__)).parent)]}, **options)
+    try:
+        ray.init(runtime_env={"py_modules": [str(Path(str(src.__file__)).parent)]}, **options)
+    except Exception as error:  # of many kinds
+        where = f"cannot be reached at RAY_ADDRESS={address}" if address else "does not start on this machine"
+        raise UserError(f"Ray {where}: {str(error).partition(chr(10))[0]}") from None
 
 
 def machines() -> list[dict[str, Any]]:
