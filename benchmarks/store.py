@@ -69,7 +69,7 @@ def server(settings: Settings) -> list[Row]:
             os.environ["MLFLOW_TRACKING_URI"] = address
             python_with(root, address, "commands.sync")  # the real run, now there too
             for count in sizes(settings):
-                multiply(store, count, root / "served")
+                multiply(store, count, root / "served" / open_store()[1])
                 measured = as_clients(params, key, count, settings)
                 client, experiment = open_store()
                 page = partial(client.search_runs, [experiment], max_results=PAGE)
@@ -141,7 +141,7 @@ def real_run(smoke: bool) -> Iterator[tuple[Path, Params, str]]:
 
 
 def multiply(store: str, count: int, files: Path) -> None:
-    """Make copies of the real run until the store has `count`, with predictions under `files`."""
+    """Make copies of the real run until the store has `count`; each has a folder of its own in `files`."""
     client, experiment = open_store()
     runs = client.search_runs([experiment], max_results=1000)
     original = min(runs, key=lambda run: run.info.start_time)
@@ -149,7 +149,7 @@ def multiply(store: str, count: int, files: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         predictions = client.download_artifacts(original.info.run_id, PREDICTIONS, folder)
         for run_id in ids:
-            target = files / experiment / run_id / "artifacts" / PREDICTIONS
+            target = files / run_id / "artifacts" / PREDICTIONS
             target.parent.mkdir(parents=True)
             shutil.copyfile(predictions, target)
     numbered = [{"id": run_id, "number": len(runs) + number} for number, run_id in enumerate(ids)]
