@@ -165,7 +165,8 @@ def multiply(store: str, count: int, files: Path) -> None:
             table = tables.tables[name]
             owner = "destination_id" if name == "inputs" else "run_uuid"
             chosen = [changed(column, owner, copies, original.info.run_id) for column in table.columns]
-            rows = sql.select(*chosen).where(table.c[owner] == original.info.run_id)
+            each = table.join(copies, sql.true())  # every row with every copy, as is meant
+            rows = sql.select(*chosen).select_from(each).where(table.c[owner] == original.info.run_id)
             connection.execute(table.insert().from_select([column.name for column in table.columns], rows))
         copies.drop(connection)
     engine.dispose()

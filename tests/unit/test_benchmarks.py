@@ -287,7 +287,7 @@ def test_growth_is_against_the_smallest_number_and_goes_on_along_a_line() -> Non
     [
         "large.decode",
         "large.read",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("store.local", "store.server", "experiments.cache")),
+        *(pytest.param(name, marks=pytest.mark.scale) for name in ("store.local", "store.server", "experiments.cache")),
     ],
 )
 def test_measures_of_growth_run(name: str) -> None:
