@@ -560,20 +560,33 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
 def close_dead_runs(client: MlflowClient, experiment: str) -> None:
     """End as KILLED the runs of this machine that a dead process left open."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        host, pid, started = json.loads(run.data.tags.get("process", '["", 0, 0]'))
-        if host == socket.gethostname() and not _alive(pid, started):
-            client.set_terminated(run.info.run_id, "KILLED")
+        if _left_open(run):
+            # Read again: its process may have ended it, and itself, since the search. A dead process changes nothing.
+            run = client.get_run(run.info.run_id)
+            if run.info.status == "RUNNING" and _left_open(run):
+                client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _left_open(run: Run) -> bool:
+    """Whether the process that opened a run was one of this machine, and is dead."""
+    host, pid, started = json.loads(run.data.tags.get("process", '["", 0, 0]'))
+    return host == socket.gethostname() and not _alive(pid, started)
 
 
 def _this_process() -> str:
-    """Host, process id and start time: an id alone is given to another process one day."""
+    """Host, process id and start: an id alone is given to another process one day."""
     me = psutil.Process()
-    return json.dumps([socket.gethostname(), me.pid, me.create_time()])
+    return json.dumps([socket.gethostname(), me.pid, _start(me)])
+
+
+def _start(process: psutil.Process) -> float:
+    """Seconds from the start of the machine to that of `process`, which no change of the clock moves."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _alive(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
+        return process.status() != psutil.STATUS_ZOMBIE and abs(_start(process) - started) < 1.0
     except psutil.NoSuchProcess:
         return False

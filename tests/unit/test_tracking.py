@@ -281,16 +281,37 @@ def test_runs_of_dead_processes_are_closed(workspace: Path, params: Params) -> N
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     host, me = socket.gethostname(), psutil.Process()
+    alive = json.loads(tracking._this_process())
     processes: dict[str, list[Any]] = {
         "dead": [host, gone.pid, 1.0],
         "reused id": [host, me.pid, 1.0],
-        "alive": [host, me.pid, me.create_time()],
+        "alive": alive,
         "other machine": ["elsewhere", gone.pid, 1.0],
     }
     ids = {n: client.create_run(experiment, tags={"process": json.dumps(p)}).info.run_id for n, p in processes.items()}
     tracking.close_dead_runs(client, experiment)
     found = {name: client.get_run(run_id).info.status for name, run_id in ids.items()}
     assert found == {"dead": "KILLED", "reused id": "KILLED", "alive": "RUNNING", "other machine": "RUNNING"}
+
+
+def test_a_run_that_ends_while_dead_ones_are_looked_for_keeps_its_end(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, experiment = tracking.open_store()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    process = json.dumps([socket.gethostname(), gone.pid, 1.0])
+    run_id = client.create_run(experiment, tags={"process": process}).info.run_id
+    search = client.search_runs
+
+    def search_then_end(*args: Any) -> Any:
+        found = search(*args)
+        client.set_terminated(run_id, "FINISHED")
+        return found
+
+    monkeypatch.setattr(client, "search_runs", search_then_end)
+    tracking.close_dead_runs(client, experiment)
+    assert client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_server_that_is_down_stops_nothing(
