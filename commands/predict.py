@@ -15,12 +15,11 @@ from src import artifacts
 from src.data.images import FORMATS, decode
 from src.errors import UserError, printable
 from src.evaluation.logits import predict_probabilities
-from src.explain.cams import compute_cams
+from src.explain.cams import cams_as_set
 from src.figures.gradcam import prediction
 from src.figures.style import plain, save
 from src.model.device import resolve_device
 from src.model.inputs import to_input
-from src.model.layers import find_layer
 from src.model.saved import load_model
 from src.params import load_params
 
@@ -57,17 +56,10 @@ def main() -> None:
         model, description, images, device=device, batch_size=batch_size, progress=progress
     )  # (N, C)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : arguments.top]
-    maps = compute_cams(
-        model,
-        find_layer(model, params.gradcam.layers[-1]),
-        to_input(images, description.mean, description.std, device),
-        ranked[:, 0].tolist(),
-        method=params.gradcam.method,
-        batch_size=params.gradcam.batch_size,
-        aug_smooth=params.gradcam.aug_smooth,
-        eigen_smooth=params.gradcam.eigen_smooth,
-        progress=partial(bar, desc=params.gradcam.method),
-    )  # (N, S, S)
+    inputs = to_input(images, description.mean, description.std, device)
+    progress = partial(bar, desc=params.gradcam.method)
+    layer = params.gradcam.layers[-1]
+    maps = cams_as_set(params.gradcam, model, layer, inputs, ranked[:, 0].tolist(), progress)  # (N, S, S)
 
     names = [description.classes[best] for best in ranked[:, 0]]
     classes = [printable(name) for name in description.classes]

@@ -16,10 +16,9 @@ from src.comparison.runs import StoredRun
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.explain.agreement import Float32
-from src.explain.cams import ONE_BY_ONE, compute_cams
+from src.explain.cams import ONE_BY_ONE, cams_as_set
 from src.model.device import resolve_device
 from src.model.inputs import to_input
-from src.model.layers import find_layer
 from src.model.saved import Description, load_model
 from src.params import GradCam, Params
 
@@ -138,13 +137,6 @@ def _maps(
 ) -> Float32:
     """Maps (N, S, S) of the test images `indices` for the classes that the run predicts."""
     device = next(model.parameters()).device
-    return compute_cams(
-        model,
-        find_layer(model, layer),
-        to_input(np.ascontiguousarray(data.test.images[indices]), about.mean, about.std, device),
-        [about.classes.index(name) for name in run.predictions.predicted[indices]],
-        method=settings.method,
-        batch_size=settings.batch_size,
-        aug_smooth=settings.aug_smooth,
-        eigen_smooth=settings.eigen_smooth,
-    )
+    inputs = to_input(np.ascontiguousarray(data.test.images[indices]), about.mean, about.std, device)
+    targets = [about.classes.index(name) for name in run.predictions.predicted[indices]]
+    return cams_as_set(settings, model, layer, inputs, targets)

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from src.model.device import exact_fp32
+from src.model.layers import find_layer
+from src.params import GradCam
 
 # No gradients: one forward pass for every channel of the layer. Tens to hundreds of times the work of the others.
 ONE_BY_ONE = ("ScoreCAM", "AblationCAM")
@@ -57,6 +59,28 @@ def compute_cams(
         finally:
             explainer.activations_and_grads.release()
     return np.asarray(np.clip(np.nan_to_num(maps), 0, 1))
+
+
+def cams_as_set(
+    settings: GradCam,
+    model: nn.Module,
+    layer: str,
+    inputs: torch.Tensor,
+    targets: Sequence[int],
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """`compute_cams` at the layer of that dotted name, by the parameters `gradcam`."""
+    return compute_cams(
+        model,
+        find_layer(model, layer),
+        inputs,
+        targets,
+        method=settings.method,
+        batch_size=settings.batch_size,
+        aug_smooth=settings.aug_smooth,
+        eigen_smooth=settings.eigen_smooth,
+        progress=progress,
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from src.params import Data, Optimizers, Params, Schedules
+from src.params import Data, GradCam, Optimizers, Params, Schedules
 from src.yaml_files import flatten
 from tests.conftest import REPOSITORY
 
@@ -132,6 +132,7 @@ SECTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     "Data": ("data", Data),
     "Optimizers": ("optimizer", Optimizers),
     "Schedules": ("schedule", Schedules),
+    "GradCam": ("gradcam", GradCam),
 }
 
 
