@@ -31,10 +31,10 @@ quickstart: install  ## the whole pipeline on generated images, on the CPU, with
 	@python -m commands.summary
 
 test: install lint  ## format, lint, types and tests (3 minutes)
-	@python -m pytest -n 2 --dist loadfile -m "not slow and not scale"
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not scale"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
-	@python -m pytest -n 2 --dist loadfile -m "slow and not scale"
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not scale"
 
 test-scale: install-scale postgresql  ## many devices and machines, played by this one (30 minutes)
 	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest tests/scale

@@ -4,6 +4,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from tests.pipeline.workspace import Workspace
 
 REPOSITORY = Path(__file__).parent.parent
 # Before torch is imported. Two test processes with two threads each would wait for each other at every step.
@@ -27,3 +34,30 @@ def copy_repository(target: Path) -> Path:
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=target, check=True)
     return target
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """A workspace after `dvc repro`, made once for all processes of a test run.
+
+    Change a copy, `finished.copy(...)`, never this.
+    """
+    from tests.pipeline.workspace import Workspace
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    place = shared / "finished" / "workspace"
+    with FileLock(shared / "finished.lock"):
+        if not (place.parent / "whole").exists():
+            shutil.rmtree(place.parent, ignore_errors=True)
+            workspace = Workspace.create(place)
+            workspace.ok("dvc", "repro")
+            (place.parent / "whole").touch()
+    return Workspace(place)
+
+
+@pytest.fixture
+def copy(finished: "Workspace", tmp_path: Path) -> "Workspace":
+    """A workspace after `dvc repro` that a test may change, with an MLflow store that is empty."""
+    return finished.copy(tmp_path / "copy")

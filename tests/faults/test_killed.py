@@ -85,6 +85,12 @@ def stage(workspace: Workspace, name: str) -> psutil.Process | None:
     return None
 
 
+def imports(process: psutil.Process) -> None:
+    """Wait until a stage has begun to import its libraries."""
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_for(lambda: "pydantic_core" in maps.read_text(), "the first library is loaded")
+
+
 def ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
@@ -171,7 +177,9 @@ def test_eleven_kills_at_random_moments_change_nothing(workspace: Workspace, who
     for number, (way, lasts) in enumerate(zip(ways, epochs, strict=True)):
         log = tmp_path / f"{number}.log"
         dvc = workspace.start(log, "dvc", "repro")
-        wait_for(lambda: stage(workspace, "train"), "the stage has started")
+        target = wait_for(lambda: stage(workspace, "train"), "the stage has started")
+        if way == "Ctrl-C":  # Python itself prints a traceback until it has come to our code
+            imports(target)
         if lasts is None:  # in the imports, while the data is loaded, in the first epoch
             moment = time.monotonic() + chance.uniform(0, 4)
             wait_for(lambda: time.monotonic() > moment or trained(log) > 0, "the moment has come")  # noqa: B023
@@ -235,8 +243,7 @@ def test_a_killed_dvc_leaves_no_trainer(workspace: Workspace, tmp_path: Path, sh
     process = wait_for(lambda: stage(workspace, "train"), "the stage has started")
     assert process.ppid() == dvc.pid
     if moment == "imports":
-        maps = Path(f"/proc/{process.pid}/maps")
-        wait_for(lambda: "pydantic_core" in maps.read_text(), "the first library is loaded")
+        imports(process)
     else:
         wait_for(lambda: trained(log) > 1, "two epochs")
     dvc.kill()

@@ -24,28 +24,28 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace after `dvc repro`."""
-    workspace = Workspace.create(tmp_path_factory.mktemp("use") / "finished")
-    workspace.ok("dvc", "repro")
+def in_use(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of `finished` with its run in an MLflow store of its own."""
+    workspace = finished.copy(tmp_path_factory.mktemp("use") / "workspace")
+    workspace.ok("python", "-m", "commands.sync")
     return workspace
 
 
 @pytest.fixture(scope="module")
-def images(finished: Workspace) -> np.ndarray:
+def images(in_use: Workspace) -> np.ndarray:
     """Seven test images (7, S, S, 3)."""
-    return np.load(finished.root / "data/prepared/test_images.npy")[:7]
+    return np.load(in_use.root / "data/prepared/test_images.npy")[:7]
 
 
 @pytest.fixture(scope="module")
-def served(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(in_use: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the registered model, served as `commands.register` says."""
-    output = finished.ok("python", "-m", "commands.register")
+    output = in_use.ok("python", "-m", "commands.register")
     (settings,) = re.findall(r"^  export (.*)$", output, re.MULTILINE)
     (command,) = re.findall(r"^  (mlflow models serve .*)$", output, re.MULTILINE)
     port, log = str(free_port()), tmp_path_factory.mktemp("served") / "log"
     environment = dict(part.split("=", 1) for part in settings.split())
-    server = finished.start(log, *command.replace("5001", port).split(), **environment)
+    server = in_use.start(log, *command.replace("5001", port).split(), **environment)
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 240
@@ -72,14 +72,14 @@ def ask(address: str, body: object) -> requests.Response:
 
 @pytest.fixture(scope="module")
 def predicted(
-    finished: Workspace, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+    in_use: Workspace, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 ) -> list[tuple[str, float]]:
     """The likeliest class of each image and its probability, as `commands.predict` prints them."""
     folder = tmp_path_factory.mktemp("pictures")
     pictures = [folder / f"{i}.png" for i in range(len(images))]  # of the model's size: they are taken as they are
     for picture, image in zip(pictures, images, strict=True):
         Image.fromarray(image).save(picture)
-    output = finished.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(folder))
+    output = in_use.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(folder))
     told = re.findall(r"^  (\S.*?) +(\d+\.\d\d)%$", output, re.MULTILINE)
     assert len(told) == len(images), output
     return [(name, float(share) / 100) for name, share in told]
@@ -88,12 +88,12 @@ def predicted(
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 def test_the_server_says_what_predict_says(
-    finished: Workspace, served: str, images: np.ndarray, predicted: list[tuple[str, float]], count: int, key: str
+    in_use: Workspace, served: str, images: np.ndarray, predicted: list[tuple[str, float]], count: int, key: str
 ) -> None:
     answer = ask(served, {key: images[:count].tolist()})
     assert answer.status_code == 200, answer.text
     rows = answer.json()["predictions"]
-    model, about = load_model(finished.root / "models/model.safetensors", finished.root / "models/model.json")
+    model, about = load_model(in_use.root / "models/model.safetensors", in_use.root / "models/model.json")
     expected = predict_probabilities(model, about, images[:count], device=torch.device("cpu"), batch_size=count)
     got = np.array([[row[f"p({name})"] for name in about.classes] for row in rows])
     np.testing.assert_allclose(got, expected, atol=1e-6)
@@ -124,45 +124,45 @@ def test_mistakes_are_told_with_what_is_wanted(served: str, images: np.ndarray) 
     assert ask(served, {"inputs": one.tolist()}).status_code == 200  # it is still there
 
 
-def test_the_run_and_the_logged_model_have_the_card(finished: Workspace) -> None:
-    (run,) = finished.runs()
-    kept = finished.artifacts(run)
+def test_the_run_and_the_logged_model_have_the_card(in_use: Workspace) -> None:
+    (run,) = in_use.runs()
+    kept = in_use.artifacts(run)
     card = kept["reports/model_card.md"]
     linked = re.findall(r"!\[.*\]\((.+)\)", card.read_text())
     assert len(linked) == 5
     for name in linked:
         assert (card.parent / name).resolve() == kept[name.removeprefix("../")]
-        assert (finished.root / "reports" / name).resolve().is_file()
+        assert (in_use.root / "reports" / name).resolve().is_file()
     (model_id,) = [output.model_id for output in run.outputs.model_outputs]
-    place = Path(str(finished.store().get_logged_model(model_id).artifact_location).removeprefix("file://"))
+    place = Path(str(in_use.store().get_logged_model(model_id).artifact_location).removeprefix("file://"))
     beside = re.findall(r"!\[.*\]\((.+)\)", (place / "model_card.md").read_text())
     assert [f"../{name}" for name in beside] == linked
     for name in beside:
-        assert (place / name).read_bytes() == (finished.root / name).read_bytes()
+        assert (place / name).read_bytes() == (in_use.root / name).read_bytes()
 
 
-def test_the_exported_file_says_what_predict_says(finished: Workspace, images: np.ndarray) -> None:
+def test_the_exported_file_says_what_predict_says(in_use: Workspace, images: np.ndarray) -> None:
     from src.export import answers as answers_of
 
-    output = finished.ok("python", "-m", "commands.export", "--out", "reports/mine.onnx")
+    output = in_use.ok("python", "-m", "commands.export", "--out", "reports/mine.onnx")
     assert re.search(r"on 100 test images ONNX Runtime and PyTorch differ by at most \d\.\de[+-]\d\d in a", output)
-    content = (finished.root / "reports/mine.onnx").read_bytes()
-    model, about = load_model(finished.root / "models/model.safetensors", finished.root / "models/model.json")
+    content = (in_use.root / "reports/mine.onnx").read_bytes()
+    model, about = load_model(in_use.root / "models/model.safetensors", in_use.root / "models/model.json")
     expected = predict_probabilities(model, about, images, device=torch.device("cpu"), batch_size=7)
     for part in (images, images[3:4]):
         probabilities, _ = answers_of(content, part)
         np.testing.assert_allclose(probabilities, expected if len(part) > 1 else expected[3:4], atol=1e-5)
-    assert finished.ok("dvc", "status").strip().endswith("Data and pipelines are up to date.")
+    assert in_use.ok("dvc", "status").strip().endswith("Data and pipelines are up to date.")
 
 
-def test_a_model_is_registered_at_a_server_of_another_machine(finished: Workspace, tmp_path: Path) -> None:
+def test_a_model_is_registered_at_a_server_of_another_machine(in_use: Workspace, tmp_path: Path) -> None:
     """Its files go through the server: there is no folder in common."""
     server = Server(tmp_path).start()
     try:
         at_it = {"MLFLOW_TRACKING_URI": server.uri}
-        finished.ok("python", "-m", "commands.sync", **at_it)
+        in_use.ok("python", "-m", "commands.sync", **at_it)
         for _ in range(2):
-            output = finished.ok("python", "-m", "commands.register", "--alias", "best", **at_it)
+            output = in_use.ok("python", "-m", "commands.register", "--alias", "best", **at_it)
             assert "registered normlens, version 1, alias best\n" in output
             assert "export MLFLOW_DISABLE_TELEMETRY=true\n" in output  # the address is in the environment already
         client = tracking.MlflowClient(server.uri)
@@ -174,7 +174,7 @@ def test_a_model_is_registered_at_a_server_of_another_machine(finished: Workspac
             "print(len(model.predict(numpy.zeros((3, 32, 32, 3), 'uint8'))), 'rows')"
         )
         (tmp_path / "fetched").mkdir()
-        assert "3 rows" in finished.ok("python", "-c", code, str(tmp_path / "fetched"), **at_it)
+        assert "3 rows" in in_use.ok("python", "-c", code, str(tmp_path / "fetched"), **at_it)
         assert list((tmp_path / "fetched").rglob("model_card.md"))
         assert list((tmp_path / "fetched").rglob("figures/gradcam/predicted.png"))
     finally:

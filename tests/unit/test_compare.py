@@ -457,3 +457,10 @@ def test_a_store_that_is_none_is_a_sentence(store: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9 cannot be read"):
         read_runs()
+
+
+def test_accuracies_of_the_command_line() -> None:
+    assert command.accuracies("0.9, 0.5,0.9") == [0.5, 0.9]
+    for text in ("90", "0", "a"):
+        with pytest.raises(UserError, match=f"--to-accuracy {text}: give fractions"):
+            command.accuracies(text)
