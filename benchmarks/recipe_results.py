@@ -10,13 +10,11 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from scipy.stats import t
 
 from benchmarks.document import PLACE
 from benchmarks.logged import Logged
@@ -24,6 +22,7 @@ from benchmarks.measure import RESULTS
 from commands import run_command
 from recipes.read import read_recipe
 from src import artifacts
+from src.comparison.statistics import mean_interval
 from src.errors import UserError
 from src.figures import style
 from src.params import Params
@@ -117,13 +116,6 @@ def label(name: str) -> str:
 def whole(result: Result) -> bool:
     """Whether every recipe had all images and its own number of epochs."""
     return result["share"] == 1 and result["epochs"] is None
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean of two or more values, by Student's t distribution."""
-    spread = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / sqrt(len(values))
-    mean = statistics.fmean(values)
-    return mean - spread, mean + spread
 
 
 def section(result: Result) -> str:
@@ -264,9 +256,11 @@ def _line(name: str, runs: list[Logged]) -> str:
     if len(runs) == 1:
         accuracy = f"{first.accuracy:.2%} ({first.low:.2%} to {first.high:.2%})"
     else:
-        low, high = t_interval(several)
+        mean = mean_interval(several)
+        assert mean.half_width is not None  # of two or more
+        low, high = mean.mean - mean.half_width, mean.mean + mean.half_width
         accuracy = (
-            f"{statistics.fmean(several):.2%} ({low:.2%} to {high:.2%}, by t over {len(runs)} seeds; "
+            f"{mean.mean:.2%} ({low:.2%} to {high:.2%}, by t over {len(runs)} seeds; "
             f"they range from {min(several):.2%} to {max(several):.2%})"
         )
     flips = [run.flip[0] for run in runs if run.flip]

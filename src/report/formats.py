@@ -10,7 +10,7 @@ def percent(share: float | str, digits: int = 2) -> str:
 
 def points(difference: float) -> str:
     """The difference of two fractions in points of a percentage. -0.0115 -> −1.15 points"""
-    return f"{100 * difference:+.2f} points".replace("-", "−")
+    return f"{100 * difference:+z.2f} points".replace("-", "−")
 
 
 def number(value: float | str, digits: int = 4) -> str:

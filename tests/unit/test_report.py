@@ -438,7 +438,7 @@ def test_formats() -> None:
     assert listed({"valley": 0.01234, "minimum": 1.0}) == "valley 0.0123, minimum 1"
     assert [shown(v) for v in (True, "", ["a", 1, False], 1e-5)] == ["true", "–", "[a, 1, false]", "1e-05"]
     assert listed({}) == "none"
-    assert [points(-0.0115), points(0.2)] == ["−1.15 points", "+20.00 points"]
+    assert [points(-0.0115), points(0.2), points(-1e-6)] == ["−1.15 points", "+20.00 points", "+0.00 points"]
 
 
 def test_groups() -> None:

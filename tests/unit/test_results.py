@@ -22,7 +22,6 @@ from benchmarks.recipe_results import (
     goals,
     read,
     section,
-    t_interval,
 )
 from benchmarks.recipes import Planned, command_line, common_settings, plan, run_all
 from src import artifacts, record, tracking
@@ -55,12 +54,6 @@ def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:
 
 def result(*runs: Logged, about: dict[str, Any] = ABOUT) -> recipe_results.Result:
     return about | {"command": "python x", "runs": [vars(run) for run in runs]}
-
-
-def test_the_t_interval_by_hand() -> None:
-    # Mean 2, deviation 1, and t of 2 degrees of freedom at 0.975 is 4.302653: 2 -+ 4.302653 / sqrt(3).
-    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
-    assert t_interval([0.5, 0.5]) == (0.5, 0.5)
 
 
 def test_a_line_of_the_table_and_what_it_rests_on() -> None:
