@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from src.sweep.spec import Point, Space, Spec, trial_name
 
 METRIC = {"metric": "val_accuracy", "mode": "max"}
 MOST_ATTEMPTS = 10  # machines that a trial may lose before it is left to the next command
+REACH = 10.0  # seconds that the cluster's first machine may take to answer
 OBJECT_STORE = 100 * 2**20  # bytes of Ray's shared memory: trials share files, and Ray would take a third of all
 
 Tell = Callable[[str, Record], None]
@@ -42,7 +44,9 @@ def connect() -> None:
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    if address:
+        check_reachable(address)
+    else:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     # Machines need the environment that requirements-scale.lock makes, and not this repository: `src` is sent to them.
     try:
@@ -50,6 +54,21 @@ def connect() -> None:
     except Exception as error:  # of many kinds
         where = f"cannot be reached at RAY_ADDRESS={address}" if address else "does not start on this machine"
         raise UserError(f"Ray {where}: {str(error).partition(chr(10))[0]}") from None
+
+
+def check_reachable(address: str) -> None:
+    """UserError where nobody listens at `HOST:PORT` or `ray://HOST:PORT`: Ray would try again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":  # a cluster that Ray finds by itself on this machine
+        return
+    if not (host and port.isdigit()):
+        raise UserError(f"RAY_ADDRESS={address} is no address of a Ray cluster; give HOST:PORT, as `ray start` says it")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"Ray cannot be reached at RAY_ADDRESS={address}: {error}. Start it: ray start --head"
+        ) from None
 
 
 def machines() -> list[dict[str, Any]]:

@@ -27,6 +27,9 @@ pytest.importorskip("ray", reason="make test-scale has it")
 
 from ray.cluster_utils import Cluster
 
+from src.errors import UserError
+from src.sweep.trial import check_reachable
+
 pytestmark = [pytest.mark.scale, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own, of its processes
 EPOCHS = 12
 LONGEST = 3600  # seconds that the machine may be busy with something else
@@ -251,3 +254,16 @@ def test_a_search_stops_bad_trials_early_and_is_extended(place: Place) -> None:
             assert run.data.tags["stopped_epoch"] == str(records[name]["epoch"])
     assert parent.data.tags["stopped"] == str(len(stopped))
     assert place.trainers() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:9", "at RAY_ADDRESS=127.0.0.1:9: .*refused"),
+        ("ray://127.0.0.1:9", "at RAY_ADDRESS=ray://127.0.0.1:9: .*refused"),
+        ("head", "RAY_ADDRESS=head is no address of a Ray cluster"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_a_sentence_at_once(address: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        check_reachable(address)
