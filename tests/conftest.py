@@ -17,6 +17,16 @@ REPOSITORY = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+# Files whose slow tests take minutes, begun first: one that begins last leaves a core idle.
+LONG = ("faults/test_killed.py", "faults/test_tracker.py", "faults/test_parallel.py", "pipeline/test_compare.py",
+        "pipeline/test_use.py", "faults/test_privacy.py")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONG before all others."""
+    place = {REPOSITORY / "tests" / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
 
 def copy_repository(target: Path) -> Path:
     """A git repository of this checkout's files as they are now, committed, with DVC set up and no results."""

@@ -281,6 +281,7 @@ def test_a_killed_queued_experiment_goes_on_when_it_is_queued_again(
     queue()
 
     def success() -> re.Match[str] | None:
+        time.sleep(2)  # each look costs a second of a core
         status = workspace.ok("dvc", "queue", "status")
         assert "Failed" not in status
         return re.search(r"^(\w{7}) +(\S+) .*Success", status, re.MULTILINE)

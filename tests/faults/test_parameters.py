@@ -305,13 +305,11 @@ def test_the_extremes_that_are_allowed_work(
 
 # What a person types after `-S`, and a part of the answer. The last ones are answered by DVC itself: its grammar, and
 # data.path, which it reads before any stage starts.
-TYPED = [
+TYPED = [  # what DVC, its command line and YAML make of it; values of every kind are above
     ("norm=null", "norm is None"), ("norm={a:{b:[1]}}", "norm is {"), ("train.epochs=1e99", "train.epochs is "),
-    ("lr='nan'", "lr is 'nan'"), ("augment=[{name:Lambda}]", "Lambda"), ("norm='日本'", "norm is '日本'"),
-    ("reference.name='a\x1bb'", "reference.name is "), ("+new=1", "new is not a parameter"),
-    ("+train.neu={a:1}", "train.neu is not a parameter"), ("~train.epochs", "train.epochs is missing"),
-    ("~gradcam", "gradcam is missing"), ("data.path=/nowhere", ""), ("data.path=''", ""), ("~data.path", ""),
-    ("~~norm", ""),
+    ("augment=[{name:Lambda}]", "Lambda"), ("reference.name='a\x1bb'", "reference.name is "),
+    ("+train.neu={a:1}", "train.neu is not a parameter"), ("~gradcam", "gradcam is missing"),
+    ("data.path=/nowhere", ""), ("~data.path", ""), ("~~norm", ""),
 ]  # fmt: skip
 
 
