@@ -37,7 +37,7 @@ test-faults: install  ## what takes longer: kills, servers that hang, full disks
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not scale"
 
 test-scale: install-scale postgresql  ## many devices and machines, played by this one (30 minutes)
-	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest tests/scale
+	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -m scale
 
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \

@@ -81,14 +81,10 @@ def test_runs_are_compared_and_the_comparison_is_logged_once(copy: Workspace) ->
     assert "no maps were made: data/prepared holds other images than those of the runs" in told
     assert "dvc exp run -S data.shapes.seed=0 prepare" in told
 
-    for arguments, told in (
-        (["--by", "nrm"], "did you mean norm"),
-        (["--cam-runs", "0"], "--cam-runs is 0; it must be at least 1"),
-    ):
-        done = workspace.run("python", "-m", "commands.compare", *arguments)
-        assert done.returncode == 1
-        assert told in done.stderr
-        assert "Traceback" not in done.stderr
+    done = workspace.run("python", "-m", "commands.compare", "--by", "nrm")
+    assert done.returncode == 1
+    assert "did you mean norm" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def found_answers(workspace: Workspace, run: Run) -> list[str]:

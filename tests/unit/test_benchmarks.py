@@ -261,7 +261,7 @@ def test_devices_are_compared_in_powers_of_two_up_to_all(monkeypatch: pytest.Mon
         devices.counts(CPU)
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 @pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores")
 def test_two_devices_are_measured_against_one() -> None:
     (row,) = devices.layer_norm(SMOKE)
