@@ -87,6 +87,10 @@ class Pair:
         if self.welch.real:
             half = 100 * (self.welch.high - self.welch.low) / 2
             return f"{two} is {size} ± {half:.1f} {relation}; {count}; the difference is real at 95 %"
+        if self.welch.p is not None and self.welch.p < ALPHA:  # the interval beside it leaves 0 out
+            alone_p, corrected = p_value(self.welch.p), p_value(self.welch.p_holm or 1.0)
+            many = f"where {self.together} pairs are compared (p {alone_p} for this pair alone, corrected {corrected})"
+            return f"{two} and {one} cannot be told apart with {count} {many}"
         needed = seeds_needed(self.first.all_of("test/accuracy"), self.second.all_of("test/accuracy"))
         more = ""
         if needed is not None and needed > min(len(self.first.runs), len(self.second.runs)):

@@ -140,6 +140,16 @@ def test_seeds_that_are_needed_of_many_pairs_are_for_one_alone() -> None:
     assert first.sentence.endswith("with 3 seeds; about 17 would be needed for this pair alone")
 
 
+def test_a_difference_that_is_one_of_many_in_words() -> None:
+    runs = [stored(r + s, norm, s) for norm, r in (("a", 2), ("b", 5), ("c", 3)) for s in range(3)]
+    first, _, _ = pairs_of(*runs)
+    # Three deviations of 1 apart: t² = 9 / (2/3) with 4 degrees of freedom, p = 0.0213, three times that for Holm.
+    assert first.sentence == (
+        "b and a cannot be told apart with 3 seeds where 3 pairs are compared "
+        "(p 0.021 for this pair alone, corrected 0.064)"
+    )
+
+
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
     assert pair.sentence.startswith("layer is 87.5 points below batch with 1 seed; as to these test images")
