@@ -63,7 +63,7 @@ def copy_all(to: str) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # no training waits: a busy server may take its time
 
     from src.tracking import tracking_uri
-    from src.transfer import copy_runs
+    from src.tracking.transfer import copy_runs
 
     done = copy_runs(to, lambda line: print(line, flush=True))
     for label in done.open:

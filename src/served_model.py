@@ -1,6 +1,6 @@
 """The logged model: MLflow runs this file where the model is served. No pickle is involved.
 
-It is the one module beside `src/tracking.py` that imports mlflow, because MLflow asks for it ("models from code").
+It is the one module beside `src/tracking/` that imports mlflow, because MLflow asks for it ("models from code").
 """
 
 from pathlib import Path

@@ -15,6 +15,7 @@ from src import artifacts, record, tracking
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params, parse_params
+from src.tracking.store import unsynced
 from src.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
 from tests.map_measures import measures_of_maps
@@ -80,7 +81,7 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_store(path: Path) -> Path:
     """A store of MLflow's, a SQLite file, without our experiment."""
-    with tracking._unsynced():
+    with unsynced():
         tracking.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 

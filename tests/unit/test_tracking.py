@@ -17,6 +17,8 @@ from sqlalchemy import create_engine
 
 from src import artifacts, record, tracking
 from src.params import Params, Reference, parse_params
+from src.tracking import store
+from src.tracking.store import unsynced
 from tests.conftest import REPOSITORY
 from tests.run_files import ROWS, committed_params, enter_run, make_store
 from tests.unit.test_markdown import Shown
@@ -281,7 +283,7 @@ def test_runs_of_dead_processes_are_closed(workspace: Path, params: Params) -> N
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     host, me = socket.gethostname(), psutil.Process()
-    alive = json.loads(tracking._this_process())
+    alive = json.loads(store.this_process())
     processes: dict[str, list[Any]] = {
         "dead": [host, gone.pid, 1.0],
         "reused id": [host, me.pid, 1.0],
@@ -340,8 +342,8 @@ def test_slow_calls_are_waited_for_within_a_limit(monkeypatch: pytest.MonkeyPatc
 
         log_artifact = call
 
-    monkeypatch.setattr(tracking.time, "monotonic", lambda: now)
-    client: Any = tracking._Patient(Client(), patience=5.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(store.time, "monotonic", lambda: now)
+    client: Any = store._Patient(Client(), patience=5.0)  # type: ignore[arg-type]
     for seconds in (*[1.0] * 100, 2.0, 2.0):  # a second is not slow
         assert client.call(seconds) == seconds
     assert client.log_artifact(600.0) == 600.0  # a large file
@@ -367,6 +369,6 @@ def test_only_a_store_in_the_making_does_not_wait_for_the_disk(tmp_path: Path) -
             return int(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
 
     full = synchronous("before.db")
-    with tracking._unsynced():
+    with unsynced():
         assert synchronous("new.db") == 0
     assert synchronous("new.db") == full > 0

@@ -12,7 +12,7 @@ from commands import sync as sync_command
 from src import artifacts, tracking
 from src.errors import UserError
 from src.tracking import COMPARISONS, EXPERIMENT, MlflowClient, Run
-from src.transfer import Copied, Transfer, copy_runs
+from src.tracking.transfer import Copied, Transfer, copy_runs
 from tests.run_files import assert_complete, committed_params, enter_run, make_store, sync
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_the_same_files_made_there_is_no_second_one(
 
 def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     done = Copied(copied=1, completed=2, there=3, open=["normlens/layer-seed0 (0123abcd)"])
-    monkeypatch.setattr("src.transfer.copy_runs", lambda to, say: (say(f"copying x to {to}"), done)[1])
+    monkeypatch.setattr("src.tracking.transfer.copy_runs", lambda to, say: (say(f"copying x to {to}"), done)[1])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # which the command would set for good
     monkeypatch.setattr("sys.argv", ["sync", "--all", "--to", "http://127.0.0.1:5000"])
     sync_command.main()

@@ -11,10 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# First: it says, above its import, what MLflow must be told.
-from src.tracking import BATCH, close_dead_runs, experiment_id, first_line, open_store, tracking_uri
-
-# isort: split
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import DatasetInput, FileInfo, LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
@@ -24,6 +20,7 @@ from mlflow.models import Model
 from src import artifacts
 from src.errors import UserError
 from src.locks import locked
+from src.tracking.store import BATCH, close_dead_runs, experiment_id, first_line, open_store, tracking_uri
 
 COPIED_FROM, COPYING, COPIED = "copied_from", "copying", "copied"
 REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; the second is a comparison's

@@ -1,0 +1,218 @@
+"""The mirror: the MLflow run of one resolved `params.yaml`, which stages keep up to date.
+
+A tracking server that is down, slow, hangs or answers nonsense delays a stage by ten seconds, never stops it, and loses
+nothing: after the first call that fails, a stage says so once and stops talking; a later stage or `commands.sync`
+completes the run. Nothing is doubled then: a call can be repeated, or is made only where the run lacks its result.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, Run, RunTag
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+from src import artifacts, record
+from src.params import Params
+from src.tracking.store import (
+    BATCH,
+    LONGEST,
+    close_dead_runs,
+    find_run,
+    first_line,
+    lock,
+    model_ids,
+    open_store,
+    this_process,
+    tracking_uri,
+)
+
+SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
+PATIENCE = 5.0  # seconds that a stage waits for slow calls in all; with the time-out of the last one it makes ten
+
+
+class Mirror:
+    """The MLflow run of one resolved `params.yaml`, open while a `with` block lasts.
+
+    `again` says that the model is trained from its first epoch: where the run has such a training already, a new run
+    is made, because values that were logged stay. Every method does nothing once a call has failed, or slow calls to a
+    server have taken `patience` seconds in all, so callers need no `if`.
+    """
+
+    def __init__(self, params: Params, model_key: str, again: bool = False, patience: float = PATIENCE) -> None:
+        self.params = params
+        self.model_key = model_key
+        self.again = again
+        self.run_id = ""
+        self.failure = ""  # why a call did not reach the store
+        self._patience = patience
+        self._metrics: set[str] = set()  # those that the run had when it was opened
+        self._known: dict[str, set[int]] = {}  # the steps of each metric that the run has
+        self._client: MlflowClient
+
+    def __enter__(self) -> Self:
+        self._attempt(self._open)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            status = "FINISHED"
+        elif issubclass(kind, Exception):
+            status = "FAILED"
+            self._attempt(lambda: self._client.set_tag(self.run_id, "failure", f"{kind.__name__}: {error}"[:LONGEST]))
+        else:  # Ctrl-C or SIGTERM
+            status = "KILLED"
+        self._attempt(lambda: self._client.set_terminated(self.run_id, status))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every call so far reached the store."""
+        return not self.failure
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Send one row of the history while training goes on."""
+        self._attempt(lambda: self._send(record.history([row])))
+
+    def upload(self, *stages: str) -> None:
+        """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
+        self._attempt(lambda: self._upload(stages))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self.failure:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
+            self.failure = first_line(error)
+            print(
+                f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
+                "  The stage goes on without it and nothing is lost: the next stage completes the run, "
+                "or `python -m commands.sync`",
+                flush=True,
+            )
+
+    def _open(self) -> None:
+        self._client, experiment = open_store(self._patience)
+        close_dead_runs(self._client, experiment)
+        key = record.run_key(self.params, self.model_key)
+        with lock(f"run-{key}"):
+            run = find_run(self._client, experiment, key)
+            if run is None or (self.again and "train/loss" in run.data.metrics):
+                tags = {"run_key": key, "process": this_process(), **record.tags(self.params, self.model_key)}
+                run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
+        self.run_id, self._metrics = run.info.run_id, set(run.data.metrics)
+        self._client.set_tag(self.run_id, "process", this_process())  # first: the one before may be dead
+        self._client.update_run(self.run_id, status="RUNNING")
+        if "failure" in run.data.tags:
+            self._client.delete_tag(self.run_id, "failure")
+        for tag, value in record.sweep_tags().items():
+            if run.data.tags.get(tag) != value:
+                self._client.set_tag(self.run_id, tag, value)
+        self._log_inputs(run)
+
+    def _log_inputs(self, run: Run) -> None:
+        """Parameters and data set, where the run lacks them: its first process may have ended before it sent them."""
+        flat = record.flat_params(self.params)
+        values = [Param(k, v[:LONGEST]) for k, v in flat.items() if k not in run.data.params]
+        for start in range(0, len(values), BATCH):
+            self._client.log_batch(self.run_id, params=values[start : start + BATCH])
+        if run.inputs is not None and run.inputs.dataset_inputs:
+            return
+        data = artifacts.read_json(artifacts.METRICS / "data.json")
+        data_set = Dataset(
+            name=record.SOURCES[data["source"]],
+            digest=data["digest"][:32],  # the server takes at most 36 characters
+            source_type="local",
+            source=json.dumps({"source": data["source"], "path": self.params.data.path}),
+            profile=json.dumps({k: data[k] for k in ("train", "val", "test", "classes", "size")}),
+        )
+        self._client.log_inputs(self.run_id, [DatasetInput(data_set)])
+
+    def _upload(self, stages: tuple[str, ...]) -> None:
+        run = self._client.get_run(self.run_id)
+        has = run.data.tags.get("stages", "").split(",")
+        before = record.STAGES[: record.STAGES.index(stages[-1])]
+        for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
+            self._send(record.points(stage))
+            for path in record.files(stage):
+                folder = path.parent.as_posix()
+                self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+            if stage == "train":
+                self._log_model(run)
+            if stage == "report":
+                self._log_card(run.info.experiment_id)
+        done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
+        # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
+        text = record.description(self.params, (*before, stages[-1]))
+        tags = {"stages": ",".join(done), "mlflow.note.content": text}
+        if "train" in (*before, *stages):
+            tags |= record.machine_tags()
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _send(self, points: list[record.Point]) -> None:
+        """Log the points that the run lacks: a repeated step would be drawn as a second point."""
+        now = int(time.time() * 1000)
+        fresh: list[Metric] = []
+        for point in points:
+            if point.name not in self._known:
+                had = point.name in self._metrics
+                values = self._client.get_metric_history(self.run_id, point.name) if had else []
+                self._known[point.name] = {m.step for m in values}
+            if point.step not in self._known[point.name]:
+                self._known[point.name].add(point.step)
+                fresh.append(Metric(point.name, point.value, now, point.step))
+        for start in range(0, len(fresh), 1000):  # the server takes 1,000 in one call
+            self._client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
+
+    def _log_model(self, run: Run) -> None:
+        """Log the weights once, as a pyfunc model from code: no pickle.
+
+        Call by call, because `pyfunc.log_model` goes on to talk to a server that has failed. The run hears of its model
+        last; one that was left half sent is sent again.
+        """
+        from mlflow import pyfunc  # slow to import, and only `train` logs a model
+
+        client, run_id, place = self._client, self.run_id, run.info.experiment_id
+        known = model_ids(run)
+        if known and client.list_logged_model_artifacts(known[0]):
+            return
+        found = client.search_logged_models([place], f"source_run_id = '{run_id}'", max_results=1)
+        logged = found[0] if found else client.create_logged_model(place, "model", run_id, params=run.data.params)
+        model = artifacts.read_json(artifacts.MODEL)
+        columns = {"class": DataType.string, "probability": DataType.double}
+        columns |= dict.fromkeys((f"p({name})" for name in model["classes"]), DataType.double)
+        with TemporaryDirectory() as folder:
+            pyfunc.save_model(
+                Path(folder) / "model",
+                mlflow_model=Model(
+                    logged.artifact_location, run_id, model_uuid=logged.model_id, model_id=logged.model_id
+                ),
+                python_model="src/served_model.py",
+                code_paths=["src"],
+                artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
+                # Of the answer alone: src/served_model.py checks the input itself, which a schema would cast.
+                signature=ModelSignature(outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()])),
+                pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
+            )
+            client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        client.finalize_logged_model(logged.model_id, "READY")
+        if not known:
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    def _log_card(self, place: str) -> None:
+        """Put the model card, with its figures, beside the logged model: it goes where the model goes."""
+        found = self._client.search_logged_models([place], f"source_run_id = '{self.run_id}'", max_results=1)
+        with TemporaryDirectory() as folder:
+            for name, content in record.card().items():
+                artifacts.write_bytes(Path(folder) / name, content)
+            for logged in found:  # one, if nobody has deleted it
+                self._client.log_model_artifacts(logged.model_id, folder)

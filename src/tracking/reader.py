@@ -1,0 +1,97 @@
+"""What commands read of the store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from src.errors import UserError
+from src.tracking.store import EXPERIMENT, first_line, model_ids, open_store, readable, tracking_uri
+
+
+class Reader:
+    """What commands read of the store; UserError where it cannot be reached."""
+
+    def __init__(self) -> None:
+        with readable():
+            self._client, self._experiment = open_store()
+            self._uri = tracking_uri()
+
+    def runs(self, names: Sequence[str], where: str) -> list[Run]:
+        """The runs of our experiment that MLflow's filter `where` leaves, newest first.
+
+        Each of `names` is an id, the name of a run, of a DVC experiment or of an MLflow experiment; none: all runs.
+        """
+        found: list[Run] = []
+        token: str | None = None
+        with readable():
+            experiments = [e for e in map(self._client.get_experiment_by_name, names) if e is not None]
+            places = {self._experiment: EXPERIMENT} | {e.experiment_id: e.name for e in experiments}
+            while token != "":
+                try:
+                    page = self._client.search_runs(list(places), where, max_results=1000, page_token=token)
+                except MlflowException as error:
+                    if error.error_code != "INVALID_PARAMETER_VALUE":
+                        raise
+                    raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
+                found, token = [*found, *page], page.token or ""
+        if not names:
+            return found
+        known: dict[str, list[Run]] = {name: [] for name in names}
+        for run in found:
+            own = {run.info.run_id, run.info.run_name, run.data.tags.get("experiment", "")}
+            for name in (own | {places[run.info.experiment_id]}) & set(names):
+                known[name].append(run)
+        if unknown := [name for name, runs in known.items() if not runs]:
+            raise UserError(
+                f"no run is called {', '.join(unknown)}"
+                + (f", or --where {where!r} leaves it out" if where else "")
+                + ". Give ids or names of runs, or names of experiments, as `make ui` shows them"
+            )
+        chosen = {run.info.run_id for runs in known.values() for run in runs}
+        return [run for run in found if run.info.run_id in chosen]
+
+    def curve(self, run_id: str, metric: str) -> list[float]:
+        """The values of a metric by epoch."""
+        with readable():
+            points = self._client.get_metric_history(run_id, metric)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def download(self, run_id: str, path: str, folder: str) -> Path:
+        """A file of a run, e.g. `metrics/predictions.csv`, put into a folder of its own in `folder`."""
+        place = Path(folder) / run_id
+        place.mkdir(exist_ok=True)
+        try:
+            return Path(self._client.download_artifacts(run_id, path, str(place)))
+        except Exception as error:  # whatever the store's kind of place for files raises
+            raise UserError(f"it has no {path} ({first_line(error)})") from None
+
+    def download_model(self, run_id: str, name: str, folder: str) -> Path:
+        """A file of the model that a run logged, `model.json` or `model.safetensors`, put as in `download`."""
+        from mlflow.artifacts import download_artifacts
+
+        place = Path(folder) / run_id
+        place.mkdir(exist_ok=True)
+        try:
+            logged = model_ids(self._client.get_run(run_id))
+            if not logged:
+                raise UserError(f"it has no {name} (it logged no model)")
+            source = self._client.get_logged_model(logged[0]).artifact_location
+            return Path(download_artifacts(f"{source}/artifacts/{name}", dst_path=str(place), tracking_uri=self._uri))
+        except UserError:
+            raise
+        except Exception as error:  # as in `download`
+            raise UserError(f"it has no {name} ({first_line(error)})") from None
+
+    def logged_model(self, run: Run) -> str:
+        """The id of the model that a run has logged whole; '' where there is none."""
+        for model_id in model_ids(run):
+            try:
+                with readable():
+                    files = self._client.list_logged_model_artifacts(model_id)
+            except UserError:  # deleted, or lost: as if there were none
+                continue
+            if any(file.path == "MLmodel" for file in files):
+                return str(model_id)
+        return ""

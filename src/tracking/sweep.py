@@ -1,0 +1,63 @@
+"""The MLflow run of a sweep, below which its trials' runs are shown."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mlflow.entities import Run
+
+from src.tracking.store import close_dead_runs, lock, open_store, this_process, writable
+
+
+class Sweep:
+    """The MLflow run of a sweep, open while a `with` block lasts; its trials' runs are shown below it.
+
+    UserError where the store does not take it: a sweep that begins is told what to mend, as one that has ended.
+    """
+
+    def __init__(self, key: str, name: str, file: Path) -> None:
+        self.run_id = ""
+        self._key, self._name, self._file = key, name, file
+
+    def __enter__(self) -> Self:
+        with writable("the sweep"):
+            self._client, self._experiment = open_store()
+            close_dead_runs(self._client, self._experiment)
+            with lock("sweeps"):
+                found = self._client.search_runs([self._experiment], f"tags.sweep_key = '{self._key}'", max_results=1)
+                tags = {"sweep_key": self._key, "process": this_process()}
+                run = found[0] if found else self._client.create_run(self._experiment, tags=tags, run_name=self._name)
+            self.run_id = run.info.run_id
+            self._client.set_tag(self.run_id, "process", this_process())
+            self._client.update_run(self.run_id, status="RUNNING")
+            self._client.log_artifact(self.run_id, str(self._file))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+        with writable("the end of the sweep"):
+            self._client.set_terminated(self.run_id, status)
+
+    def tell(self, note: str, tags: Mapping[str, str], stopped: Mapping[str, int]) -> None:
+        """Say in Markdown and tags what has come of it, and of the trials that were `stopped` early after which epoch.
+
+        The run of such a trial is KILLED; `stopped` maps the names of the experiments to their last whole epochs.
+        """
+        with writable("the state of the sweep"):
+            for tag, value in {"mlflow.note.content": note, **tags}.items():
+                self._client.set_tag(self.run_id, tag, value)
+            for run in self._trials() if stopped else ():
+                epoch = stopped.get(run.data.tags.get("experiment", ""))
+                if epoch is not None and run.data.tags.get("stopped_epoch") != str(epoch):
+                    self._client.set_tag(run.info.run_id, "stopped_epoch", str(epoch))
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _trials(self) -> Iterator[Run]:
+        where, token = f"tags.`mlflow.parentRunId` = '{self.run_id}'", None
+        while token != "":
+            page = self._client.search_runs([self._experiment], where, max_results=1000, page_token=token)
+            yield from page
+            token = page.token or ""
