@@ -12,6 +12,7 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its table of all trials, every few seconds
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "$")  # pages about a lost machine: one of our lines says it
 LOOPBACK = ("127.", "localhost")
 if os.environ.get("RAY_ADDRESS", LOOPBACK[0]).startswith(LOOPBACK):
     # A cluster of this machine alone: else it listens on all its addresses. The name is Ray's.

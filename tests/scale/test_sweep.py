@@ -188,6 +188,7 @@ def test_twelve_trials_on_three_machines_one_of_which_is_lost(place: Place, clus
     assert records[victim]["node"] != lost
     assert re.search(r"resuming after epoch ([2-9]|10) of 12", place.ledger.log(victim).read_text())
     assert f"lost     {victim}" in second.read_text()
+    assert "raylet" not in second.read_text()
     assert place.experiments() == records.keys()
     parent, runs = place.runs()
     assert runs.keys() == records.keys()
