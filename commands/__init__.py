@@ -1,5 +1,6 @@
 """What a person runs beside the pipeline, as `python -m commands.NAME` from the repository root."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from src.errors import sentence
 
 def run_command(main: Callable[[], None]) -> None:
     """Call `main`; a mistake of the person ends with one message and exit code 1."""
+    gc.freeze()  # the libraries' objects are never searched for garbage: else half of what reading tables takes
     try:
         main()
         sys.stdout.flush()

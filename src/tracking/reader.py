@@ -7,7 +7,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from src.errors import UserError
-from src.tracking.store import EXPERIMENT, first_line, model_ids, open_store, readable, tracking_uri
+from src.tracking.store import EXPERIMENT, PAGE, first_line, model_ids, open_store, readable, tracking_uri
 
 
 class Reader:
@@ -17,6 +17,7 @@ class Reader:
         with readable():
             self._client, self._experiment = open_store()
             self._uri = tracking_uri()
+        self._places: dict[str, str] = {}  # where the files of the runs are that were found
 
     def runs(self, names: Sequence[str], where: str) -> list[Run]:
         """The runs of our experiment that MLflow's filter `where` leaves, newest first.
@@ -30,12 +31,13 @@ class Reader:
             places = {self._experiment: EXPERIMENT} | {e.experiment_id: e.name for e in experiments}
             while token != "":
                 try:
-                    page = self._client.search_runs(list(places), where, max_results=1000, page_token=token)
+                    page = self._client.search_runs(list(places), where, max_results=PAGE, page_token=token)
                 except MlflowException as error:
                     if error.error_code != "INVALID_PARAMETER_VALUE":
                         raise
                     raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
                 found, token = [*found, *page], page.token or ""
+        self._places |= {run.info.run_id: run.info.artifact_uri for run in found}
         if not names:
             return found
         known: dict[str, list[Run]] = {name: [] for name in names}
@@ -60,10 +62,14 @@ class Reader:
 
     def download(self, run_id: str, path: str, folder: str) -> Path:
         """A file of a run, e.g. `metrics/predictions.csv`, put into a folder of its own in `folder`."""
+        from mlflow.artifacts import download_artifacts
+
         place = Path(folder) / run_id
         place.mkdir(exist_ok=True)
         try:
-            return Path(self._client.download_artifacts(run_id, path, str(place)))
+            # Not `client.download_artifacts`, which reads the whole run once more to learn where its files are.
+            source = self._places.get(run_id) or self._client.get_run(run_id).info.artifact_uri
+            return Path(download_artifacts(f"{source}/{path}", dst_path=str(place), tracking_uri=self._uri))
         except Exception as error:  # whatever the store's kind of place for files raises
             raise UserError(f"it has no {path} ({first_line(error)})") from None
 

@@ -23,6 +23,7 @@ from src.locks import locked
 EXPERIMENT = "normlens"
 COMPARISONS = "comparisons"  # the experiment that holds what commands.compare found
 BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
+PAGE = 100  # runs asked for at once: a thousand are 130,000 rows, which take a server longer than a call may take
 LONGEST = 6000  # characters of a parameter's value
 SLOW = 1.0  # seconds; a call that takes longer is slow
 UPLOADS = ("log_artifact", "log_model_artifacts")  # of large files over a slow line: they take what they take

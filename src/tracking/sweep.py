@@ -7,7 +7,7 @@ from typing import Self
 
 from mlflow.entities import Run
 
-from src.tracking.store import close_dead_runs, lock, open_store, this_process, writable
+from src.tracking.store import PAGE, close_dead_runs, lock, open_store, this_process, writable
 
 
 class Sweep:
@@ -58,6 +58,6 @@ class Sweep:
     def _trials(self) -> Iterator[Run]:
         where, token = f"tags.`mlflow.parentRunId` = '{self.run_id}'", None
         while token != "":
-            page = self._client.search_runs([self._experiment], where, max_results=1000, page_token=token)
+            page = self._client.search_runs([self._experiment], where, max_results=PAGE, page_token=token)
             yield from page
             token = page.token or ""

@@ -20,12 +20,11 @@ from mlflow.models import Model
 from src import artifacts
 from src.errors import UserError
 from src.locks import locked
-from src.tracking.store import BATCH, close_dead_runs, experiment_id, first_line, open_store, tracking_uri
+from src.tracking.store import BATCH, PAGE, close_dead_runs, experiment_id, first_line, open_store, tracking_uri
 
 COPIED_FROM, COPYING, COPIED = "copied_from", "copying", "copied"
 REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; the second is a comparison's
 POINTS = 1000  # metrics that the server takes in one call
-PAGE = 100  # runs in memory at once
 
 Say = Callable[[str], None]
 
