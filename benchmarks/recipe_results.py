@@ -20,13 +20,12 @@ from benchmarks.document import PLACE
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
 from commands import run_command
-from recipes.read import read_recipe
+from recipes.read import base, read_recipe
 from src import artifacts
 from src.comparison.statistics import mean_interval
 from src.errors import UserError
 from src.figures import style
 from src.params import Params
-from src.yaml_files import read_yaml
 
 DOCUMENT = Path("docs/results.md")
 
@@ -157,11 +156,11 @@ def goals(result: Result | None) -> str:
 
 def recorded() -> str:
     """Markdown: what the seed projects say that they reached, from the recipes."""
-    base = read_yaml(artifacts.PARAMS)
+    committed = base()
     head = ("recipe", "seed project", "norm", "epochs", "recorded test accuracy", "what differed there")
     lines = [_cells(head), _cells(["---"] * len(head))]
     for name in SEEDS:
-        keys = read_recipe(name, base)
+        keys = read_recipe(name, committed)
         accuracy = f"{keys['reference.accuracy']:.2%}"
         about = [f"`{name}`", keys["reference.name"], f"`{keys['norm']}`", str(keys["train.epochs"]), accuracy]
         lines.append(_cells([*about, " ".join(keys["reference.note"].split())]))

@@ -32,7 +32,7 @@ from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.read import nest, read_recipe
+from recipes.read import base, nest, read_recipe
 from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
@@ -63,11 +63,11 @@ def plan(names: list[str], common: dict[str, Any], seeds: int, cut: bool) -> lis
     `cut` says that epochs are fewer than the recipe's: the sweep of a recipe that states its rate shapes nothing, and
     is cut as well. UserError for a recipe that is missing or a value that is not allowed.
     """
-    base = read_yaml(artifacts.PARAMS)
+    committed = base()
     runs = []
     for name in names:
         recipe, own = recipe_results.VARIANTS[name]
-        keys = flatten(base) | read_recipe(recipe, base) | own
+        keys = flatten(committed) | read_recipe(recipe, committed) | own
         if cut and keys["lr"] != "auto":
             own = own | {"lr_range.iterations": SHORT_SWEEP}
         for more in [{"seed": seed} for seed in range(seeds)] if name == "standard" else [{}]:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes.__main__ import overrides
-from recipes.read import read_recipe
-from src import artifacts
+from recipes.read import base, read_recipe
 from src.params import hydra_value
-from src.yaml_files import read_yaml
 
 NORMS = ("batch", "layer", "layer2d", "group")
 SEEDS = (0, 1, 2)
@@ -33,7 +31,7 @@ class Study:
 
     def lines(self) -> list[str]:
         """What a person types where params.yaml is the committed one; the queue is to end before the third line."""
-        committed = read_yaml(artifacts.PARAMS)
+        committed = base()
         values = read_recipe(self.recipe, committed) | self.settings
         settings, _ = overrides(committed, committed, values, {"norm", "seed"})
         settings += [f"norm={','.join(self.norms)}", f"seed={','.join(map(str, self.seeds))}"]

@@ -9,8 +9,8 @@ import yaml
 
 from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
-from src.params import allowed_keys, nearest, problems
-from src.yaml_files import Loader, as_name, flatten
+from src.params import allowed_keys, committed_params, nearest, problems
+from src.yaml_files import Loader, as_name, flatten, read_yaml
 
 
 class Entry(NamedTuple):
@@ -24,6 +24,11 @@ class Entry(NamedTuple):
 def recipe_files() -> dict[str, Path]:
     """The recipes by name: every YAML file of the folder is one."""
     return {file.stem: file for file in sorted(RECIPES.glob("*.yaml"))}
+
+
+def base() -> dict[str, Any]:
+    """What recipes change: the committed params.yaml, or the workspace's where nothing is committed."""
+    return committed_params() or read_yaml(PARAMS)
 
 
 def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:

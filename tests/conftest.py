@@ -1,18 +1,54 @@
 """What several test files share."""
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 
+from src.yaml_files import flatten, parse_yaml, read_yaml
+
 if TYPE_CHECKING:
     from tests.pipeline.workspace import Workspace
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def _committed_params() -> Path:
+    """The params.yaml to test with: as committed, where the workspace's has other values under the same keys.
+
+    An experiment leaves its values there, `make quickstart` too; who adds a parameter tests the file as it is.
+    """
+    file = REPOSITORY / "params.yaml"
+    shown = subprocess.run(
+        ["git", "show", "HEAD:params.yaml"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout
+    try:
+        same_keys = flatten(parse_yaml(shown)).keys() == flatten(read_yaml(file)).keys()
+    except (ValueError, AttributeError):  # there is no commit, or one of them is broken
+        same_keys = False
+    if not same_keys or shown == file.read_text(encoding="utf-8"):
+        return file
+    folder = tempfile.TemporaryDirectory(prefix="normlens-params-")
+    atexit.register(folder.cleanup)
+    committed = Path(folder.name) / "params.yaml"
+    committed.write_text(shown, encoding="utf-8")
+    return committed
+
+
+PARAMS_YAML = _committed_params()
+
+
+def pytest_report_header() -> str:
+    other = PARAMS_YAML.parent != REPOSITORY
+    return "params.yaml: as committed, and not with the values that the workspace's has" if other else ""
+
+
 # Before torch is imported. Two test processes with two threads each would wait for each other at every step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -39,7 +75,7 @@ def copy_repository(target: Path) -> Path:
         result = name == "dvc.lock" or (name.startswith("metrics/") and name != "metrics/README.md")
         if source.is_file() and not result:  # deleted files and links to folders are listed too
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
+            shutil.copy2(PARAMS_YAML if name == "params.yaml" else source, target / name)
     identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=target, check=True)

@@ -17,7 +17,7 @@ from src.model.saved import Description, save_model
 from src.params import Params, parse_params
 from src.tracking.store import unsynced
 from src.yaml_files import read_yaml
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML, REPOSITORY
 from tests.map_measures import measures_of_maps
 
 ROWS = [
@@ -33,7 +33,7 @@ CARD = "# A model\n\n![Curves](../figures/report/figure.png)\n\n## Limits\n\n- s
 
 def committed_params(**changes: object) -> Params:
     """The parameters of params.yaml, but for `changes`: another seed is another run."""
-    return parse_params(read_yaml(REPOSITORY / "params.yaml") | changes)
+    return parse_params(read_yaml(PARAMS_YAML) | changes)
 
 
 def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         REPOSITORY / "src/served_model.py", root / "src"
     )  # of the sources, which a model carries, one is enough
     metrics = artifacts.METRICS
-    artifacts.write_text(artifacts.PARAMS, (REPOSITORY / "params.yaml").read_text())
+    artifacts.write_text(artifacts.PARAMS, PARAMS_YAML.read_text())
     data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
     artifacts.write_json(metrics / "data.json", data | {"unreadable": 0})
     artifacts.write_csv(metrics / "lr_range.csv", [{"lr": 0.1 * i, "loss": 2.0, "smoothed": 2.0} for i in (1, 2)])

@@ -12,13 +12,13 @@ from src import artifacts
 from src.params import Params, parse_params
 from src.yaml_files import flatten, read_yaml
 from stages import check, download, evaluate, gradcam, lr_range, prepare, report, train
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML
 
 STAGES: dict[str, ModuleType] = {
     "check": check, "download": download, "prepare": prepare, "lr_range": lr_range, "train": train,
     "evaluate": evaluate, "gradcam": gradcam, "report": report,
 }  # fmt: skip
-COMMITTED = flatten(read_yaml(REPOSITORY / "params.yaml"))
+COMMITTED = flatten(read_yaml(PARAMS_YAML))
 SMALL: dict[str, Any] = {
     "device": "cpu",
     "precision": "fp32",
@@ -57,7 +57,7 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(folder))
     for stage in (train, evaluate, gradcam, report):
         monkeypatch.setattr(stage, "Mirror", NoMirror)
-    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    shutil.copy(PARAMS_YAML, artifacts.PARAMS)
     Path("own").mkdir(exist_ok=True)
 
 

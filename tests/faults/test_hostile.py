@@ -33,7 +33,7 @@ from src.errors import UserError
 from src.figures.style import new_figure, plain, save
 from src.model.resnet import build
 from src.model.saved import Description, load_model, save_model
-from tests.conftest import REPOSITORY, copy_repository
+from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 from tests.pipeline.workspace import Workspace, failure
 from tests.unit.data_helpers import parameters, picture, tree, write_folder, write_tar, write_zip
 from tests.unit.test_markdown import Shown, seen
@@ -390,7 +390,7 @@ def test_predict_prints_and_writes_any_file_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_bytes((REPOSITORY / "params.yaml").read_bytes())
+    Path("params.yaml").write_bytes(PARAMS_YAML.read_bytes())
     path = Path(os.fsdecode(name))
     path.write_bytes(picture(0))
     before = set(tmp_path.rglob("*"))

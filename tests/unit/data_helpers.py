@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image
 
 from src.params import Data, load_params
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import PARAMS_YAML
 
 
 def parameters(**changes: Any) -> Data:
     """The `data` section of the committed parameters with changes; nothing outside the tests is read."""
-    content = load_params(ROOT / "params.yaml").data.model_dump()
+    content = load_params(PARAMS_YAML).data.model_dump()
     return Data.model_validate(content | {"size": 16, "val_share": 0.25} | changes)
 
 

@@ -7,12 +7,12 @@ import pytest
 from src.data.augment import check_transforms
 from src.errors import UserError
 from src.params import load_params
-from tests.unit.data_helpers import ROOT
+from tests.conftest import PARAMS_YAML
 
 
 def test_committed_transforms_are_fine() -> None:
     for size in (16, 32, 64):
-        check_transforms(load_params(ROOT / "params.yaml").augment, size)
+        check_transforms(load_params(PARAMS_YAML).augment, size)
     check_transforms([{"name": "RandomResizedCrop", "size": ["size", "size"]}], 24)
 
 

@@ -12,7 +12,7 @@ from src.data.augment import ImageAugmenter
 from src.data.augmenters import Augmenter, BatchAugmenter, make_augmenter
 from src.errors import UserError
 from src.params import fill_size, load_params
-from tests.unit.data_helpers import ROOT
+from tests.conftest import PARAMS_YAML
 
 Transforms = list[dict[str, Any]]
 
@@ -46,7 +46,7 @@ def positions(way: type[Augmenter], transforms: Transforms, count: int, epoch: i
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 10_000))
 def test_a_function_of_seed_epoch_and_index(way: type[BatchAugmenter], seed: int, epoch: int) -> None:
-    transforms = fill_size(load_params(ROOT / "params.yaml").augment, 32)
+    transforms = fill_size(load_params(PARAMS_YAML).augment, 32)
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8))
     augmenter = way(transforms, 32, seed)
     whole = augmenter(images, torch.arange(12), epoch)
@@ -119,7 +119,7 @@ def test_input_is_left_alone_and_an_empty_list_changes_nothing(way: type[BatchAu
 
 
 def test_the_way_is_chosen_by_the_transforms() -> None:
-    committed = load_params(ROOT / "params.yaml").augment
+    committed = load_params(PARAMS_YAML).augment
     assert isinstance(make_augmenter(committed, 32, 0), BatchAugmenter)
     assert isinstance(make_augmenter([], 32, 0), BatchAugmenter)
     others: list[Transforms] = [

@@ -33,7 +33,7 @@ from src.figures.style import save as save_figure
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML
 from tests.run_files import committed_params
 from tests.unit.test_figures import texts
 
@@ -306,7 +306,7 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
         return file
 
     monkeypatch.setattr(Store, "download_model", damaged)
-    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    shutil.copy(PARAMS_YAML, artifacts.PARAMS)
     groups = [group("batch", 0, 1, right=50), group("layer", 0, 1), group("none", 0)]
     maps = explain(groups, data, parameters(), 2)
     assert [(one.group.label, one.group.seeds) for one in maps.groups] == [("batch", [1]), ("layer", [0])]

@@ -11,13 +11,14 @@ from src.data import prepared
 from src.figures.prepare import SHOWN_CLASSES, augmented_grid, class_counts
 from src.params import Params, load_params
 from stages import download, prepare
-from tests.unit.data_helpers import ROOT, parameters, tree, write_folder
+from tests.conftest import PARAMS_YAML
+from tests.unit.data_helpers import parameters, tree, write_folder
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, **data: object) -> Params:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    params = load_params(ROOT / "params.yaml").model_copy(update={"data": parameters(**data)})
+    params = load_params(PARAMS_YAML).model_copy(update={"data": parameters(**data)})
     download.main(params)
     prepare.main(params)
     return params

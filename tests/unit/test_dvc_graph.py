@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from src.params import Data, GradCam, Optimizers, Params, Schedules
 from src.yaml_files import flatten
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML, REPOSITORY
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-PARAMS: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_YAML.read_text())
 LEAVES = sorted(flatten(PARAMS))
 
 # Files that shape no result of a stage: a change of theirs must not train anything again.

@@ -20,7 +20,7 @@ from src.model.saved import Description
 from src.params import Params, parse_params
 from src.yaml_files import read_yaml
 from stages import evaluate, gradcam
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML
 
 CLASSES = ["cat", "dog", "frog"]
 LAYERS = ["layer2[-2]", "layer3[0].shortcut[0]", "layer2[-2]", "layer4[-1]"]  # one of them twice
@@ -38,7 +38,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """A small model with random weights, in a workspace with a prepared data set of noise."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    shutil.copy(REPOSITORY / "params.yaml", artifacts.PARAMS)
+    shutil.copy(PARAMS_YAML, artifacts.PARAMS)
     rng = np.random.default_rng(0)
     splits = [
         Split(rng.integers(0, 256, (count, 16, 16, 3), np.uint8), np.arange(count, dtype=np.int64) % len(CLASSES))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from src.errors import UserError
 from src.params import load_params, parse_params
 from src.yaml_files import flatten, read_yaml
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML
 
-CONTENT: dict[str, Any] = read_yaml(REPOSITORY / "params.yaml")
+CONTENT: dict[str, Any] = read_yaml(PARAMS_YAML)
 
 
 def changed(key: str, value: object) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def test_dvc_changes_the_line_of_the_key_alone(tmp_path: Path) -> None:
     """The file is written as DVC writes it, so that `git diff` shows what an experiment changed and nothing else."""
     from dvc.utils.hydra import apply_overrides
 
-    before = (REPOSITORY / "params.yaml").read_text()
+    before = PARAMS_YAML.read_text()
     path = tmp_path / "params.yaml"
     path.write_text(before)
     apply_overrides(path, ["norm=group", "model.width=32", "train.weight_decay=1e-5"])

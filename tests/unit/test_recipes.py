@@ -17,9 +17,9 @@ from recipes.read import nest, parse_recipe, read_recipe, recipe_files
 from src.errors import UserError
 from src.params import hydra_value, parse_params
 from src.yaml_files import flatten, read_yaml
-from tests.conftest import REPOSITORY, copy_repository
+from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 
-PARAMS = read_yaml(REPOSITORY / "params.yaml")
+PARAMS = read_yaml(PARAMS_YAML)
 COMMITTED = {"norm": "batch", "train": {"epochs": 20, "lr": 0.1}}
 
 
@@ -96,7 +96,7 @@ def test_dvc_reads_every_value_of_a_recipe_as_it_is(name: str, monkeypatch: pyte
 
     monkeypatch.chdir(REPOSITORY)
     file = tmp_path / "params.yaml"
-    shutil.copy(REPOSITORY / "params.yaml", file)
+    shutil.copy(PARAMS_YAML, file)
     recipe = read_recipe(name, PARAMS)
     settings, _ = overrides(PARAMS, PARAMS, recipe, set())
     apply_overrides(file, settings)

@@ -23,6 +23,7 @@ from src.report.report import grouped, render
 from src.report.run import Run
 from src.yaml_files import flatten
 from stages.report import command
+from tests.conftest import PARAMS_YAML
 from tests.map_measures import measures_of_maps
 
 
@@ -66,7 +67,7 @@ def a_run() -> Run:
         misclassified=[{"index": "7", "true": EVIL, "predicted": "dog", "confidence": "0.987654"}],
         model_summary="Layer <ResNet>",
         figures=dict.fromkeys((*names, *more, *(f"gradcam/{name}" for name in cams)), PNG),
-        params=flatten(load_params().model_dump()),
+        params=flatten(load_params(PARAMS_YAML).model_dump()),
         changed={"norm": "batch"},
         network_options=", standardised weights",
         reference="",

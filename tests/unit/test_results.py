@@ -28,7 +28,7 @@ from src import artifacts, record, tracking
 from src.errors import UserError
 from src.params import Params
 from src.training.key import model_key
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML, REPOSITORY
 
 ABOUT = {"data": "some images", "share": 1.0, "epochs": None}
 CUT = {"data": "some images", "share": 0.2, "epochs": 4}
@@ -37,6 +37,7 @@ CUT = {"data": "some images", "share": 0.2, "epochs": 4}
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("benchmarks.measure.PARAMS", PARAMS_YAML)
 
 
 def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:

@@ -19,9 +19,9 @@ from src.training.optimisers import make_optimizer
 from src.training.schedules import Schedule, make_schedule
 from src.training.untrained import new_model
 from src.yaml_files import flatten, read_yaml
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML, REPOSITORY
 
-COMMITTED = read_yaml(REPOSITORY / "params.yaml")
+COMMITTED = read_yaml(PARAMS_YAML)
 TRAIN_IMAGES = 45_000  # of CIFAR-10's 50,000: the rest validates
 
 # What the projects' code and notebooks ran, a value a line; the recipes are compared with this, leaf by leaf.

@@ -18,10 +18,10 @@ from src.sweep.experiment import Experiment, Job
 from src.sweep.ledger import Ledger, words
 from src.sweep.spec import Space, Spec, read_spec, trial_name
 from src.yaml_files import flatten, read_yaml
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML, REPOSITORY
 from tests.run_files import committed_params, enter_run, train
 
-COMMITTED = flatten(read_yaml(REPOSITORY / "params.yaml"))
+COMMITTED = flatten(read_yaml(PARAMS_YAML))
 REST: dict[str, Any] = {
     "name": "norms",
     "resources": {"cpu": 1, "gpu": 0},

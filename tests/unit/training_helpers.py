@@ -8,9 +8,9 @@ import yaml
 
 from src.data.prepared import Prepared, Split
 from src.params import Params, parse_params
-from tests.conftest import REPOSITORY
+from tests.conftest import PARAMS_YAML
 
-COMMITTED = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+COMMITTED = yaml.safe_load(PARAMS_YAML.read_text(encoding="utf-8"))
 CLASSES = ["red", "green", "blue"]
 
 
