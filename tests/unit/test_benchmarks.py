@@ -282,6 +282,14 @@ def test_growth_is_against_the_smallest_number_and_goes_on_along_a_line() -> Non
     assert "not measured" in rows["x: read, 100,000 runs / 10"].note
 
 
+def test_what_was_not_measured_at_the_largest_number_goes_on_from_the_one_before() -> None:
+    measured = [{"read": (1.0, "s")}, {"read": (10.0, "s")}, {}]
+    rows = {row.name: row for row in store.grown("x", [10, 100, 1000], measured)}
+    assert rows.keys() == {"x: read, 100 runs / 10", "x: read, 100,000 runs / 10"}
+    assert rows["x: read, 100,000 runs / 10"].ours == pytest.approx(1e4)  # 0.1 s a run
+    assert rows["x: read, 100,000 runs / 10"].note.endswith("through 10 and 100 runs")
+
+
 @pytest.mark.parametrize(
     "name",
     [
