@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.model.resnet import build
-from src.model.saved import Description
+from src.model.saved import Description, network
 
 # What becomes random at each step, besides all before it: modules of src/model/resnet.py, the stem last.
 CASCADE = {
@@ -30,14 +29,7 @@ def fresh_network(about: Description, seed: int) -> nn.Module:
     """The network that `about` describes with weights drawn by `seed`, in evaluation mode, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((seed + 2**31) % 2**32)  # the model may have begun with the weights of `seed` itself
-        network = build(
-            about.norm,
-            about.width,
-            about.strides,
-            len(about.classes),
-            weight_standardization=about.weight_standardization,
-        )
-    return network.eval()
+        return network(about).eval()
 
 
 def randomised(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -78,13 +78,7 @@ def load_model(
             f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. "
             f"{artifacts.cure(weights_path, 'train')}"
         )
-    model = build(
-        description.norm,
-        description.width,
-        description.strides,
-        len(description.classes),
-        weight_standardization=description.weight_standardization,
-    )
+    model = network(description)
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except (RuntimeError, SafetensorError) as error:
@@ -93,6 +87,17 @@ def load_model(
             f"{artifacts.cure(weights_path, 'train')}"
         ) from None
     return model.eval(), description
+
+
+def network(about: Description) -> nn.Module:
+    """The network that `about` describes, with new weights."""
+    return build(
+        about.norm,
+        about.width,
+        about.strides,
+        len(about.classes),
+        weight_standardization=about.weight_standardization,
+    )
 
 
 def load_description(json_path: Path = artifacts.MODEL) -> Description:

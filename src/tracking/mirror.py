@@ -25,6 +25,7 @@ from src.tracking.store import (
     BATCH,
     LONGEST,
     close_dead_runs,
+    end_status,
     find_run,
     first_line,
     lock,
@@ -64,13 +65,10 @@ class Mirror:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            status = "FINISHED"
-        elif issubclass(kind, Exception):
-            status = "FAILED"
-            self._attempt(lambda: self._client.set_tag(self.run_id, "failure", f"{kind.__name__}: {error}"[:LONGEST]))
-        else:  # Ctrl-C or SIGTERM
-            status = "KILLED"
+        status = end_status(kind)
+        if kind is not None and status == "FAILED":
+            failure = f"{kind.__name__}: {error}"[:LONGEST]
+            self._attempt(lambda: self._client.set_tag(self.run_id, "failure", failure))
         self._attempt(lambda: self._client.set_terminated(self.run_id, status))
 
     @property

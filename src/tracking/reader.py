@@ -7,7 +7,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from src.errors import UserError
-from src.tracking.store import EXPERIMENT, PAGE, first_line, model_ids, open_store, readable, tracking_uri
+from src.tracking.store import EXPERIMENT, every_run, first_line, model_ids, open_store, readable, tracking_uri
 
 
 class Reader:
@@ -24,19 +24,15 @@ class Reader:
 
         Each of `names` is an id, the name of a run, of a DVC experiment or of an MLflow experiment; none: all runs.
         """
-        found: list[Run] = []
-        token: str | None = None
         with readable():
             experiments = [e for e in map(self._client.get_experiment_by_name, names) if e is not None]
             places = {self._experiment: EXPERIMENT} | {e.experiment_id: e.name for e in experiments}
-            while token != "":
-                try:
-                    page = self._client.search_runs(list(places), where, max_results=PAGE, page_token=token)
-                except MlflowException as error:
-                    if error.error_code != "INVALID_PARAMETER_VALUE":
-                        raise
-                    raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
-                found, token = [*found, *page], page.token or ""
+            try:
+                found = list(every_run(self._client, list(places), where))
+            except MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                raise UserError(f"--where {where!r} selects no runs: {first_line(error)}") from None
         self._places |= {run.info.run_id: run.info.artifact_uri for run in found}
         if not names:
             return found

@@ -6,7 +6,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
@@ -155,6 +155,22 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
     """The run with this `run_key`, the newest where there are several."""
     runs = client.search_runs([experiment], f"tags.run_key = '{key}'", max_results=1)
     return runs[0] if runs else None
+
+
+def every_run(
+    client: MlflowClient, experiments: Sequence[str], where: str = "", order_by: list[str] | None = None
+) -> Iterator[Run]:
+    """All runs of `experiments` (their ids) that MLflow's filter `where` leaves, newest first where nothing is said."""
+    token: str | None = None
+    while token != "":
+        page = client.search_runs(list(experiments), where, max_results=PAGE, order_by=order_by, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def end_status(kind: type[BaseException] | None) -> str:
+    """The state of a run whose block ended with an exception of this `kind`; Ctrl-C and SIGTERM are no Exception."""
+    return "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
 
 
 def close_dead_runs(client: MlflowClient, experiment: str) -> None:

@@ -1,13 +1,11 @@
 """The MLflow run of a sweep, below which its trials' runs are shown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mlflow.entities import Run
-
-from src.tracking.store import PAGE, close_dead_runs, lock, open_store, this_process, writable
+from src.tracking.store import close_dead_runs, end_status, every_run, lock, open_store, this_process, writable
 
 
 class Sweep:
@@ -37,9 +35,8 @@ class Sweep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
         with writable("the end of the sweep"):
-            self._client.set_terminated(self.run_id, status)
+            self._client.set_terminated(self.run_id, end_status(kind))
 
     def tell(self, note: str, tags: Mapping[str, str], stopped: Mapping[str, int]) -> None:
         """Say in Markdown and tags what has come of it, and of the trials that were `stopped` early after which epoch.
@@ -49,15 +46,9 @@ class Sweep:
         with writable("the state of the sweep"):
             for tag, value in {"mlflow.note.content": note, **tags}.items():
                 self._client.set_tag(self.run_id, tag, value)
-            for run in self._trials() if stopped else ():
+            trials = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+            for run in every_run(self._client, [self._experiment], trials) if stopped else ():
                 epoch = stopped.get(run.data.tags.get("experiment", ""))
                 if epoch is not None and run.data.tags.get("stopped_epoch") != str(epoch):
                     self._client.set_tag(run.info.run_id, "stopped_epoch", str(epoch))
                     self._client.set_terminated(run.info.run_id, "KILLED")
-
-    def _trials(self) -> Iterator[Run]:
-        where, token = f"tags.`mlflow.parentRunId` = '{self.run_id}'", None
-        while token != "":
-            page = self._client.search_runs([self._experiment], where, max_results=PAGE, page_token=token)
-            yield from page
-            token = page.token or ""

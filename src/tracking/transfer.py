@@ -20,7 +20,7 @@ from mlflow.models import Model
 from src import artifacts
 from src.errors import UserError
 from src.locks import locked
-from src.tracking.store import BATCH, PAGE, close_dead_runs, experiment_id, first_line, open_store, tracking_uri
+from src.tracking.store import BATCH, close_dead_runs, every_run, experiment_id, first_line, open_store, tracking_uri
 
 COPIED_FROM, COPYING, COPIED = "copied_from", "copying", "copied"
 REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; the second is a comparison's
@@ -75,7 +75,7 @@ class Transfer:
         """Copy every experiment's runs, oldest first."""
         done = Copied()
         for experiment in self._source.search_experiments():
-            for run in self._runs(experiment.experiment_id):
+            for run in every_run(self._source, [experiment.experiment_id], order_by=["attributes.start_time ASC"]):
                 label = f"{experiment.name}/{run.info.run_name} ({run.info.run_id[:8]})"
                 if run.info.status in ("RUNNING", "SCHEDULED"):
                     done.open.append(label)
@@ -90,14 +90,6 @@ class Transfer:
                 done.copied += is_new
                 done.completed += not is_new
         return done
-
-    def _runs(self, experiment: str) -> Iterator[Run]:
-        token: str | None = None
-        while token != "":
-            order = ["attributes.start_time ASC"]
-            page = self._source.search_runs([experiment], order_by=order, max_results=PAGE, page_token=token)
-            yield from page
-            token = page.token or ""
 
     def _copy_of(self, run: Run) -> Run:
         """The run's copy, made where it is missing. A run that the same files made there is one, too."""
