@@ -5,7 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 
 def die_with_parent(stop: signal.Signals) -> None:
@@ -13,6 +17,32 @@ def die_with_parent(stop: signal.Signals) -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, stop)
+
+
+@contextmanager
+def stops_wait() -> Iterator[None]:
+    """SIGTERM and Ctrl-C that come within the block are heard at its end.
+
+    For short work that an exception may not leave in the middle. Nothing changes in another thread than the main one,
+    where Python raises no stop, and for a signal that raises nothing: it is ignored, or ends the process.
+    """
+    came: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+
+    raising = {}
+    if threading.current_thread() is threading.main_thread():
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            if callable(signal.getsignal(stop)):
+                raising[stop] = signal.signal(stop, note)
+    try:
+        yield
+    finally:
+        for stop, handler in raising.items():
+            signal.signal(stop, handler)
+        for signum in came[:1]:
+            signal.raise_signal(signum)
 
 
 def cores() -> int:

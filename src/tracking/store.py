@@ -6,8 +6,9 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, cast
 
 import psutil
@@ -19,6 +20,7 @@ from sqlalchemy import Engine, event
 from src import artifacts
 from src.errors import UserError
 from src.locks import locked
+from src.processes import stops_wait
 
 EXPERIMENT = "normlens"
 COMPARISONS = "comparisons"  # the experiment that holds what commands.compare found
@@ -52,36 +54,49 @@ def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
             if not (store.exists() and store.stat().st_size):  # an empty file would be migrated where it is
                 with artifacts.atomic(store) as temporary, unsynced():
                     experiment_id(MlflowClient(f"sqlite:///{temporary}"))
-    client = MlflowClient(uri)
-    if uri.startswith("http"):  # a file makes nobody wait but for other processes of this machine
-        client = cast(MlflowClient, _Patient(client, patience))
+    call = _Patience(patience) if uri.startswith("http") else _whole
+    client = cast(MlflowClient, _Client(MlflowClient(uri), call))
     return client, experiment_id(client)
 
 
-class _Patient:
-    """A client whose slow calls take `patience` seconds in all, and one call more."""
+class _Client:
+    """An `MlflowClient` whose calls are made by `call(method, *arguments)`."""
 
-    def __init__(self, client: MlflowClient, patience: float) -> None:
+    def __init__(self, client: MlflowClient, call: Callable[..., Any]) -> None:
         self._client = client
-        self._left = patience
+        self._call = call
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._client, name)
-        if not callable(value):
-            return value
+        return partial(self._call, value) if callable(value) else value
 
-        def call(*args: Any, **named: Any) -> Any:
-            if self._left <= 0:
-                raise TimeoutError("the server is too slow to be waited for")
-            start = time.monotonic()
-            try:
-                return value(*args, **named)
-            finally:
-                taken = time.monotonic() - start
-                if taken > SLOW and name not in UPLOADS:
-                    self._left -= taken
 
-        return call
+def _whole(method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """A call to a database is not stopped in the middle.
+
+    One of twenty that were would leave its transaction open, and all later calls would wait for it in vain: also the
+    one that says how the run has ended.
+    """
+    with stops_wait():
+        return method(*args, **named)
+
+
+class _Patience:
+    """Slow calls to a server take `seconds` in all, and one call more."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def __call__(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if self._left <= 0:
+            raise TimeoutError("the server is too slow to be waited for")
+        start = time.monotonic()
+        try:
+            return method(*args, **named)
+        finally:
+            taken = time.monotonic() - start
+            if taken > SLOW and method.__name__ not in UPLOADS:
+                self._left -= taken
 
 
 @contextmanager
@@ -135,7 +150,7 @@ def readable() -> Iterator[None]:
 
 @contextmanager
 def writable(what: str) -> Iterator[None]:
-    """As `_readable`: UserError where `what` does not reach the store."""
+    """As `readable`: UserError where `what` does not reach the store."""
     try:
         yield
     except Exception as error:

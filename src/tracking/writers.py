@@ -60,7 +60,7 @@ def register_model(name: str, alias: str, run_id: str, model_id: str, descriptio
                 number = int(client.create_model_version(name, place, run_id, model_id=model_id).version)
             client.update_model_version(name, str(number), description)
             client.set_registered_model_alias(name, alias, str(number))
-    except Exception as error:  # as in `_readable`
+    except Exception as error:  # as in `readable`
         raise UserError(
             f"the model was not registered as {name}@{alias} at {tracking_uri()}: {first_line(error)}"
         ) from None

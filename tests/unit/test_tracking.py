@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from src import artifacts, record, tracking
 from src.params import Params, Reference, parse_params
@@ -340,10 +342,11 @@ def test_slow_calls_are_waited_for_within_a_limit(monkeypatch: pytest.MonkeyPatc
             now += seconds
             return seconds
 
-        log_artifact = call
+        def log_artifact(self, seconds: float) -> float:
+            return self.call(seconds)
 
     monkeypatch.setattr(store.time, "monotonic", lambda: now)
-    client: Any = store._Patient(Client(), patience=5.0)  # type: ignore[arg-type]
+    client: Any = store._Client(Client(), store._Patience(5.0))  # type: ignore[arg-type]
     for seconds in (*[1.0] * 100, 2.0, 2.0):  # a second is not slow
         assert client.call(seconds) == seconds
     assert client.log_artifact(600.0) == 600.0  # a large file
@@ -351,6 +354,54 @@ def test_slow_calls_are_waited_for_within_a_limit(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TimeoutError, match="too slow"):
         client.call(0.0)
     assert client.uri == "http://slow"
+
+
+class Stopped(BaseException):
+    """As of the stages: not an Exception."""
+
+
+@pytest.fixture
+def stops() -> Iterator[None]:
+    """SIGTERM raises Stopped."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def struck() -> Iterator[list[str]]:
+    """SIGTERM comes with the first statement that writes metrics, which is then in this list."""
+    at: list[str] = []
+
+    def strike(*arguments: Any) -> None:
+        statement = arguments[2]
+        if "INSERT INTO metrics" in statement and not at:
+            at.append(statement)
+            signal.raise_signal(signal.SIGTERM)
+
+    event.listen(Engine, "before_cursor_execute", strike)
+    yield at
+    event.remove(Engine, "before_cursor_execute", strike)
+
+
+def test_a_stop_does_not_cut_a_call_to_the_database(
+    workspace: Path, params: Params, stops: None, struck: list[str]
+) -> None:
+    def train() -> None:
+        with tracking.Mirror(params, "k") as mirror:
+            mirror.epoch(ROWS[0])
+            pytest.fail("the stop is heard at the end of the call, not later")
+
+    with pytest.raises(Stopped):
+        train()
+    assert struck
+    (run,) = runs()
+    assert run.info.status == "KILLED"
+    assert points(run, "train/loss") == [(1, ROWS[0]["train_loss"])]
 
 
 def test_a_new_run_is_not_asked_for_what_it_cannot_have(
