@@ -2,15 +2,22 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 from src.errors import sentence
+from src.processes import import_quietly
+
+import_quietly()
 
 
 def run_command(main: Callable[[], None]) -> None:
     """Call `main`; a mistake of the person ends with one message and exit code 1."""
     gc.freeze()  # the libraries' objects are never searched for garbage: else half of what reading tables takes
+    quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    if quiet:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
         sys.stdout.flush()
@@ -22,3 +29,6 @@ def run_command(main: Callable[[], None]) -> None:
         raise
     except KeyboardInterrupt:
         sys.exit("stopped by Ctrl-C")
+    finally:
+        if quiet:  # again: the process ends, and Python would print what is raised now
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,9 +7,9 @@ A recipe is relative to the committed params.yaml: `dvc exp run -S` leaves its v
 none of them leaks into the next recipe. A `-S` of yours wins over the recipe's value.
 """
 
+import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ def main() -> None:
     flags = [part for setting in settings for part in ("-S", setting)]
     command = ["dvc", "exp", "run", *flags, *arguments]
     print("$ " + shlex.join(command), flush=True)
-    sys.exit(subprocess.run([sys.executable, "-m", *command], env=experiment_environment(), check=False).returncode)
+    # DVC takes the place of this process: beside it, Ctrl-C would end this one first, which kills what it has started.
+    os.execve(sys.executable, [sys.executable, "-m", *command], experiment_environment())
 
 
 def overrides(

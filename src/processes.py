@@ -19,6 +19,16 @@ def die_with_parent(stop: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, stop)
 
 
+def import_quietly() -> None:
+    """Let Ctrl-C end this process without a traceback for as long as it has nothing to clean up.
+
+    To be called by a package while Python looks for a module of it that was named as in `python -m PACKAGE.MODULE`, and
+    not when something else imports it: the module goes on to import its libraries, for seconds.
+    """
+    if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def stops_wait() -> Iterator[None]:
     """SIGTERM and Ctrl-C that come within the block are heard at its end.

@@ -10,15 +10,14 @@ import signal
 import sys
 import time
 
-from src.processes import cores, die_with_parent
+from src.processes import cores, die_with_parent, import_quietly
 
 if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
     # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
     # them for garbage again and again takes a quarter of that time.
     gc.disable()
     die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clean up yet, and a traceback says nothing
+    import_quietly()
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,14 +60,18 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
         if signal.getsignal(stop) != signal.SIG_IGN:  # a shell's background jobs inherit an ignored Ctrl-C
             signal.signal(stop, _stop)
     try:
-        main(load_params())
-    except Exception as error:
-        if told := sentence(error):
-            sys.exit(f"error: {told}{after_error}")
-        raise
-    except Stopped as by:
+        try:
+            main(load_params())
+        except Exception as error:
+            if told := sentence(error):
+                sys.exit(f"error: {told}{after_error}")
+            raise
+    except Stopped as by:  # also while an error is told
         sys.exit(f"stopped by {by}; the same command goes on from the last whole epoch")
     finally:
+        for stop in STOPS:
+            if signal.getsignal(stop) == _stop:  # nothing is left to clean up, and Python prints what is raised now
+                signal.signal(stop, signal.SIG_DFL)
         gc.freeze()  # the process ends: searching all of it once more takes a second with torch and mlflow loaded
 
 

@@ -260,6 +260,20 @@ def test_a_killed_dvc_leaves_no_trainer(workspace: Workspace, tmp_path: Path, sh
 
 
 @pytest.mark.slow
+def test_ctrl_c_lets_the_dvc_of_a_recipe_end_in_order(workspace: Workspace, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    recipe = workspace.start(log, "python", "-m", "recipes", "quick", **IDENTITY)
+    imports(wait_for(lambda: stage(workspace, "check"), "the stage has started"))
+    os.killpg(recipe.pid, signal.SIGINT)
+    assert recipe.wait(60) == 255
+    assert workspace.processes() == []
+    assert "ERROR: failed to reproduce 'check'" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    for lock in workspace.root.glob(".dvc/tmp/**/rwlock"):
+        assert not any(json.loads(lock.read_text()).values()), f"{lock} was left behind"
+
+
+@pytest.mark.slow
 def test_a_killed_queued_experiment_goes_on_when_it_is_queued_again(
     workspace: Workspace, whole: Workspace, tmp_path: Path
 ) -> None:

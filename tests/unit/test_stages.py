@@ -120,6 +120,21 @@ time.sleep(60)
     assert errors == ""
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_a_stage_ends_is_a_failure_too_and_says_nothing(stop: signal.Signals) -> None:
+    code = f"""
+import atexit, signal
+from stages import run_stage
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(signal.raise_signal, {stop.value})  # libraries have such, and take their time
+run_stage(lambda params: None)
+"""
+    with stage_process(code) as stage:
+        output, errors = stage.communicate()
+    assert stage.returncode == -stop
+    assert output == errors == ""
+
+
 def stage_process(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=REPOSITORY, text=True,
