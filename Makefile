@@ -30,7 +30,7 @@ quickstart: install  ## the whole pipeline on generated images, on the CPU, with
 	@python -m recipes quick
 	@python -m commands.summary
 
-test: install lint  ## format, lint, types and tests (3 minutes)
+test: install lint  ## format, lint, types and tests (5 minutes)
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not scale"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)

@@ -53,9 +53,9 @@ def pytest_report_header() -> str:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-# Files whose slow tests take minutes, begun first: one that begins last leaves a core idle.
+# Files whose tests take minutes, begun first: one that begins last leaves a core idle.
 LONG = ("faults/test_killed.py", "faults/test_tracker.py", "faults/test_parallel.py", "pipeline/test_compare.py",
-        "pipeline/test_use.py", "faults/test_privacy.py")  # fmt: skip
+        "pipeline/test_use.py", "faults/test_privacy.py", "faults/test_parameters.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
