@@ -51,8 +51,8 @@ def stops_wait() -> Iterator[None]:
     finally:
         for stop, handler in raising.items():
             signal.signal(stop, handler)
-        for signum in came[:1]:
-            signal.raise_signal(signum)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def cores() -> int:

@@ -17,7 +17,7 @@ if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`,
     # them for garbage again and again takes a quarter of that time.
     gc.disable()
     die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
-    import_quietly()
+import_quietly()
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -3,8 +3,10 @@
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +82,18 @@ def copy_repository(target: Path) -> Path:
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=target, check=True)
     return target
+
+
+@pytest.fixture
+def stops() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise KeyboardInterrupt: no Exception, as a stage's own.
+
+    And what a test starts hears Ctrl-C: a test run in the background ignores it, which is inherited.
+    """
+    before = {stop: signal.signal(stop, signal.default_int_handler) for stop in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for stop, handler in before.items():
+        signal.signal(stop, handler)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ MEASURED = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
 WAYS = ("SIGKILL to the stage", "SIGTERM to the stage", "SIGKILL to dvc", "SIGTERM to dvc", "Ctrl-C")
 
 T = TypeVar("T")
+pytestmark = pytest.mark.usefixtures("stops")
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +58,6 @@ def workspace(ready: Workspace, tmp_path: Path) -> Iterator[Workspace]:
     for process in workspace.processes():
         with suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """A test run in the background ignores Ctrl-C, and what it starts would inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 120) -> T:

@@ -1,6 +1,5 @@
 """A workspace whose next stage is `train`, on two devices of this CPU."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,12 +25,10 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture
-def workspace(ready: Workspace, tmp_path: Path) -> Iterator[Workspace]:
+def workspace(ready: Workspace, tmp_path: Path, stops: None) -> Iterator[Workspace]:
     """A copy of `ready`, and an end to all that still runs in it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background ignores Ctrl-C
     workspace = ready.copy(tmp_path / "workspace")
     yield workspace
     for process in workspace.processes():
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    signal.signal(signal.SIGINT, before)

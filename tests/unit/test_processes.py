@@ -1,33 +1,17 @@
 """Stops that wait for the end of a block."""
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from src.processes import stops_wait
 
-
-class Stopped(BaseException):
-    pass
-
-
-def stop(signum: int, frame: object) -> None:
-    raise Stopped(signum)
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
+pytestmark = pytest.mark.usefixtures("stops")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_heard_at_the_end_and_once(signum: signal.Signals) -> None:
-    signal.signal(signum, stop)
     done = []
 
     def work() -> None:
@@ -37,31 +21,28 @@ def test_a_stop_is_heard_at_the_end_and_once(signum: signal.Signals) -> None:
             done.append("work")
         done.append("more work")
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         work()
     assert done == ["work"]
-    assert signal.getsignal(signum) is stop
+    assert signal.getsignal(signum) is signal.default_int_handler
 
 
 def test_a_stop_comes_before_the_error_of_the_block() -> None:
-    signal.signal(signal.SIGTERM, stop)
-
     def work() -> None:
         with stops_wait():
             signal.raise_signal(signal.SIGTERM)
             raise ValueError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         work()
 
 
 def test_without_a_stop_nothing_changes() -> None:
-    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stops_wait():
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is stop
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 

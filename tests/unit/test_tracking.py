@@ -356,22 +356,6 @@ def test_slow_calls_are_waited_for_within_a_limit(monkeypatch: pytest.MonkeyPatc
     assert client.uri == "http://slow"
 
 
-class Stopped(BaseException):
-    """As of the stages: not an Exception."""
-
-
-@pytest.fixture
-def stops() -> Iterator[None]:
-    """SIGTERM raises Stopped."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 @pytest.fixture
 def struck() -> Iterator[list[str]]:
     """SIGTERM comes with the first statement that writes metrics, which is then in this list."""
@@ -396,7 +380,7 @@ def test_a_stop_does_not_cut_a_call_to_the_database(
             mirror.epoch(ROWS[0])
             pytest.fail("the stop is heard at the end of the call, not later")
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         train()
     assert struck
     (run,) = runs()
