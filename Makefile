@@ -34,10 +34,10 @@ test: install lint  ## format, lint, types and tests (5 minutes)
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not scale"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 12 minutes)
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not scale"
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=1200 -m "slow and not scale"
 
 test-scale: install-scale postgresql  ## many devices and machines, played by this one (30 minutes)
-	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -m scale
+	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -o faulthandler_timeout=1200 -m scale
 
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \

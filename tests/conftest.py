@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -64,6 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of LONG before all others."""
     place = {REPOSITORY / "tests" / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """End the run when a process died: pytest-xdist would wait for the test of the other one, however long it takes."""
+    sched.config.hook.pytest_runtest_logreport(report=report)
+    pytest.exit(f"{crashitem} ended its process", returncode=1)
 
 
 def copy_repository(target: Path) -> Path:

@@ -4,8 +4,9 @@
     python -m tests.faults.memory --short    the part that `make test-faults` runs
 
 Eager: every norm at widths 4 to 17 in both memory layouts, forward and backward, in fp32, and in bf16 if the hardware
-multiplies it. Compiled: one block with a strided shortcut at the widths around those of vectors. Each row runs with
-the machine's own instruction set and with AVX2, in a process of its own, since a damaged heap ends it or hangs.
+multiplies it. Compiled: one block with a strided shortcut at the widths around those of vectors, and a whole network,
+whose memory layout torch.compile changes. Each row runs with the machine's own instruction set and with AVX2, in a
+process of its own, since a damaged heap ends it or hangs.
 """
 
 import argparse
@@ -23,13 +24,13 @@ NORMS = ("batch", "layer", "layer2d", "group", "instance", "none")
 LAYOUTS = ("contiguous_format", "channels_last")
 EAGER_WIDTHS = tuple(range(4, 18))
 COMPILED_WIDTHS = (4, 7, 8, 9, 15, 16, 17)
-LIMIT = 240.0  # seconds for a row: a process with a damaged heap may hang
+LIMIT = 600.0  # seconds for a row: a process with a damaged heap may hang
 
 EAGER = """
 import sys
 import torch
 from src.model.resnet import build
-norm, layout, precision, *widths = sys.argv[1:]
+mode, norm, layout, precision, *widths = sys.argv[1:]
 layout = getattr(torch, layout)
 for width in map(int, widths):
     print(width, flush=True)
@@ -48,15 +49,15 @@ COMPILED = """
 import sys
 import torch
 from src.model.resnet import build
-norm, layout, precision, *widths = sys.argv[1:]
+mode, norm, layout, precision, *widths = sys.argv[1:]
 for width in map(int, widths):
     print(width, flush=True)
     torch.manual_seed(0)
-    block = build(norm, width, [1, 2, 2, 2], 10).layer2[0]
-    step = torch.compile(block.to(memory_format=getattr(torch, layout)), dynamic=False)
+    network = build(norm, width, [1, 2, 2, 2], 10).to(memory_format=getattr(torch, layout))
+    step = torch.compile(network if mode == "network" else network.layer2[0], dynamic=False)
     for _ in range(3):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            out = step(torch.randn(2, width, 32, 32).requires_grad_())
+            out = step(torch.randn(16, 3 if mode == "network" else width, 16, 16).requires_grad_())
         out.float().sum().backward()
         [torch.empty(size) for size in range(200)]
 print("whole")
@@ -66,7 +67,7 @@ print("whole")
 class Row(NamedTuple):
     """One process: networks of several widths, one after the other."""
 
-    mode: str  # eager or compiled
+    mode: str  # eager, compiled (a block) or network (compiled)
     norm: str
     layout: str
     precision: str
@@ -94,12 +95,13 @@ def table(precisions: Iterable[str]) -> Iterator[Row]:
                     yield Row("eager", norm, layout, precision, instructions, EAGER_WIDTHS)
             for norm in ("batch", "layer2d"):
                 yield Row("compiled", norm, "contiguous_format", precision, instructions, COMPILED_WIDTHS)
+            yield Row("network", "batch", "contiguous_format", precision, instructions, (4, 8))
 
 
 SHORT = (
     Row("eager", "layer2d", "contiguous_format", "fp32", "own", (4, 7, 15)),
     Row("eager", "batch", "channels_last", "fp32", "AVX2", (4, 7)),
-    Row("compiled", "batch", "contiguous_format", "fp32", "own", (4,)),
+    Row("network", "batch", "contiguous_format", "fp32", "AVX2", (4,)),
 )
 
 
@@ -107,7 +109,7 @@ def fault(row: Row, limit: float = LIMIT) -> str:
     """What is wrong in a row: '' if nothing is."""
     code = EAGER if row.mode == "eager" else COMPILED
     environment = os.environ | CHECKED | (AVX2 if row.instructions == "AVX2" else {})
-    command = [sys.executable, "-c", code, row.norm, row.layout, row.precision, *map(str, row.widths)]
+    command = [sys.executable, "-c", code, row.mode, row.norm, row.layout, row.precision, *map(str, row.widths)]
     try:
         done = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=limit, check=False
