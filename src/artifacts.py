@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,3 @@ def sha256_file(path: Path) -> str:
 def sha256_json(content: object) -> str:
     """SHA-256 of a value's canonical JSON (sorted keys), in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def sha256_sources(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of Python files and of those in folders, in sorted order."""
-    digest = hashlib.sha256()
-    files = {f for path in paths for f in ([path] if path.is_file() else path.rglob("*.py"))}
-    for file in sorted(files):
-        digest.update(f"{file.as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -1,8 +1,14 @@
 """What a person is told when something goes wrong."""
 
 import errno
+import re
+import traceback
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
+# The cure for a small /dev/shm, where Linux keeps shared memory and semaphores.
+MORE_SHM = "Give it more room (Docker: docker run --shm-size=1g), or train without worker processes: -S train.workers=0"
+# What PyTorch and NCCL say of /dev/shm. "Shared memory" alone may be that of a GPU's kernels.
+SHM = re.compile(r".*(shared memory ?\(shm\)|shared memory object|/dev/shm|killed by signal: Bus error).*")
 
 
 class UserError(Exception):
@@ -21,6 +27,8 @@ def sentence(error: Exception) -> str | None:
     text = "\n".join(printable(line) for line in str(error).split("\n"))
     if isinstance(error, UserError):
         return text
+    if isinstance(error, OSError) and _of_a_semaphore(error):
+        return f"worker processes cannot start: /dev/shm does not take their semaphores ({error.strerror}). {MORE_SHM}"
     if isinstance(error, OSError) and (error.errno in FULL or "temporary directory" in text):
         where = f" at {printable(str(error.filename))}" if error.filename else ""
         return (
@@ -36,9 +44,23 @@ def sentence(error: Exception) -> str | None:
             "  Less is needed with a smaller train.batch_size, evaluate.batch_size, gradcam.batch_size, model.width or "
             "data.size"
         )
-    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
-        return f"a process that augments images was killed, often because memory is short ({text}); lower train.workers"
+    if isinstance(error, RuntimeError):
+        worker = text.startswith("DataLoader worker")
+        said = str(error.__cause__ or error) if worker else text  # the cause names the signal
+        if found := SHM.search(said):
+            return f"/dev/shm, the memory that processes share, is too small ({found[0]}). {MORE_SHM}"
+        if worker:
+            return (
+                f"a process that augments images was killed, often because memory is short ({said.strip()}); "
+                "lower train.workers"
+            )
     return None
+
+
+def _of_a_semaphore(error: OSError) -> bool:
+    """Whether the error comes from making a semaphore. Its traceback says so; the error itself names no file."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename.endswith("multiprocessing/synchronize.py") for frame, _ in frames)
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from src.data.images import decode
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
-from src.data.workers import leave_stops_to_the_parent
+from src.data.workers import leave_stops_to_the_parent, try_semaphores
 from src.errors import UserError
 from src.params import Data
 from src.processes import cores
@@ -22,6 +22,7 @@ from src.processes import cores
 ROUND_FILES = 4096  # files that are decoded at once ...
 ROUND_BYTES = 256 << 20  # ... and their bytes, so that memory stays bounded whatever the archive holds
 MAX_WORKERS = 8
+SEMAPHORES = 5  # of a ProcessPoolExecutor, in its two queues
 
 Pixels = npt.NDArray[np.uint8]  # (S, S, 3)
 Place = tuple[str, str]  # ('train', 'test' or '', class)
@@ -82,6 +83,7 @@ def layout(names: Iterable[str]) -> tuple[dict[str, Place], list[str]]:
 def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
     workers = min(cores(), MAX_WORKERS)
     bar = tqdm(desc=f"decoding {path.name}", unit=" images", leave=False, delay=1)
+    try_semaphores(SEMAPHORES)
     with bar, ProcessPoolExecutor(workers, initializer=leave_stops_to_the_parent) as pool:
         for names, contents in _rounds(archive.members(path)):
             chunk = max(1, min(256, len(names) // (4 * workers)))

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from src.artifacts import sha256_json, sha256_sources
+from src.artifacts import sha256_json
 from src.model.device import Precision
 from src.params import Params
+from src.training.sources import sha256_sources
 
 SOURCES = (Path("src/data"), Path("src/model"), Path("src/training"))
 
@@ -16,8 +17,8 @@ def model_key(
 
     Left out is what does not shape them: the number of workers, and the settings of optimisers and schedules that are
     not in use. So is the number of devices, in `ranks` processes, which changes the order of additions alone; but not
-    where each has batch norms of its own. The code is read from the working directory, which is the root of the
-    workspace.
+    where each has batch norms of its own. The code counts by its syntax, so that rewording a comment changes no key. It
+    is read from the working directory, which is the root of the workspace.
     """
     train = params.train.model_dump(exclude={"workers", "devices", "nodes", "sync_batch_norm"})
     if params.norm == "batch" and not params.train.sync_batch_norm and ranks > 1:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from src.data.augmenters import make_augmenter
-from src.data.loader import Batch, batch_sizes, set_epoch, to_tensors, train_loader
+from src.data.loader import Batch, batch_sizes, set_epoch, slow_way, to_tensors, train_loader
 from src.data.prepared import Prepared, Split
 from src.errors import UserError
 from src.model.device import Precision, hardware_name, prefers_channels_last
@@ -101,6 +101,8 @@ def train(
         part=ranks.part,
         fewest=2 * ranks.count if own_norms else 2,
     )
+    if slow := slow_way(loader):
+        say(slow)
     val_part = ranks.part(len(prepared.val))
     val = to_tensors(Split(prepared.val.images[val_part], prepared.val.labels[val_part]), device)
     optimizer = make_optimizer(model.parameters(), lr, params)

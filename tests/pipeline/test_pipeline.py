@@ -135,6 +135,24 @@ def test_another_norm_reruns_only_what_depends_on_it(finished: Workspace, copy: 
     assert len(copy.runs()) == 1
 
 
+@pytest.mark.slow
+def test_a_reworded_comment_trains_nothing(finished: Workspace, copy: Workspace) -> None:
+    """DVC runs the stages again, as bytes have changed, but `train` finds its model finished."""
+    loop = copy.root / "src/training/loop.py"
+    text = loop.read_text()
+    module, rest = text.split('"""', 2)[1:]
+    loop.write_text(f'"""Reworded. {module}"""  # and a comment\n{rest}')
+    output = copy.ok("dvc", "repro")
+    assert stages_run(output) == ["lr_range", "train", "report"], output  # the report shows how long the sweep took
+    assert "resuming after epoch 2 of 2" in output
+    assert not re.search(r"^ +\d+ +\d+\.\d{4}", output, re.MULTILINE), output  # no line of an epoch
+    assert copy.digests(["models"]) == finished.digests(["models"])
+
+    loop.write_text(f"{text}\n\nADDED = 1\n")
+    output = copy.ok("python", "-m", "stages.train")
+    assert re.search(r"^ +1 +\d+\.\d{4}", output, re.MULTILINE), output
+
+
 def test_a_wrong_norm_ends_in_check_and_touches_nothing(copy: Workspace) -> None:
     before = copy.digests()
     done = copy.run("dvc", "exp", "run", "-S", "norm=bacth", **IDENTITY)

@@ -24,13 +24,22 @@ from src.errors import UserError, sentence
         (MemoryError(), "memory is short: MemoryError"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore"), "20.00 GiB.\n  Less is"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "lower train.workers"),
+        (RuntimeError("NCCL error\nError while creating shared memory segment /dev/shm/nccl-x (size 9)"), "--shm-size"),
     ],
 )
 def test_what_a_person_can_mend_is_a_sentence(error: Exception, said: str) -> None:
     assert said in str(sentence(error))
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("shape mismatch"), OSError("2 requested, 1 written")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        RuntimeError("shape mismatch"),
+        RuntimeError("out of resource: shared memory, Required: 147456"),  # of a GPU's kernel
+        OSError("2 requested, 1 written"),
+    ],
+)
 def test_an_error_of_the_program_keeps_its_traceback(error: Exception) -> None:
     assert sentence(error) is None
 

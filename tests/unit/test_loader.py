@@ -1,5 +1,12 @@
 """Batches: every image once an epoch, the same ones whatever the number of workers."""
 
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import SemLock
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from src.data import loader
+from src.data import image_folder, loader
 from src.data.augmenters import make_augmenter
-from src.data.loader import ShuffledBatches, set_epoch, to_tensors, train_loader
+from src.data.loader import ShuffledBatches, set_epoch, slow_way, to_tensors, train_loader
 from src.data.prepared import Split
+from src.errors import sentence
+from src.processes import cores
 from src.training.ranks import Ranks
+from tests.unit.data_helpers import parameters, tree, write_tar
 
 CPU = torch.device("cpu")
 COMMON: list[dict[str, Any]] = [
@@ -22,6 +32,20 @@ COMMON: list[dict[str, Any]] = [
     {"name": "HorizontalFlip", "p": 0.5},
 ]
 ONE_BY_ONE: list[dict[str, Any]] = [*COMMON, {"name": "VerticalFlip", "p": 0.5}]
+
+
+@pytest.fixture
+def limit() -> Iterator[None]:
+    """Ends a loader that waits for ever."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError("the loader waits for ever")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def make(
@@ -69,6 +93,117 @@ def test_same_batches_for_any_number_of_workers(workers: int) -> None:
         assert torch.equal(labels, labels2)
     by_index = [images[labels.argsort()] for images, labels in helped]
     assert (by_index[0] != by_index[1]).flatten(1).any(dim=1).float().mean() > 0.8  # augmented anew
+
+
+def no_room() -> float:
+    return 0.0
+
+
+def no_share(storage: object) -> tuple[int, int]:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize("full", ["before the look", "after it"])
+def test_batches_that_shared_memory_cannot_hold_arrive_all_the_same(full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
+    if full == "before the look":
+        monkeypatch.setattr(loader, "shared_room", no_room)
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", no_share)
+    helped = epochs(make(50, workers=2, transforms=ONE_BY_ONE), 1, 2)
+    for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
+        assert torch.equal(images, images2)
+        assert torch.equal(labels, labels2)
+        images2 += 1  # what training does with a batch in place works too
+
+
+def test_a_slow_way_is_told_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(workers: int, transforms: list[dict[str, Any]] = ONE_BY_ONE) -> str | None:
+        return slow_way(make(50, workers=workers, transforms=transforms))
+
+    assert told(2) is None
+    monkeypatch.setattr(loader, "shared_room", lambda: 2 * 8 * 16 * 16 * 3 - 1)  # a byte less than two batches
+    assert "--shm-size" in str(told(2))
+    assert told(1) is told(0) is told(2, COMMON) is None
+
+
+class Dies:
+    """An augmenter whose process is killed in the second epoch."""
+
+    one_by_one = True
+
+    def __init__(self, by: signal.Signals) -> None:
+        self.by = by
+
+    def __call__(self, images: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
+        if epoch == 2:
+            os.kill(os.getpid(), self.by)
+        return images[indices]
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize(("by", "said"), [(signal.SIGBUS, "/dev/shm"), (signal.SIGKILL, "memory is short")])
+def test_a_worker_that_dies_is_noticed_and_named(by: signal.Signals, said: str) -> None:
+    split = Split(np.zeros((50, 16, 16, 3), np.uint8), np.arange(50))
+    batches = train_loader(split, Dies(by), batch_size=8, seed=0, workers=2, device=CPU)
+    epochs(batches, 1)
+    with pytest.raises(RuntimeError) as caught:
+        epochs(batches, 2)
+    told = str(sentence(caught.value))
+    assert said in told
+    assert "train.workers" in told
+    assert ("--shm-size" in told) == (by == signal.SIGBUS)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EACCES, errno.ENOSYS])
+def test_workers_that_cannot_have_semaphores_are_a_sentence(
+    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
+    archive = write_tar(tmp_path / "images.tar", tree("a/1.png", "b/1.png"))
+    for start in (
+        lambda: make(50, workers=2, transforms=ONE_BY_ONE),
+        lambda: image_folder.read(archive, parameters()),
+        lambda: ProcessPoolExecutor(2),  # whoever starts it
+    ):
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            start()
+        said = str(sentence(caught.value))
+        assert all(cure in said for cure in ("/dev/shm", "--shm-size", "train.workers=0"))
+    make(50, workers=0, transforms=ONE_BY_ONE)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_as_many_semaphores_are_tried_as_a_loader_makes(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if workers > cores():
+        pytest.skip(f"needs {workers} cores: a loader has at most one worker per core")
+    made = count_semaphores(monkeypatch)
+    batches = make(50, workers=workers, transforms=ONE_BY_ONE)
+    tried = len(made)
+    iter(batches)
+    assert len(made) == 2 * tried
+
+
+def test_as_many_semaphores_are_tried_as_a_pool_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = count_semaphores(monkeypatch)
+    ProcessPoolExecutor(2).shutdown()
+    assert len(made) == image_folder.SEMAPHORES
+
+
+def count_semaphores(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that grows with every semaphore."""
+    made: list[str] = []
+    make_name = SemLock._make_name
+
+    def name() -> str:
+        made.append(make_name())
+        return made[-1]
+
+    monkeypatch.setattr(SemLock, "_make_name", staticmethod(name))
+    return made
 
 
 def test_only_what_goes_image_by_image_gets_worker_processes() -> None:
