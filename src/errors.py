@@ -1,6 +1,11 @@
 """What a person is told when something goes wrong."""
 
 import errno
+import sys
+import traceback
+from types import TracebackType
+
+from src.addresses import redacted
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
 
@@ -18,7 +23,7 @@ def sentence(error: Exception) -> str | None:
 
     A traceback of the program's errors is wanted: it goes into a bug report.
     """
-    text = "\n".join(printable(line) for line in str(error).split("\n"))
+    text = "\n".join(printable(line) for line in redacted(str(error)).split("\n"))
     if isinstance(error, UserError):
         return text
     if isinstance(error, OSError) and (error.errno in FULL or "temporary directory" in text):
@@ -47,3 +52,12 @@ def printable(text: str) -> str:
     Names of files and classes are a stranger's, and may hold commands to the terminal or bytes that are no text.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def redact_tracebacks() -> None:
+    """Print uncaught errors of this process through `redacted`."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+    sys.excepthook = show
