@@ -37,7 +37,7 @@ from src import artifacts
 from src.errors import UserError
 from src.model.device import resolve_device
 from src.params import Params, committed_params, hydra_value, parse_params
-from src.tracking import open_store, tracking_uri
+from src.tracking import open_store, shown_uri, tracking_uri
 from src.yaml_files import flatten, read_yaml
 
 SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
@@ -116,7 +116,7 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
         raise UserError("the recipe failed, its message is above")
     found = find(client, store, planned.name, planned.params, device_type)
     if found is None:
-        raise UserError(f"the recipe ran, but {tracking_uri()} has no whole run of it: see the warnings above")
+        raise UserError(f"the recipe ran, but {shown_uri()} has no whole run of it: see the warnings above")
     client.set_tag(found.run_id, COMMIT, revision)  # DVC ran in a copy, and the copy's commit says nothing
     return replace(found, commit=revision)
 

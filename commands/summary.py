@@ -20,7 +20,7 @@ def main() -> None:
     model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
-    params = load_params()
+    params = record.public(load_params())
     recorded, label = params.reference.accuracy, record.reference_label(params.reference)
     compared = f"compared with  {recorded:.2%}  {label}: {100 * (test['accuracy'] - recorded):+.2f} points\n"
     print(

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from src import git
+from src.addresses import redacted, user_problem
 from src.artifacts import PARAMS
 from src.errors import UserError
 from src.yaml_files import SHOWN, as_name, flatten, number, parse_yaml, read_yaml, shown
@@ -294,6 +295,9 @@ class Params(Section):
             raise _conflict("data.shapes.train", problem)
         if self.data.url and not re.fullmatch(r"https?://\S+", self.data.url):
             raise _conflict("data.url", "must begin with http:// or https://; for a local file set data.path")
+        for key, addresses in {"data.url": [self.data.url], "data.mirrors": self.data.mirrors}.items():
+            if problem := next(filter(None, map(user_problem, addresses)), ""):
+                raise _conflict(key, f"cannot be used: {problem}")
         if re.match(r"[a-z]+://", self.data.path):
             raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
@@ -410,6 +414,8 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
 
 def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
     was = flatten(committed).get(key)
+    if isinstance(was, str) and redacted(was) != was:  # it cannot be typed without its password
+        was = None
     override = f", or -S {key}={hydra_value(was)}" if was is not None and not isinstance(was, (list, dict)) else ""
     return f"\n  Take it back with: git restore {path}{override}"
 

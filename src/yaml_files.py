@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from src.addresses import redacted
 from src.errors import UserError
 
 SHOWN = 100  # characters of a value in a message
@@ -75,9 +76,9 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value in a message: its first SHOWN characters, without what a terminal cannot show."""
+    """A value in a message: its first SHOWN characters, without passwords and what a terminal cannot show."""
     try:
-        text = repr(value)
+        text = redacted(repr(value))
     except (ValueError, RecursionError):  # an integer of over 4,300 digits; a list of lists of lists ...
         text = f"too large a {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

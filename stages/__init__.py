@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from src import artifacts
-from src.errors import sentence
+from src.errors import redact_tracebacks, sentence
 from src.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
     keep_memory()
+    redact_tracebacks()
     for stop in STOPS:
         if signal.getsignal(stop) != signal.SIG_IGN:  # a shell's background jobs inherit an ignored Ctrl-C
             signal.signal(stop, _stop)

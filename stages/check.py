@@ -18,13 +18,15 @@ from src.model.device import count_devices, resolve_device
 from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, wrong_value
+from src.tracking_uri import tracking_uri
 from stages import run_stage
 
 NARROWEST = 4  # channels: the least that model.width may be
 
 
 def main(params: Params) -> None:
-    """Check what the schema cannot: the devices, the transforms, and the shape and layers of the model."""
+    """Check what the schema cannot: the MLflow store, the devices, the transforms, shape and layers of the model."""
+    tracking_uri()
     check_transforms(params.augment, params.data.size)
     # The narrowest model: its layers have the names of any other's, and their outputs as many dimensions.
     model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()

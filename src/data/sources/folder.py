@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from src import artifacts
+from src.addresses import redacted
 from src.data.sources import archive
 from src.data.sources.digests import mismatch
 from src.data.sources.download import DownloadError, download
@@ -53,7 +54,7 @@ def _from_address(address: str, digests: dict[str, str], destination: Path) -> s
         raise UserError(f"data.url: the archive could not be downloaded:\n{error}") from None
     digest = artifacts.sha256_file(whole)
     whole.replace(destination / f"{NAME}{archive.suffix(whole)}")
-    return f"images from {address}, data.sha256 {digest}"
+    return f"images from {redacted(address)}, data.sha256 {digest}"
 
 
 def _where_it_may_be(path: Path) -> str:
