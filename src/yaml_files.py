@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from src import git
 from src.errors import UserError
 
 SHOWN = 100  # characters of a value in a message
@@ -47,11 +48,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. Take it back with: git restore {path}") from None
+        raise UserError(f"{path} is missing. Get it back with: {git.undo(path)}") from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid YAML: {error}\nTake it back with: git restore {path}") from None
+        raise UserError(f"{path} is not valid YAML: {error}\nUndo your changes to it with: {git.undo(path)}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold `key: value` lines. Take it back with: git restore {path}")
+        raise UserError(f"{path} must hold `key: value` lines. Undo your changes to it with: {git.undo(path)}")
     return content
 
 

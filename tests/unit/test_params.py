@@ -1,6 +1,8 @@
 """Parameters: what is refused and how the person hears of it."""
 
 import copy
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src import git
+from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import load_params, parse_params
-from src.yaml_files import flatten, read_yaml
+from src.params import load_params, parse_params, wrong_value
+from src.yaml_files import flatten, parse_yaml, read_yaml
 from tests.conftest import PARAMS_YAML
 
 CONTENT: dict[str, Any] = read_yaml(PARAMS_YAML)
@@ -64,7 +68,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed_and_the_way_back(key: str, 
         parse_params(changed(key, value))
     assert said in str(error.value)
     assert key in str(error.value)
-    assert "git restore params.yaml" in str(error.value)
+    assert git.undo(PARAMS) in str(error.value)
 
 
 def test_a_missing_key_is_named() -> None:
@@ -112,7 +116,7 @@ def test_a_number_may_be_written_in_any_way(value: float) -> None:
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
-    with pytest.raises(UserError, match="git restore"):
+    with pytest.raises(UserError, match=re.escape(git.undo(path))):
         load_params(path)
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from recipes.__main__ import given_keys, overrides
 from recipes.read import nest, parse_recipe, read_recipe, recipe_files
+from src import artifacts, git
 from src.errors import UserError
-from src.params import hydra_value, parse_params
+from src.params import hydra_value, parse_params, setting
 from src.yaml_files import flatten, read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 
@@ -203,7 +204,7 @@ def test_a_wrong_recipe_is_told_with_file_line_and_key(content: str | bytes, lin
         mine(content)
     assert f"recipes/mine.yaml:{line}: " in str(error.value)
     assert said in str(error.value)
-    assert "git restore" not in str(error.value)
+    assert git.undo(artifacts.PARAMS) not in str(error.value)
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
