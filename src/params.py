@@ -66,6 +66,8 @@ def _text(value: str) -> str:
     """A text that can be shown in a terminal, a figure and a page; pydantic refuses lone surrogates itself."""
     if CONTROL.search(value):
         raise PydanticCustomError("text", "should hold no control character")
+    if "${" in value or value == "???":  # OmegaConf's, with which DVC reads params.yaml before each `-S`
+        raise PydanticCustomError("text", "should not be ??? and should not contain ${, which DVC replaces")
     return value
 
 
@@ -369,7 +371,7 @@ def hydra_value(value: object) -> str:
         return "[" + ",".join(hydra_value(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"(?i)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
+    if isinstance(value, str) and not re.fullmatch(r"(?ai)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
         # A backslash is doubled only where it stands before a quote.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
     return "null" if value is None else str(value)

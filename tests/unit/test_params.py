@@ -48,6 +48,8 @@ def test_the_committed_file_is_valid_and_is_the_documented_experiment() -> None:
         ("device", "gpu", "allowed: auto, cpu, cuda or cuda:N"),
         ("data.size", 33, "multiple of 8"),
         ("data.path", "https://example.org/a.zip", "put an address in data.url"),
+        ("data.path", "/data/${norm}", "data.path is '/data/${norm}'; should not be ??? and should not contain ${"),
+        ("data.path", "???", "data.path is '???'; should not be ???"),
         ("data.url", "ftp://example.org/a.zip", "data.url must begin with http"),
         ("data.sha256", "abc", "64 hexadecimal digits"),
         ("train.epochs", 0, "train.epochs is 0; should be greater than or equal to 1"),
@@ -110,6 +112,20 @@ def test_a_number_may_be_written_in_any_way(value: float) -> None:
     text = yaml.safe_load(f"value: {value!r}")["value"]
     assert parse_params(changed("lr", text)).lr == value
     assert parse_params(changed("train.weight_decay", str(value))).train.weight_decay == value
+
+
+def test_text_that_only_yaml_1_1_takes_for_something_else_is_text() -> None:
+    """DVC writes it without quotes and reads it as text: YAML 1.2."""
+    content = parse_yaml("{a: no, b: On, c: 12:30, d: 1:30.5, e: true, f: 10, g: 0.5, h: 'yes', i: !!bool yes}")
+    assert content == {
+        "a": "no", "b": "On", "c": "12:30", "d": "1:30.5", "e": True, "f": 10, "g": 0.5, "h": "yes", "i": True
+    }  # fmt: skip
+
+
+def test_the_way_back_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.params.committed_params", lambda path: {"data": {"path": "/data/it's a, b"}})
+    (flag, word) = shlex.split(str(wrong_value("data.path", "is wrong")).rpartition(", or ")[2])
+    assert (flag, word) == ("-S", r"data.path='/data/it\'s a, b'")
 
 
 @pytest.mark.parametrize("content", ["", "- 1\n", "norm: [\n", "norm: !!python/object/apply:os.system ['true']\n"])
