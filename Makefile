@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONSAFEPATH  # with it Python does not find the modules of this folder
 unexport PYTHONDONTWRITEBYTECODE  # without byte code every stage compiles its libraries anew: twice the time
 
 .PHONY: help install install-scale quickstart test test-faults test-scale postgresql lint bench ui clean

@@ -33,12 +33,12 @@ from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from commands import run_command
 from recipes.read import base, nest, read_recipe
-from src import artifacts
+from src import artifacts, git
 from src.errors import UserError
 from src.model.device import resolve_device
-from src.params import Params, committed_params, hydra_value, parse_params
+from src.params import Params, hydra_value, parse_params, uncommitted
 from src.tracking import open_store, shown_uri, tracking_uri
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten
 
 SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
 
@@ -175,9 +175,9 @@ def main() -> None:
         raise UserError("--seeds and --epochs are counts: 1 or more")
     if not 0 < arguments.share <= 1:
         raise UserError(f"--share is {arguments.share:g}; it must be above 0 and at most 1")
-    committed = committed_params()
-    if committed and flatten(committed) != flatten(read_yaml(artifacts.PARAMS)):
-        raise UserError("params.yaml is not the committed one, and recipes rest on it. Run: git restore params.yaml")
+    if uncommitted():
+        undo = git.undo(artifacts.PARAMS)
+        raise UserError(f"params.yaml differs from the last commit, and recipes start from the commit. Run: {undo}")
 
     kind = resolve_device(arguments.device).type
     folder = arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)

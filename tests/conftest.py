@@ -54,6 +54,8 @@ def pytest_report_header() -> str:
 # Before torch is imported. Two test processes with two threads each would wait for each other at every step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Python does not import from the current folder if it is set, and tests start `python -m commands.NAME` there.
+os.environ.pop("PYTHONSAFEPATH", None)
 
 # Files whose tests take minutes, begun first: one that begins last leaves a core idle.
 LONG = ("faults/test_killed.py", "faults/test_tracker.py", "faults/test_parallel.py", "pipeline/test_compare.py",

@@ -166,7 +166,7 @@ def test_a_rate_far_too_high_ends_the_experiment_and_its_run(copy: Workspace) ->
     assert experiment_run.info.status == "FAILED"
     assert experiment_run.data.tags["failure"] == f"UserError: {said[1]}"
     assert not (copy.root / artifacts.WEIGHTS).exists()
-    copy.ok("git", "restore", "params.yaml")
+    copy.undo()
     copy.ok("dvc", "repro")
     assert (copy.root / artifacts.WEIGHTS).exists()
 

@@ -272,4 +272,5 @@ def test_every_stage_says_what_it_does_and_is_a_module() -> None:
     for stage, entry in STAGES.items():
         assert entry["desc"]
         # `exec`: some shells (dash) else stay between DVC and the stage, which then does not see that DVC was killed.
-        assert entry["cmd"] == f"exec python -m stages.{stage}"
+        # PYTHONSAFEPATH: if the environment sets it, Python does not find `stages` in the current folder.
+        assert entry["cmd"] == f"exec env PYTHONSAFEPATH= python -m stages.{stage}"

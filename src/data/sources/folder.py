@@ -1,5 +1,6 @@
 """A person's own images: a folder or an archive, local or at an address."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from src.data.sources import archive
 from src.data.sources.digests import mismatch
 from src.data.sources.download import DownloadError, download
 from src.errors import UserError
-from src.params import Data
+from src.params import Data, setting
 
 NAME = "images"  # data/raw/images.tar, images.zip, ...
 
@@ -59,9 +60,10 @@ def _from_address(address: str, digests: dict[str, str], destination: Path) -> s
 
 def _where_it_may_be(path: Path) -> str:
     """What may be the matter in the temporary copy of a queued experiment: DVC copies only what git or DVC tracks."""
-    if path.is_absolute() or Path.cwd().resolve() == artifacts.root():
+    if path.is_absolute() or not artifacts.in_temporary_copy():
         return ""
+    absolute = setting("data.path", str(artifacts.root() / path))
     return (
         f".\nThis experiment runs in a temporary copy of {artifacts.root()}, and files that git ignores do not get "
-        f"there: use an absolute path (-S data.path={artifacts.root() / path}), or track them with: dvc add {path}"
+        f"there: use an absolute path ({absolute}), or track them with: dvc add {shlex.quote(str(path))}"
     )
