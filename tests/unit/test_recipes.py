@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recipes.__main__ import given_keys, overrides
@@ -103,6 +103,7 @@ def written_by_dvc(settings: list[str], file: Path) -> object:
     return read_yaml(file)["data"]["path"]
 
 
+@settings(deadline=None)  # DVC reads and writes a file; the first time loads its libraries
 @given(text=texts)
 def test_any_path_arrives_as_it_is(text: str, params_file: Path) -> None:
     """Through DVC, which writes YAML 1.2, and a shell that runs the printed flag."""
@@ -112,6 +113,7 @@ def test_any_path_arrives_as_it_is(text: str, params_file: Path) -> None:
     assert written_by_dvc([word], params_file) == text
 
 
+@settings(deadline=None)
 @given(text=texts)
 def test_any_path_of_a_grid_arrives_as_it_is(text: str) -> None:
     from dvc.utils.hydra import get_hydra_sweeps
