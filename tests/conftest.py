@@ -111,7 +111,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
 
     Change a copy, `finished.copy(...)`, never this.
     """
-    from tests.pipeline.workspace import Workspace
+    from tests.pipeline.workspace import Workspace, stages_run
+    from tests.unit.test_dvc_graph import STAGES
 
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -121,7 +122,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
         if not (place.parent / "whole").exists():
             shutil.rmtree(place.parent, ignore_errors=True)
             workspace = Workspace.create(place)
-            workspace.ok("dvc", "repro")
+            assert stages_run(workspace.ok("dvc", "repro")) == list(STAGES)
             (place.parent / "whole").touch()
     return Workspace(place)
 

@@ -25,19 +25,6 @@ OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY
 QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace after `dvc repro`. Tests look at it, or change a copy."""
-    workspace = Workspace.create(tmp_path_factory.mktemp("pipeline") / "finished")
-    assert stages_run(workspace.ok("dvc", "repro")) == list(STAGES)
-    return workspace
-
-
-@pytest.fixture
-def copy(finished: Workspace, tmp_path: Path) -> Workspace:
-    return finished.copy(tmp_path / "copy")
-
-
 def expected_artifacts(workspace: Workspace) -> set[str]:
     """What a complete run holds: every figure, table, report and parameter file."""
     tables = {f"metrics/{name}" for name in ("data.json", "lr_range.csv", "lr_range.json", "history.csv", "train.json")}

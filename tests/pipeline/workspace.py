@@ -64,8 +64,12 @@ class Workspace:
         return workspace
 
     def copy(self, root: Path) -> "Workspace":
-        """The same with all results and DVC's cache, and an MLflow store that is empty (a store knows its place)."""
-        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", ".locks"))
+        """The same with all results and DVC's cache, and an MLflow store that is empty (a store knows its place).
+
+        Other tests may run commands here meanwhile, so files that come and go are left out.
+        """
+        passing = (".locks", "tmp", "*.pyc.*")
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", *passing))
         return Workspace(root)
 
     def environment(self) -> dict[str, str]:
