@@ -40,7 +40,7 @@ def meaning(source: bytes) -> bytes:
             warnings.simplefilter("ignore")  # Python warns of odd literals when it imports the file
             return json.dumps(_plain(ast.parse(source)), sort_keys=True).encode()
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return source  # Python cannot import such a file, so that nothing runs it
+        return source  # Python cannot import such a file, or it is nested too deep
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, s
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
 
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
+QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "train.workers")}
 
 
 def expected_artifacts(workspace: Workspace) -> set[str]:
