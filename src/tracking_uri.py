@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from src import artifacts
-from src.addresses import ENCODE, hidden, redacted, server_problem
+from src.addresses import ENCODE, hidden, redacted, server_problem, user_problem
 from src.errors import UserError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -104,12 +104,16 @@ def _with_driver(given: str) -> str:
     from sqlalchemy.engine import make_url  # takes a second, and only such addresses need it
     from sqlalchemy.exc import SQLAlchemyError
 
+    if given.count("@") > 1 or user_problem(given):  # SQLAlchemy ends a password at the first @
+        raise _wrong(given, ENCODE)
     uri = re.sub(r"^[^:]+", lambda scheme: scheme[0].lower(), given)
     try:
         make_url(uri).get_dialect().import_dbapi()
-    except (SQLAlchemyError, ImportError, ValueError) as error:
+    except (SQLAlchemyError, ImportError) as error:
         first = redacted(str(error)).partition("\n")[0]
         raise _wrong(given, f"this environment cannot talk to that database ({first})") from None
+    except ValueError:  # its text may be a part of the address
+        raise _wrong(given, "it is not the address of a database") from None
     return uri
 
 

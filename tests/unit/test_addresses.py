@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.addresses import hidden, redacted, server_problem, user_problem
@@ -45,6 +45,7 @@ def test_a_password_that_should_have_been_encoded_is_hidden_in_any_text(user: st
     assert_hidden(redacted(f"at http://{user}:{BEGIN}{middle}{END}@{place}"))
 
 
+@example("", "@:", "host", "postgresql://")
 @given(USERS, MIDDLES, PLACES, st.sampled_from(["http://", "ftp://", "postgresql://", "http:/", ""]))
 def test_no_refusal_of_an_address_shows_its_password(user: str, middle: str, place: str, scheme: str) -> None:
     """In whatever form it is written; an address that is taken has its password where every program sees it."""
