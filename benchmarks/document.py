@@ -17,7 +17,7 @@ from src.errors import UserError
 
 DOCUMENTS: dict[Path, dict[str, tuple[str, ...]]] = {
     Path("docs/performance.md"): {
-        "cpu": cpu.MEASURES, "peers-cpu": peers.MEASURES, "devices-cpu": devices.MEASURES,
+        "cpu": cpu.MEASURES, "cpu-avx2": (), "peers-cpu": peers.MEASURES, "devices-cpu": devices.MEASURES,
         "gpu": gpu.MEASURES + peers.MEASURES,
     },
     Path("docs/scale.md"): {"scale": scale.MEASURES},

@@ -137,7 +137,7 @@ def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
     params = params_with(recipe() | {"augment": AIRBENCH_AUGMENT, "train.batch_size": batch})
     data = random_data(images)
     loader = session.our_loader(data, params, device)
-    channels_last = prefers_channels_last(params.norm, params.model.width, device)
+    channels_last = prefers_channels_last(params.norm, device)
     epochs = itertools.count(1)
 
     def once() -> None:

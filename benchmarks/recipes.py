@@ -33,12 +33,12 @@ from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from commands import run_command
 from recipes.read import base, nest, read_recipe
-from src import artifacts
+from src import artifacts, git
 from src.errors import UserError
 from src.model.device import resolve_device
-from src.params import Params, committed_params, hydra_value, parse_params
-from src.tracking import open_store, tracking_uri
-from src.yaml_files import flatten, read_yaml
+from src.params import Params, hydra_value, parse_params, uncommitted
+from src.tracking import open_store, shown_uri, tracking_uri
+from src.yaml_files import flatten
 
 SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
 
@@ -116,7 +116,7 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
         raise UserError("the recipe failed, its message is above")
     found = find(client, store, planned.name, planned.params, device_type)
     if found is None:
-        raise UserError(f"the recipe ran, but {tracking_uri()} has no whole run of it: see the warnings above")
+        raise UserError(f"the recipe ran, but {shown_uri()} has no whole run of it: see the warnings above")
     client.set_tag(found.run_id, COMMIT, revision)  # DVC ran in a copy, and the copy's commit says nothing
     return replace(found, commit=revision)
 
@@ -175,9 +175,9 @@ def main() -> None:
         raise UserError("--seeds and --epochs are counts: 1 or more")
     if not 0 < arguments.share <= 1:
         raise UserError(f"--share is {arguments.share:g}; it must be above 0 and at most 1")
-    committed = committed_params()
-    if committed and flatten(committed) != flatten(read_yaml(artifacts.PARAMS)):
-        raise UserError("params.yaml is not the committed one, and recipes rest on it. Run: git restore params.yaml")
+    if uncommitted():
+        undo = git.undo(artifacts.PARAMS)
+        raise UserError(f"params.yaml differs from the last commit, and recipes start from the commit. Run: {undo}")
 
     kind = resolve_device(arguments.device).type
     folder = arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)

@@ -51,7 +51,7 @@ class Ours:
         self.params = params_with({"train.schedule": "constant"} | changes)
         self.device = device
         self.data = random_data(images)
-        channels_last = prefers_channels_last(self.params.norm, self.params.model.width, device)
+        channels_last = prefers_channels_last(self.params.norm, device)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         model = new_model(self.params, CLASSES)
         precision = resolve_precision(self.params.precision, device)

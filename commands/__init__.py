@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from src.errors import sentence
+from src.errors import redact_tracebacks, sentence
 from src.processes import import_quietly
 
 import_quietly()
@@ -15,6 +15,7 @@ import_quietly()
 def run_command(main: Callable[[], None]) -> None:
     """Call `main`; a mistake of the person ends with one message and exit code 1."""
     gc.freeze()  # the libraries' objects are never searched for garbage: else half of what reading tables takes
+    redact_tracebacks()
     quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     if quiet:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ import os
 import shlex
 
 from commands import run_command
+from src.addresses import redacted
 from src.errors import printable
 from src.registry import METRICS, Candidate, rank
 from src.report.card import without_figures
@@ -58,8 +59,9 @@ def description(best: Candidate) -> str:
 def usage(uri: str) -> str:
     """How to serve, ask and load the model, in the virtual environment of this project."""
     settings = "MLFLOW_DISABLE_TELEMETRY=true"
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        settings = f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())} {settings}"
+    store = tracking_uri()
+    if os.environ.get("MLFLOW_TRACKING_URI") != store == redacted(store):  # it is unset, or relative to this repository
+        settings = f"MLFLOW_TRACKING_URI={shlex.quote(store)} {settings}"
     return f"""In this virtual environment, from any folder:
   export {settings}
   mlflow models serve -m {shlex.quote(uri)} --env-manager local --host 127.0.0.1 --port {PORT}

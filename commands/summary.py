@@ -4,10 +4,9 @@ import argparse
 
 from commands import run_command
 from commands.sync import stale_stages
-from src import artifacts, record
+from src import artifacts, git, record
 from src.errors import UserError
-from src.params import committed_params, load_params
-from src.yaml_files import flatten, read_yaml
+from src.params import load_params, uncommitted
 
 
 def main() -> None:
@@ -20,7 +19,7 @@ def main() -> None:
     model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
-    params = load_params()
+    params = record.public(load_params())
     recorded, label = params.reference.accuracy, record.reference_label(params.reference)
     compared = f"compared with  {recorded:.2%}  {label}: {100 * (test['accuracy'] - recorded):+.2f} points\n"
     print(
@@ -39,8 +38,8 @@ Next, after `source .venv/bin/activate`:
   python -m commands.predict IMAGE    your own picture, with a Grad-CAM overlay
   python -m recipes standard          CIFAR-10 with the committed params.yaml"""
     )
-    if flatten(read_yaml(artifacts.PARAMS)) != flatten(committed_params()):
-        print("params.yaml now holds this experiment's values; come back with: git restore params.yaml")
+    if uncommitted():
+        print(f"params.yaml holds the values of this experiment. Undo them with: {git.undo(artifacts.PARAMS)}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from src.params import committed_params, problems
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
+from src.tracking_uri import is_server
 from src.yaml_files import flatten, shown
 
 
@@ -103,7 +104,7 @@ def dvc_url(remote: str) -> str:
 def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:
     """UserError where other machines could not reach the MLflow store; a word where none has what is asked for."""
     others = {machine["NodeManagerHostname"] for machine in machines} - {socket.gethostname()}
-    if others and tracking.tracking_uri().startswith(("sqlite:", "file:", "/")):
+    if others and not is_server(tracking.tracking_uri()):
         raise UserError("the machines need one MLflow server: start one and set MLFLOW_TRACKING_URI to its address")
     asked = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
     if not any(all(m["Resources"].get(kind, 0) >= n for kind, n in asked.items()) for m in machines):

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from commands import run_command
 from src import artifacts
+from src.addresses import redacted
 from src.errors import UserError
+from src.tracking_uri import is_server, tracking_uri
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,11 +29,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000, help="0 takes any free one (%(default)s)")
     port = parser.parse_args().port
 
-    from src.tracking import open_store, tracking_uri
+    from src.tracking import open_store
 
     uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        raise UserError(f"the runs go to the MLflow server of MLFLOW_TRACKING_URI: open {uri} in a browser")
+    if is_server(uri):
+        shown = redacted(uri)
+        raise UserError(f"the runs go to the MLflow server of MLFLOW_TRACKING_URI: open {shown} in a browser")
     with listen(port) as listening:
         _, experiment = open_store()  # made where it is missing: the UI also opens before the first run
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from commands import run_command
 from recipes.read import read_recipe, recipe_files
+from src.addresses import redacted
 from src.artifacts import PARAMS
 from src.errors import UserError
 from src.params import committed_params, hydra_value
@@ -42,10 +43,10 @@ def main() -> None:
     yours = given_keys(arguments)
     settings, replaced = overrides(workspace, committed, recipe, yours)
     for key, was, now in replaced:
-        print(f"params.yaml: {key} was {was!r} (not committed); this experiment uses {now!r}")
+        print(redacted(f"params.yaml: {key} was {was!r} (not committed); this experiment uses {now!r}"))
     flags = [part for setting in settings for part in ("-S", setting)]
     command = ["dvc", "exp", "run", *flags, *arguments]
-    print("$ " + shlex.join(command), flush=True)
+    print("$ " + redacted(shlex.join(command)), flush=True)
     # DVC takes the place of this process: beside it, Ctrl-C would end this one first, which kills what it has started.
     os.execve(sys.executable, [sys.executable, "-m", *command], experiment_environment())
 

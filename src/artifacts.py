@@ -35,6 +35,11 @@ def root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
+def in_temporary_copy() -> bool:
+    """Whether this is the temporary copy of the repository in which DVC runs a queued or `--temp` experiment."""
+    return Path.cwd().resolve() != root()
+
+
 def checkpoints() -> Path:
     """Where trainings keep what they go on from: in the main repository, or where a sweep says.
 

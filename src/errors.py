@@ -2,7 +2,11 @@
 
 import errno
 import re
+import sys
 import traceback
+from types import TracebackType
+
+from src.addresses import redacted
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
 # The cure for a small /dev/shm, where Linux keeps shared memory and semaphores.
@@ -24,7 +28,7 @@ def sentence(error: Exception) -> str | None:
 
     A traceback of the program's errors is wanted: it goes into a bug report.
     """
-    text = "\n".join(printable(line) for line in str(error).split("\n"))
+    text = "\n".join(printable(line) for line in redacted(str(error)).split("\n"))
     if isinstance(error, UserError):
         return text
     if isinstance(error, OSError) and _of_a_semaphore(error):
@@ -69,3 +73,12 @@ def printable(text: str) -> str:
     Names of files and classes are a stranger's, and may hold commands to the terminal or bytes that are no text.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def redact_tracebacks() -> None:
+    """Print uncaught errors of this process through `redacted`."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+    sys.excepthook = show

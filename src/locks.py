@@ -1,6 +1,7 @@
 """Locks between processes. A lock dies with its process, and its file goes when it is released."""
 
 import json
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -11,11 +12,11 @@ from filelock import FileLock, Timeout
 
 
 @contextmanager
-def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wait: float = math.inf) -> Iterator[None]:
     """Hold the lock file `path` for the block.
 
-    Where another process holds it, `on_wait` is told once who ('process 12 on host') and the lock is waited for; with
-    `wait=False` filelock's Timeout is raised instead.
+    If another process holds it, calls `on_wait(holder)` once ('process 12 on host') and waits. After `wait` seconds,
+    with `wait=False` at once, raises filelock's Timeout.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -25,7 +26,7 @@ def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wai
         if not wait:
             raise
         on_wait(_holder(path))
-        lock.acquire(poll_interval=0.2)
+        lock.acquire(timeout=-1 if wait == math.inf else wait, poll_interval=0.2)
     try:
         path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
         yield

@@ -7,6 +7,7 @@ is a plain override and every run's record is complete.
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from src import git
+from src.addresses import redacted, user_problem
 from src.artifacts import PARAMS
 from src.errors import UserError
 from src.yaml_files import SHOWN, as_name, flatten, number, parse_yaml, read_yaml, shown
@@ -65,6 +67,8 @@ def _text(value: str) -> str:
     """A text that can be shown in a terminal, a figure and a page; pydantic refuses lone surrogates itself."""
     if CONTROL.search(value):
         raise PydanticCustomError("text", "should hold no control character")
+    if "${" in value or value == "???":  # OmegaConf's, with which DVC reads params.yaml before each `-S`
+        raise PydanticCustomError("text", "should not be ??? and should not contain ${, which DVC replaces")
     return value
 
 
@@ -294,6 +298,9 @@ class Params(Section):
             raise _conflict("data.shapes.train", problem)
         if self.data.url and not re.fullmatch(r"https?://\S+", self.data.url):
             raise _conflict("data.url", "must begin with http:// or https://; for a local file set data.path")
+        for key, addresses in {"data.url": [self.data.url], "data.mirrors": self.data.mirrors}.items():
+            if problem := next(filter(None, map(user_problem, addresses)), ""):
+                raise _conflict(key, f"cannot be used: {problem}")
         if re.match(r"[a-z]+://", self.data.path):
             raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
@@ -346,18 +353,37 @@ def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
+    """Values of `path` that differ from the last commit: (value, committed value) by dotted key, None for no value.
+
+    Empty if nothing is committed.
+    """
+    committed = flatten(committed_params(path))
+    values = flatten(read_yaml(path)) if committed else {}
+    pairs = {key: (values.get(key), committed.get(key)) for key in (committed | values)}
+    return {key: (value, was) for key, (value, was) in pairs.items() if number(value) != number(was)}
+
+
 def hydra_value(value: object) -> str:
-    """A value in the grammar of `dvc exp run -S` (Hydra's override grammar)."""
+    """A value in the grammar of `dvc exp run -S` (Hydra's override grammar).
+
+    Not possible: text that contains `${`, which DVC replaces by another parameter, and the text `???`.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ",".join(hydra_value(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"(?i)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
+    if isinstance(value, str) and not re.fullmatch(r"(?ai)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
         # A backslash is doubled only where it stands before a quote.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
     return "null" if value is None else str(value)
+
+
+def setting(key: str, value: object) -> str:
+    """`-S key=value` for a command that is printed: the value in Hydra's grammar, the whole quoted for the shell."""
+    return f"-S {shlex.quote(f'{key}={hydra_value(value)}')}"
 
 
 def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
@@ -376,9 +402,9 @@ def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
     key, problem = _problem(error)
     match error["type"]:
         case "extra_forbidden":
-            cure = f"\n  Remove it with: git restore {path}, or -S ~{key}"
+            cure = f"\n  Remove it with: {git.undo(path)}, or -S ~{key}"
         case "missing":
-            cure = f"\n  Put it back with: git restore {path}"
+            cure = f"\n  Put it back with: {git.undo(path)}"
         case _:
             cure = _take_back(key, committed, path)
     return f"{path}: {key} {problem}{cure}"
@@ -410,8 +436,10 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
 
 def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
     was = flatten(committed).get(key)
-    override = f", or -S {key}={hydra_value(was)}" if was is not None and not isinstance(was, (list, dict)) else ""
-    return f"\n  Take it back with: git restore {path}{override}"
+    if isinstance(was, str) and redacted(was) != was:  # it cannot be typed without its password
+        was = None
+    override = f", or {setting(key, was)}" if was is not None and not isinstance(was, (list, dict)) else ""
+    return f"\n  Undo it with: {git.undo(path)}{override}"
 
 
 def allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:

@@ -61,11 +61,13 @@ def cores() -> int:
 
 
 def experiment_environment() -> dict[str, str]:
-    """This environment, with this Python first in PATH and a git identity where the machine has none.
+    """This environment, with this Python first in PATH and a git identity if the machine has none.
 
-    DVC commits experiments with git and fails without an identity; the variables hold for this process alone.
+    DVC commits experiments with git and fails without an identity. With PYTHONSAFEPATH, Python would not find the
+    modules of the current folder. The variables only affect the processes that get this environment.
     """
     environment = dict(os.environ)
+    environment.pop("PYTHONSAFEPATH", None)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     identity = subprocess.run(["git", "config", "user.email"], capture_output=True, check=False)
     if identity.returncode != 0:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from src import artifacts, git
+from src.addresses import redacted
 from src.errors import UserError
 from src.markdown import escape
 from src.params import Params, Reference, load_params
@@ -36,14 +37,28 @@ class Point:
     step: int = 0
 
 
+def public(params: Params) -> Params:
+    """`params` without the users and passwords of addresses in them: what is shown or sent is made of these."""
+    return Params.model_validate(without_passwords(params.model_dump()))
+
+
+def without_passwords(value: Any) -> Any:
+    """A value of a parameter, or a list or mapping of values, with its addresses as `redacted` leaves them."""
+    if isinstance(value, dict):
+        return {key: without_passwords(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_passwords(part) for part in value]
+    return redacted(value) if isinstance(value, str) else value
+
+
 def flat_params(params: Params) -> dict[str, str]:
-    """Every parameter as text by dotted key; a list is one value, as JSON."""
-    values = flatten(params.model_dump())
+    """Every public parameter as text by dotted key; a list is one value, as JSON."""
+    values = flatten(public(params).model_dump())
     return {key: v if isinstance(v, str) else json.dumps(v) for key, v in values.items()}
 
 
 def run_key(params: Params, model_key: str) -> str:
-    """Identifies a run: one resolved `params.yaml` on one trained model."""
+    """Identifies a run: one resolved `params.yaml` on one trained model. A new password makes no new run."""
     return artifacts.sha256_json([model_key, flat_params(params)])[:32]
 
 
@@ -54,7 +69,7 @@ def run_name(params: Params) -> str:
 
 def data_name(params: Params, source: str) -> str:
     """The data set as a person calls it; with the name of the archive or folder where it is one's own."""
-    own = Path(params.data.url or params.data.path).name
+    own = Path(re.split("[?#]", redacted(params.data.url))[0] or params.data.path).name
     return f"{SOURCES[source]} {own}" if source == "folder" else SOURCES[source]
 
 
@@ -73,10 +88,10 @@ def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
     if params.recipe not in {file.stem for file in artifacts.RECIPES.glob("*.yaml")}:
         return None
     try:
-        recipe = flatten(read_yaml(artifacts.RECIPES / f"{params.recipe}.yaml"))
+        recipe = without_passwords(flatten(read_yaml(artifacts.RECIPES / f"{params.recipe}.yaml")))
     except UserError:
         return None
-    ours = flatten(params.model_dump())
+    ours = flatten(public(params).model_dump())
     shaping = [key for key in recipe if key in ours and key != "recipe" and not key.startswith("reference.")]
     return {key: (recipe[key], ours[key]) for key in shaping if not _same(recipe[key], ours[key])}
 
@@ -88,6 +103,7 @@ def _same(written: Any, ours: Any) -> bool:
 
 def tags(params: Params, model_key: str) -> dict[str, str]:
     """Where a run comes from: recipe, result to compare with, revision, commit, library versions."""
+    params = public(params)
     commit = git.output("rev-parse", "HEAD").strip()
     found = {
         "model_key": model_key,
@@ -189,6 +205,7 @@ def card() -> dict[str, bytes]:
 
 def description(params: Params, stages: tuple[str, ...]) -> str:
     """The run in Markdown, for the top of its page in the MLflow UI, from what `stages` wrote."""
+    params = public(params)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     lines = []
     if "evaluate" in stages:  # first: the UI folds what is longer than a few lines

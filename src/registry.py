@@ -86,7 +86,7 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
             )
     if not found:
         reasons = "".join(f"\n  {reason}" for reason in left_out)
-        raise UserError(f"no run to register at {tracking.tracking_uri()}. Make one with: dvc repro{reasons}")
+        raise UserError(f"no run to register at {tracking.shown_uri()}. Make one with: dvc repro{reasons}")
     _refuse_different_data(list(found.values()))
     sign = 1 if metric == "val/loss" else -1
     return Ranking(sorted(found.values(), key=lambda candidate: sign * candidate.value), left_out)  # stable

@@ -1,18 +1,29 @@
 """YAML that people write: read without surprises, its values as code wants them and as messages show them."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from src import git
+from src.addresses import redacted
 from src.errors import UserError
 
 SHOWN = 100  # characters of a value in a message
+# Booleans and numbers of YAML 1.1, which PyYAML reads. In YAML 1.2, which DVC reads and writes, they are text.
+ONLY_IN_YAML_1_1 = re.compile(r"(?i:yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 
 class Loader(yaml.SafeLoader):
     """Plain YAML: no aliases, with which a few lines unfold into gigabytes or hold themselves, and no key twice."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """As in PyYAML, but text for what is a boolean or a number only in YAML 1.1."""
+        if kind is yaml.ScalarNode and ONLY_IN_YAML_1_1.fullmatch(value):
+            return str(self.DEFAULT_SCALAR_TAG)
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """As in PyYAML; ComposerError at an alias."""
@@ -47,11 +58,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. Take it back with: git restore {path}") from None
+        raise UserError(f"{path} is missing. Get it back with: {git.undo(path)}") from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid YAML: {error}\nTake it back with: git restore {path}") from None
+        raise UserError(f"{path} is not valid YAML: {error}\nUndo your changes to it with: {git.undo(path)}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold `key: value` lines. Take it back with: git restore {path}")
+        raise UserError(f"{path} must hold `key: value` lines. Undo your changes to it with: {git.undo(path)}")
     return content
 
 
@@ -75,9 +86,9 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value in a message: its first SHOWN characters, without what a terminal cannot show."""
+    """A value in a message: its first SHOWN characters, without passwords and what a terminal cannot show."""
     try:
-        text = repr(value)
+        text = redacted(repr(value))
     except (ValueError, RecursionError):  # an integer of over 4,300 digits; a list of lists of lists ...
         text = f"too large a {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -6,6 +6,7 @@ Every stage is started as `python -m stages.NAME` from the root of the workspace
 import ctypes
 import gc
 import os
+import shlex
 import signal
 import sys
 import time
@@ -27,8 +28,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from src import artifacts
-from src.errors import sentence
+from src import artifacts, git
+from src.errors import UserError, redact_tracebacks, sentence
 from src.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Stopped(BaseException):
     """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception: nothing may swallow it."""
 
 
-# Said after an error of a stage that makes data: DVC has deleted its outputs before it started.
-OLD_DATA = "\n  Data that was here before comes back with: git restore params.yaml && dvc checkout"
+# Printed after an error of a stage that makes data: DVC has deleted its outputs before it started.
+OLD_DATA = f"\n  Get back the data that was here before with: {git.undo(artifacts.PARAMS)} && dvc checkout"
 
 
 def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
@@ -56,15 +57,17 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
     keep_memory()
+    redact_tracebacks()
     for stop in STOPS:
         if signal.getsignal(stop) != signal.SIG_IGN:  # a shell's background jobs inherit an ignored Ctrl-C
             signal.signal(stop, _stop)
     try:
         try:
+            reject_shallow_clone()
             main(load_params())
         except Exception as error:
             if told := sentence(error):
-                sys.exit(f"error: {told}{after_error}")
+                sys.exit(f"error: {told}{'' if artifacts.in_temporary_copy() else after_error}")
             raise
     except Stopped as by:  # also while an error is told
         sys.exit(f"stopped by {by}; the same command goes on from the last whole epoch")
@@ -73,6 +76,22 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
             if signal.getsignal(stop) == _stop:  # nothing is left to clean up, and Python prints what is raised now
                 signal.signal(stop, signal.SIG_DFL)
         gc.freeze()  # the process ends: searching all of it once more takes a second with torch and mlflow loaded
+
+
+def reject_shallow_clone() -> None:
+    """Raise UserError in a temporary copy of a shallow clone, where DVC loses the experiment and reports success.
+
+    The copy's git lacks the parents of the oldest commit, so DVC fails to fetch the result from it and ignores the
+    error. Every stage calls this, because DVC skips `check` if it has the same parameters in its cache.
+    """
+    root = artifacts.root()
+    if artifacts.in_temporary_copy() and git.shallow(root):
+        raise UserError(
+            f"{root} is a shallow clone, and this experiment runs in a temporary copy of it (--queue or --temp): DVC "
+            "would lose the result.\n"
+            f"  Get the missing commits with: git -C {shlex.quote(str(root))} fetch --unshallow\n"
+            "  Then run the experiment again. In a shallow clone `dvc exp run` only works without --queue and --temp"
+        )
 
 
 def keep_memory() -> None:

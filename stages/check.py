@@ -1,4 +1,4 @@
-"""Refuse wrong parameters before any stage touches its outputs.
+"""Reject wrong parameters before any stage touches its outputs.
 
 DVC deletes a stage's outputs before it runs the stage, so everything that can be known beforehand is checked here.
 """
@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from src import artifacts
+from src import artifacts, git
 from src.data.augment import check_transforms
 from src.data.sources.folder import check_path
 from src.errors import UserError
@@ -17,14 +17,19 @@ from src.launch import this_node
 from src.model.device import count_devices, resolve_device
 from src.model.layers import check_map
 from src.model.resnet import build, check_shape
-from src.params import Params, wrong_value
+from src.params import Params, uncommitted, wrong_value
+from src.tracking_uri import tracking_uri
+from src.yaml_files import shown
 from stages import run_stage
 
 NARROWEST = 4  # channels: the least that model.width may be
+MOST_LISTED = 8  # values that differ from the last commit
 
 
 def main(params: Params) -> None:
-    """Check what the schema cannot: the devices, the transforms, and the shape and layers of the model."""
+    """Check what the schema cannot: the MLflow store, the devices, the transforms, shape and layers of the model."""
+    list_uncommitted()
+    tracking_uri()
     check_transforms(params.augment, params.data.size)
     # The narrowest model: its layers have the names of any other's, and their outputs as many dimensions.
     model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()
@@ -70,11 +75,21 @@ def images_a_norm(params: Params) -> int:
     return params.train.batch_size if params.train.sync_batch_norm else images_a_device(params)
 
 
-def show_to_git() -> None:
-    """Give params.yaml a new time, else `git restore params.yaml` may do nothing.
+def list_uncommitted() -> None:
+    """Print how params.yaml differs from the last commit, also by values that an earlier or a killed `-S` left."""
+    changed = [f"{key}={shown(value)} (committed: {shown(was)})" for key, (value, was) in uncommitted().items()]
+    if changed:
+        more = f" and {len(changed) - MOST_LISTED} more" if len(changed) > MOST_LISTED else ""
+        print(f"{artifacts.PARAMS} differs from the last commit: {', '.join(changed[:MOST_LISTED])}{more}")
+        if not artifacts.in_temporary_copy():
+            print(f"  Undo it with: {git.undo(artifacts.PARAMS)}")
 
-    `dvc exp run -S` writes it in the second in which git last saw it; where the size is the same too (batch, layer),
-    git takes it for unchanged.
+
+def show_to_git() -> None:
+    """Give params.yaml a new modification time, so that git sees that it has changed.
+
+    `dvc exp run -S` writes it in the second in which git last read it. If the size is the same too (batch, layer), git
+    takes the file for unchanged, and a command that undoes the change does nothing.
     """
     if artifacts.PARAMS.exists():
         os.utime(artifacts.PARAMS)

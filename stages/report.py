@@ -26,7 +26,7 @@ def main(params: Params) -> None:
 
 def write_report(params: Params, model: dict[str, Any]) -> None:
     """Write figures/report, reports/run.html and reports/model_card.md."""
-    metrics = artifacts.METRICS
+    params, metrics = record.public(params), artifacts.METRICS
     test = artifacts.read_json(metrics / "evaluate.json")
     data, history = artifacts.read_json(metrics / "data.json"), artifacts.read_csv(metrics / "history.csv")
     curves = figures.Curves(
@@ -40,7 +40,7 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
     save(figures.learning_curves(curves, model["epoch"], test["accuracy"], target, label), folder / "curves.png")
     save(figures.learning_rate(curves), folder / "learning_rate.png")
 
-    values, committed = flatten(params.model_dump()), flatten(committed_params())
+    values, committed = flatten(params.model_dump()), record.without_passwords(flatten(committed_params()))
     changed = {key: committed.get(key, "") for key in values if committed and committed.get(key) != values[key]}
     tags = record.tags(params, model["model_key"])
     run = Run(

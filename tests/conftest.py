@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -54,6 +54,8 @@ def pytest_report_header() -> str:
 # Before torch is imported. Two test processes with two threads each would wait for each other at every step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Python does not import from the current folder if it is set, and tests start `python -m commands.NAME` there.
+os.environ.pop("PYTHONSAFEPATH", None)
 
 # Files whose tests take minutes, begun first: one that begins last leaves a core idle.
 LONG = ("faults/test_killed.py", "faults/test_tracker.py", "faults/test_parallel.py", "pipeline/test_compare.py",
@@ -64,6 +66,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of LONG before all others."""
     place = {REPOSITORY / "tests" / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """End the run when a process died: pytest-xdist would wait for the test of the other one, however long it takes."""
+    sched.config.hook.pytest_runtest_logreport(report=report)
+    pytest.exit(f"{crashitem} ended its process", returncode=1)
 
 
 def copy_repository(target: Path) -> Path:
@@ -102,7 +111,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
 
     Change a copy, `finished.copy(...)`, never this.
     """
-    from tests.pipeline.workspace import Workspace
+    from tests.pipeline.workspace import Workspace, stages_run
+    from tests.unit.test_dvc_graph import STAGES
 
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -112,7 +122,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
         if not (place.parent / "whole").exists():
             shutil.rmtree(place.parent, ignore_errors=True)
             workspace = Workspace.create(place)
-            workspace.ok("dvc", "repro")
+            assert stages_run(workspace.ok("dvc", "repro")) == list(STAGES)
             (place.parent / "whole").touch()
     return Workspace(place)
 

@@ -1,6 +1,5 @@
 """Which runs can be explained here, with which images and at which layer."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from src.errors import UserError
 from src.model.layers import check_map
 from src.model.resnet import build
 from src.model.saved import Description, load_description
-from src.params import Params, hydra_value
+from src.params import Params, setting
 from src.yaml_files import flatten, parse_yaml
 
 MOST_GROUPS = 6  # whose maps are made, and columns of the figure
@@ -33,10 +32,7 @@ def _preparation(run: StoredRun, params: Params) -> str:
     """The command that brings the images of `run` into this workspace."""
     there, typed = record.flat_params(params), flatten(params.model_dump())
     wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
-    settings = [
-        f"-S {shlex.quote(f'{key}={hydra_value(v if isinstance(typed[key], str) else parse_yaml(v))}')}"
-        for key, v in sorted(wanted.items())
-    ]
+    settings = [setting(key, v if isinstance(typed[key], str) else parse_yaml(v)) for key, v in sorted(wanted.items())]
     return " ".join(["dvc exp run", *settings, "prepare"]) if settings else "dvc repro prepare"
 
 

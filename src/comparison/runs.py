@@ -101,7 +101,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
             )
     if not runs:
         reasons = "".join(f"\n  {reason}" for reason in left_out)
-        raise UserError(f"no finished run to compare at {tracking.tracking_uri()}. Make one with: dvc repro{reasons}")
+        raise UserError(f"no finished run to compare at {tracking.shown_uri()}. Make one with: dvc repro{reasons}")
     return Selection(runs[::-1], left_out)
 
 

@@ -102,7 +102,7 @@ def train_loader(
         AugmentedSplit(images, labels, augmenter),
         batch_sampler=ShuffledBatches(len(split), batch_size, seed, part, fewest),  # type: ignore[arg-type]  # keys need be no list
         num_workers=workers,
-        collate_fn=_hand_over,
+        collate_fn=_hand_over,  # type: ignore[arg-type]  # it gets a whole batch, and no list of items
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
     )

@@ -1,5 +1,6 @@
 """Where and in which precision the model runs."""
 
+import os
 import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,9 @@ from src.errors import UserError
 from src.processes import cores
 
 Precision = Literal["bf16", "fp32"]
+
+# Values of ONEDNN_MAX_CPU_ISA with which oneDNN only emulates bf16; it ignores a value that it does not know.
+WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -67,14 +71,12 @@ def exact_fp32() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def prefers_channels_last(norm: str, width: int, device: torch.device) -> bool:
-    """Whether the convolutions of a ResNet of `width` are faster, and right, with the channels innermost in memory.
+def prefers_channels_last(norm: str, device: torch.device) -> bool:
+    """Whether a ResNet with this norm trains faster with the channels innermost in memory.
 
-    They are faster, but on CUDA GroupNorm and InstanceNorm go back to the other layout, and each change costs a copy.
-    And on a CPU oneDNN writes past its memory in the gradient of a strided 1x1 convolution (a shortcut) of fewer
-    channels than its vectors hold, at most 16: https://github.com/uxlfoundation/oneDNN/issues/6035
+    Convolutions do. On CUDA, GroupNorm and InstanceNorm return the other layout, and each change costs a copy.
     """
-    return width >= 16 if device.type == "cpu" else norm in ("batch", "layer2d", "none")
+    return device.type == "cpu" or norm in ("batch", "layer2d", "none")
 
 
 def hardware_name(device: torch.device) -> str:
@@ -92,6 +94,16 @@ def hardware_name(device: torch.device) -> str:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere; older ones only emulate it
+    if _onednn_limit() in WITHOUT_BF16:
+        return False
     # Private, and not in every version of PyTorch; there is no public question for it.
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, question, bool)() for question in questions)
+
+
+def _onednn_limit() -> str:
+    """The newest instruction set that oneDNN, which computes the convolutions, may use; '' for no limit.
+
+    https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
+    """
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()

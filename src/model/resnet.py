@@ -27,7 +27,25 @@ Norm = Callable[[int], nn.Module]
 Conv = Callable[..., nn.Conv2d]
 
 
-class StandardizedConv2d(nn.Conv2d):
+class Conv2d(nn.Conv2d):
+    """A convolution that takes every `stride`-th position first where its kernel is a single position.
+
+    The numbers are the same. The gradient of oneDNN's own strided 1x1 convolution writes past its memory on
+    channels-last tensors with fewer channels than a vector holds (8 with AVX2, 16 with AVX-512), and some norms and
+    torch.compile make tensors channels-last on their own: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    `python -m tests.faults.memory` looks for such writes.
+    """
+
+    def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """(N, C_in, H, W) -> (N, C, H', W')"""
+        if self.kernel_size == (1, 1) and self.stride != (1, 1):
+            rows, columns = self.stride
+            return F.conv2d(x[:, :, ::rows, ::columns], weight, bias)
+        out: torch.Tensor = super()._conv_forward(x, weight, bias)
+        return out
+
+
+class StandardizedConv2d(Conv2d):
     """A convolution whose filters have mean 0 and variance 1 over their inputs before they are used.
 
     For norms of single images: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight
@@ -42,8 +60,7 @@ class StandardizedConv2d(nn.Conv2d):
             variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)  # (C, 1, 1, 1)
             # PyTorch's initial weights have a variance of 1 / (3 inputs): the floor is a small share of that.
             weight = (self.weight - mean) * torch.rsqrt(variance + 1e-5 / self.weight[0].numel())
-        out: torch.Tensor = self._conv_forward(x, weight, self.bias)
-        return out
+        return self._conv_forward(x, weight, self.bias)
 
 
 class BasicBlock(nn.Module):
@@ -105,7 +122,7 @@ def build(
     A convolution has a bias only where no normalisation follows it: the shift of a normalisation layer would make the
     bias redundant, and without one (`none`) the bias is the only shift left. `zero_init` changes nothing there.
     """
-    conv = partial(StandardizedConv2d if weight_standardization else nn.Conv2d, bias=norm == "none")
+    conv = partial(StandardizedConv2d if weight_standardization else Conv2d, bias=norm == "none")
     model = ResNet18(NORMS[norm], width, strides, classes, conv)
     if zero_init:
         for name, parameter in model.named_parameters():

@@ -18,6 +18,7 @@ import psutil
 from filelock import Timeout
 
 from src import artifacts
+from src.addresses import redacted
 from src.errors import UserError
 from src.locks import locked
 from src.params import hydra_value
@@ -159,7 +160,7 @@ class Experiment:
         return _ending(record)
 
     def _failed(self, error: str) -> Progress:
-        return _ending(self.ledger.write(self.name, status=FAILED, error=error))
+        return _ending(self.ledger.write(self.name, status=FAILED, error=redacted(error)))
 
     def _run(self, *command: str) -> None:
         """Run git, or a module of Python, in the clone; UserError where it fails."""

@@ -20,9 +20,10 @@ from mlflow.entities import Run
 
 from src.tracking.mirror import Mirror
 from src.tracking.reader import Reader
-from src.tracking.store import COMPARISONS, EXPERIMENT, LONGEST, close_dead_runs, open_store, tracking_uri
+from src.tracking.store import COMPARISONS, EXPERIMENT, LONGEST, close_dead_runs, open_store, shown_uri
 from src.tracking.sweep import Sweep
 from src.tracking.writers import Version, log_comparison, register_model
+from src.tracking_uri import tracking_uri
 
 __all__ = [
     "COMPARISONS",
@@ -38,5 +39,6 @@ __all__ = [
     "log_comparison",
     "open_store",
     "register_model",
+    "shown_uri",
     "tracking_uri",
 ]

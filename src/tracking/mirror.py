@@ -6,20 +6,24 @@ completes the run. Nothing is doubled then: a call can be repeated, or is made o
 """
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from src import artifacts, record
+from src.addresses import redacted
 from src.params import Params
 from src.tracking.store import (
     BATCH,
@@ -31,12 +35,14 @@ from src.tracking.store import (
     lock,
     model_ids,
     open_store,
+    shown_uri,
     this_process,
-    tracking_uri,
 )
+from src.tracking_uri import tracking_uri
 
 SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
 PATIENCE = 5.0  # seconds that a stage waits for slow calls in all; with the time-out of the last one it makes ten
+TURN = 20.0  # seconds that a stage waits for another process which sends to the same run
 
 
 class Mirror:
@@ -44,12 +50,16 @@ class Mirror:
 
     `again` says that the model is trained from its first epoch: where the run has such a training already, a new run
     is made, because values that were logged stay. Every method does nothing once a call has failed, or slow calls to a
-    server have taken `patience` seconds in all, so callers need no `if`.
+    server have taken `patience` seconds in all, so callers need no `if`. With infinite patience it also waits without
+    limit for another process that sends to the same run.
+
+    UserError if MLflow can never use the address of the store: that is no server that is down.
     """
 
     def __init__(self, params: Params, model_key: str, again: bool = False, patience: float = PATIENCE) -> None:
         self.params = params
         self.model_key = model_key
+        self.key = record.run_key(params, model_key)
         self.again = again
         self.run_id = ""
         self.failure = ""  # why a call did not reach the store
@@ -59,6 +69,7 @@ class Mirror:
         self._client: MlflowClient
 
     def __enter__(self) -> Self:
+        tracking_uri()
         self._attempt(self._open)
         return self
 
@@ -67,7 +78,7 @@ class Mirror:
     ) -> None:
         status = end_status(kind)
         if kind is not None and status == "FAILED":
-            failure = f"{kind.__name__}: {error}"[:LONGEST]
+            failure = redacted(f"{kind.__name__}: {error}")[:LONGEST]
             self._attempt(lambda: self._client.set_tag(self.run_id, "failure", failure))
         self._attempt(lambda: self._client.set_terminated(self.run_id, status))
 
@@ -82,7 +93,12 @@ class Mirror:
 
     def upload(self, *stages: str) -> None:
         """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
-        self._attempt(lambda: self._upload(stages))
+
+        def send() -> None:
+            with self._turn():
+                self._upload(stages)
+
+        self._attempt(send)
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if self.failure:
@@ -92,30 +108,46 @@ class Mirror:
         except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
             self.failure = first_line(error)
             print(
-                f"warning: the MLflow run at {tracking_uri()} could not be updated: {self.failure}\n"
-                "  The stage goes on without it and nothing is lost: the next stage completes the run, "
-                "or `python -m commands.sync`",
+                f"warning: the MLflow run at {shown_uri()} could not be updated: {self.failure}\n"
+                "  The stage continues without it, and nothing is lost. Once the cause is gone, the next stage or "
+                "`python -m commands.sync` completes the run",
                 flush=True,
             )
 
     def _open(self) -> None:
         self._client, experiment = open_store(self._patience)
         close_dead_runs(self._client, experiment)
-        key = record.run_key(self.params, self.model_key)
-        with lock(f"run-{key}"):
-            run = find_run(self._client, experiment, key)
+        with self._turn():
+            run = find_run(self._client, experiment, self.key)
             if run is None or (self.again and "train/loss" in run.data.metrics):
-                tags = {"run_key": key, "process": this_process(), **record.tags(self.params, self.model_key)}
+                tags = {"run_key": self.key, "process": this_process(), **record.tags(self.params, self.model_key)}
                 run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
-        self.run_id, self._metrics = run.info.run_id, set(run.data.metrics)
-        self._client.set_tag(self.run_id, "process", this_process())  # first: the one before may be dead
-        self._client.update_run(self.run_id, status="RUNNING")
-        if "failure" in run.data.tags:
-            self._client.delete_tag(self.run_id, "failure")
-        for tag, value in record.sweep_tags().items():
-            if run.data.tags.get(tag) != value:
-                self._client.set_tag(self.run_id, tag, value)
-        self._log_inputs(run)
+            self.run_id, self._metrics = run.info.run_id, set(run.data.metrics)
+            self._client.set_tag(self.run_id, "process", this_process())  # first: the one before may be dead
+            self._client.update_run(self.run_id, status="RUNNING")
+            if "failure" in run.data.tags:
+                self._client.delete_tag(self.run_id, "failure")
+            for tag, value in record.sweep_tags().items():
+                if run.data.tags.get(tag) != value:
+                    self._client.set_tag(self.run_id, tag, value)
+            self._log_inputs(run)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Keep other processes of this repository from sending to the same run: what one looks for, another adds."""
+        wait = math.inf if self._patience == math.inf else TURN
+        holders: list[str] = []
+
+        def waiting(holder: str) -> None:
+            holders.append(holder)
+            print(f"{holder} sends to the same MLflow run: waiting for it", flush=True)
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock(f"run-{self.key}", waiting, wait))
+            except Timeout:
+                raise TimeoutError(f"{holders[0]} has been sending to the same run for {wait:.0f} s") from None
+            yield
 
     def _log_inputs(self, run: Run) -> None:
         """Parameters and data set, where the run lacks them: its first process may have ended before it sent them."""
@@ -137,13 +169,13 @@ class Mirror:
 
     def _upload(self, stages: tuple[str, ...]) -> None:
         run = self._client.get_run(self.run_id)
+        self._metrics |= set(run.data.metrics)  # another process may have sent some since the run was opened
         has = run.data.tags.get("stages", "").split(",")
         before = record.STAGES[: record.STAGES.index(stages[-1])]
         for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
             self._send(record.points(stage))
             for path in record.files(stage):
-                folder = path.parent.as_posix()
-                self._client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
+                self._send_file(path)
             if stage == "train":
                 self._log_model(run)
             if stage == "report":
@@ -155,6 +187,19 @@ class Mirror:
         if "train" in (*before, *stages):
             tags |= record.machine_tags()
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _send_file(self, path: Path) -> None:
+        """Send a file of the workspace; it keeps its path. An address in params.yaml may hold a password."""
+        folder = None if path.parent == Path() else path.parent.as_posix()
+        if path != artifacts.PARAMS:
+            self._client.log_artifact(self.run_id, str(path), folder)
+            return
+        with TemporaryDirectory() as place:
+            copy = Path(place) / path.name
+            copy.write_bytes(
+                redacted(path.read_bytes().decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+            )
+            self._client.log_artifact(self.run_id, str(copy), folder)
 
     def _send(self, points: list[record.Point]) -> None:
         """Log the points that the run lacks: a repeated step would be drawn as a second point."""

@@ -7,7 +7,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from src.errors import UserError
-from src.tracking.store import EXPERIMENT, every_run, first_line, model_ids, open_store, readable, tracking_uri
+from src.tracking.store import EXPERIMENT, every_run, first_line, model_ids, open_store, readable
+from src.tracking_uri import tracking_uri
 
 
 class Reader:

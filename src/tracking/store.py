@@ -2,13 +2,15 @@
 
 import json
 import math
-import os
+import random
+import re
 import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
@@ -18,9 +20,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine, event
 
 from src import artifacts
+from src.addresses import redacted
 from src.errors import UserError
 from src.locks import locked
 from src.processes import stops_wait
+from src.tracking_uri import is_server, sqlite_file, sqlite_uri, tracking_uri
 
 EXPERIMENT = "normlens"
 COMPARISONS = "comparisons"  # the experiment that holds what commands.compare found
@@ -29,38 +33,69 @@ PAGE = 100  # runs asked for at once: a thousand are 130,000 rows, which take a 
 LONGEST = 6000  # characters of a parameter's value
 SLOW = 1.0  # seconds; a call that takes longer is slow
 UPLOADS = ("log_artifact", "log_model_artifacts")  # of large files over a slow line: they take what they take
+COLLISIONS = 5  # times that a call is repeated which collides with another process's
+# How SQLite, PostgreSQL, MySQL and SQL Server say that another process has inserted the row first, or that two
+# transactions wait for each other; and what MLflow says once its own attempts are over. Servers pass the text on.
+COLLISION = re.compile(
+    r"IntegrityError|UniqueViolation|unique constraint|duplicate (key|entry)|deadlock|Giving up after \d+ attempts"
+    r"|Failed to set tags",
+    re.IGNORECASE,
+)
 
 
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where set, else a SQLite file in the main repository, also from inside queued runs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{artifacts.root() / 'mlflow.db'}"
+def shown_uri() -> str:
+    """`tracking_uri` as it may be shown: without user and password."""
+    return redacted(tracking_uri())
 
 
 def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
-    """A client of the store and the id of the experiment, both created where they are missing.
+    """A client of the store and the id of the experiment, both created if they are missing.
 
-    Once slow calls to a server have taken `patience` seconds in all, the client raises TimeoutError instead.
+    Once slow calls to a server have taken `patience` seconds in all, the client raises TimeoutError instead. UserError
+    if MLflow can never use the address of the store.
     """
-    root = artifacts.root()
     uri = tracking_uri()
-    store = root / "mlflow.db"
-    if not uri.startswith("http"):
+    if not is_server(uri):
         from mlflow.store.db import utils  # takes half a second, which clients of a server do without
 
         utils.MAX_RETRY_COUNT = 1  # MLflow tries to open a database ten times, within 100 s
-    if uri == f"sqlite:///{store}":
-        # Processes that migrate one fresh SQLite file at once corrupt it for good: one at a time, renamed into place.
-        with lock("mlflow"):
-            if not (store.exists() and store.stat().st_size):  # an empty file would be migrated where it is
-                with artifacts.atomic(store) as temporary, unsynced():
-                    experiment_id(MlflowClient(f"sqlite:///{temporary}"))
-    call = _Patience(patience) if uri.startswith("http") else _whole
-    client = cast(MlflowClient, _Client(MlflowClient(uri), call))
+    store = sqlite_file(uri)
+    if store and not _is_made(store):
+        _make(store)
+    client = connect(uri, patience)
     return client, experiment_id(client)
 
 
+def _make(store: Path) -> None:
+    """Make the SQLite file of a store.
+
+    Processes that migrate one fresh file at once corrupt it for good: one at a time, renamed into place.
+    """
+    is_ours = store == artifacts.root() / "mlflow.db"  # other repositories may share another one
+    with lock("mlflow") if is_ours else locked(store.with_name(f"{store.name}.lock")):
+        if not _is_made(store):
+            with artifacts.atomic(store) as temporary, unsynced():
+                experiment_id(MlflowClient(sqlite_uri(temporary)))
+
+
+def _is_made(store: Path) -> bool:
+    """Whether the file of a store is there and not empty: MLflow would migrate an empty one where it is."""
+    return store.exists() and store.stat().st_size > 0
+
+
+def connect(uri: str, patience: float = math.inf) -> MlflowClient:
+    """A client of the store at `uri`, which repeats calls that collide with another process's."""
+    call = _Patience(patience) if is_server(uri) else _whole
+    return cast(MlflowClient, _Client(MlflowClient(uri), call))
+
+
 class _Client:
-    """An `MlflowClient` whose calls are made by `call(method, *arguments)`."""
+    """An `MlflowClient` whose calls are made by `call(method, *arguments)`, again if they collide.
+
+    MLflow often looks for a row and inserts it if it is missing: a data set, a tag, an alias. If another process
+    inserts it in between, the database rolls the call back, and the next attempt finds the row. A lock would not help
+    at a server that several machines share.
+    """
 
     def __init__(self, client: MlflowClient, call: Callable[..., Any]) -> None:
         self._client = client
@@ -68,7 +103,17 @@ class _Client:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._client, name)
-        return partial(self._call, value) if callable(value) else value
+        return partial(self._attempts, value) if callable(value) else value
+
+    def _attempts(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        for attempt in range(COLLISIONS):
+            try:
+                return self._call(method, *args, **named)
+            except MlflowException as error:
+                if not COLLISION.search(str(error)):
+                    raise
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+        return self._call(method, *args, **named)
 
 
 def _whole(method: Callable[..., Any], *args: Any, **named: Any) -> Any:
@@ -121,9 +166,8 @@ def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
     """The id of `name`; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        local = client.tracking_uri.startswith("sqlite:")
         try:
-            place = (artifacts.root() / "mlartifacts").as_uri() if local else None
+            place = None if is_server(client.tracking_uri) else (artifacts.root() / "mlartifacts").as_uri()
             tags = {"mlflow.experimentKind": "custom_model_development"}  # runs with curves, not prompts
             return str(client.create_experiment(name, artifact_location=place, tags=tags))
         except MlflowException as error:
@@ -133,8 +177,11 @@ def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
     return str(found.experiment_id)
 
 
-def lock(name: str) -> AbstractContextManager[None]:
-    return locked(artifacts.root() / ".locks" / f"{name}.lock")
+def lock(
+    name: str, on_wait: Callable[[str], None] = lambda holder: None, wait: float = math.inf
+) -> AbstractContextManager[None]:
+    """`locked`, by a file of the main repository."""
+    return locked(artifacts.root() / ".locks" / f"{name}.lock", on_wait, wait)
 
 
 @contextmanager
@@ -145,7 +192,7 @@ def readable() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the store at {tracking_uri()} cannot be read: {first_line(error)}") from None
+        raise UserError(f"the store at {shown_uri()} cannot be read: {first_line(error)}") from None
 
 
 @contextmanager
@@ -153,12 +200,15 @@ def writable(what: str) -> Iterator[None]:
     """As `readable`: UserError where `what` does not reach the store."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"{what} did not reach {tracking_uri()}: {first_line(error)}") from None
+        raise UserError(f"{what} did not reach {shown_uri()}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+    """What an error says, short and without passwords, which are looked for before a cut may fall within one."""
+    return redacted(f"{type(error).__name__}: {error}".strip()).partition("\n")[0][:300]
 
 
 def model_ids(run: Run) -> list[str]:

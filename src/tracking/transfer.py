@@ -18,9 +18,19 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from src import artifacts
+from src.addresses import hidden, redacted, server_problem
 from src.errors import UserError
 from src.locks import locked
-from src.tracking.store import BATCH, close_dead_runs, every_run, experiment_id, first_line, open_store, tracking_uri
+from src.tracking.store import (
+    BATCH,
+    close_dead_runs,
+    connect,
+    every_run,
+    experiment_id,
+    first_line,
+    open_store,
+    shown_uri,
+)
 
 COPIED_FROM, COPYING, COPIED = "copied_from", "copying", "copied"
 REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; the second is a comparison's
@@ -46,18 +56,18 @@ def copy_runs(to: str, say: Say) -> Copied:
     become those of their copies. `say` is told each run that is sent. UserError where the server is no other one or a
     call fails; the next call then goes on.
     """
-    if not to.startswith(("http://", "https://")):
-        raise UserError(f"--to {to}: give the address of an MLflow server, such as http://127.0.0.1:5000")
+    if problem := server_problem(to):
+        raise UserError(f"--to {hidden(to)} is not the address of an MLflow server: {problem}")
     try:
         source, experiment = open_store()
         close_dead_runs(source, experiment)
         with locked(artifacts.root() / ".locks" / "transfer.lock", lambda holder: say(f"{holder} copies: waiting")):
-            return Transfer(source, MlflowClient(to)).all(say)
+            return Transfer(source, connect(to)).all(say)
     except UserError:
         raise
     except Exception as error:  # whatever MLflow makes of an answer that is none
         raise UserError(
-            f"not all runs of {tracking_uri()} reached {to}: {first_line(error)}\n"
+            f"not all runs of {shown_uri()} reached {redacted(to)}: {first_line(error)}\n"
             "  What is there stays; the same command goes on when that is mended, or the server is back"
         ) from None
 
@@ -99,7 +109,8 @@ class Transfer:
         if not found and (key := run.data.tags.get("run_key")):
             found = [r for r in self._target.search_runs([place], f"tags.run_key = '{key}'") if _same_files(run, r)]
         if not found and not self._copies and self._has(self._target, original):
-            raise UserError(f"{self._target.tracking_uri} and {tracking_uri()} are the same store: nothing to copy")
+            there = redacted(self._target.tracking_uri)
+            raise UserError(f"{there} and {shown_uri()} are the same store: nothing to copy")
         copy = found[0] if found else self._create(run, place)
         self._copies[original] = copy.info.run_id
         return copy

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mlflow.exceptions import MlflowException
 
 from src.errors import UserError
-from src.tracking.store import COMPARISONS, LONGEST, experiment_id, first_line, lock, open_store, tracking_uri, writable
+from src.tracking.store import COMPARISONS, LONGEST, experiment_id, first_line, lock, open_store, shown_uri, writable
 
 
 def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
@@ -60,8 +60,10 @@ def register_model(name: str, alias: str, run_id: str, model_id: str, descriptio
                 number = int(client.create_model_version(name, place, run_id, model_id=model_id).version)
             client.update_model_version(name, str(number), description)
             client.set_registered_model_alias(name, alias, str(number))
+    except UserError:
+        raise
     except Exception as error:  # as in `readable`
         raise UserError(
-            f"the model was not registered as {name}@{alias} at {tracking_uri()}: {first_line(error)}"
+            f"the model was not registered as {name}@{alias} at {shown_uri()}: {first_line(error)}"
         ) from None
     return Version(number, before)

@@ -78,7 +78,7 @@ def train(
             f"{len(prepared.train)} training images are too few for {ranks.count} devices: lower train.devices"
         )
     seed_everything(params.seed)
-    channels_last = prefers_channels_last(params.norm, params.model.width, device)
+    channels_last = prefers_channels_last(params.norm, device)
     model: nn.Module = new_model(params, len(prepared.classes))
     own_norms = params.norm == "batch" and not settings.sync_batch_norm  # of each rank
     if ranks.count > 1 and not own_norms:

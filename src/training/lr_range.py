@@ -71,7 +71,7 @@ def range_test(
     from torch_lr_finder import LRFinder, TrainDataLoaderIter  # here: it imports pyplot
 
     settings = params.lr_range
-    channels_last = prefers_channels_last(params.norm, params.model.width, device)
+    channels_last = prefers_channels_last(params.norm, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     losses: list[float] = []
 

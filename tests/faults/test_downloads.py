@@ -1,5 +1,6 @@
 """Downloads that are killed, cut off, endless or not what was asked for, from a real server by the real stage."""
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -32,6 +33,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges: list[str | None] = []
+        self.logins: list[str | None] = []
         self.over = threading.Event()
 
     @property
@@ -44,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
+        self.server.logins.append(self.headers.get("Authorization"))
         how = "whole" if self.server.ranges else self.server.first
         self.server.ranges.append(asked)
         content = self.server.content
@@ -134,6 +137,24 @@ def test_a_full_disk_keeps_what_has_come(workspace: Workspace, server: Server) -
     assert "error: the disk is full, or a limit on the size of files is reached" in done.stderr
     assert list((workspace.root / "data/raw").iterdir()) == []
     assert_got(workspace, server, None, f"bytes={kib * 1024}-")
+
+
+def test_a_password_in_the_address_reaches_the_server_and_no_output(workspace: Workspace, server: Server) -> None:
+    address = server.address.replace("//", "//user:Zq7x%2F%40@")
+    workspace.set_params({"data.url": address})
+    done = stage(workspace)
+    assert done.returncode == 0, failure(done)
+    login = base64.b64encode(b"user:Zq7x/@").decode()
+    assert server.logins == [f"Basic {login}"]
+    assert f"images from {server.address.replace('//', '//***@')}" in done.stdout
+    workspace.set_params({"data.sha256": "0" * 64})
+    refused = stage(workspace)
+    assert refused.returncode == 1
+    workspace.set_params({"data.url": "http://user:Zq7x%2F%40@127.0.0.1:9/images.tar"})
+    unreached = stage(workspace)
+    assert "http://***@127.0.0.1:9/images.tar: no connection" in unreached.stderr
+    for ended in (done, refused, unreached):
+        assert "Zq7x" not in ended.stdout + ended.stderr
 
 
 def test_a_wrong_file_is_refused_and_set_aside(workspace: Workspace, server: Server) -> None:

@@ -70,10 +70,10 @@ def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 120)
 
 
 def stage(workspace: Workspace, name: str) -> psutil.Process | None:
-    """The process of a stage; it has left DVC's shell behind."""
+    """The process of a stage, after DVC's shell and `env` have become Python."""
     for process in workspace.processes():
         with suppress(psutil.Error):  # it ended meanwhile
-            if process.cmdline()[-2:] == ["-m", f"stages.{name}"]:
+            if process.cmdline()[1:] == ["-m", f"stages.{name}"]:
                 return process
     return None
 

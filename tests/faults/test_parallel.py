@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -16,6 +17,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from src import tracking
+from src.params import parse_params
+from src.yaml_files import read_yaml
 from tests.pipeline.test_pipeline import assert_complete as assert_complete_run
 from tests.pipeline.workspace import IDENTITY, Workspace
 from tests.run_files import assert_complete, committed_params, enter_run, exit_code, sync, train
@@ -59,6 +62,50 @@ def test_eight_processes_at_a_store_that_does_not_exist_yet(workspace: Path) -> 
     for seed in range(PROCESSES):
         assert_complete(workspace, committed_params(seed=seed), workspace)
     assert_no_litter(workspace)
+
+
+@pytest.mark.slow
+def test_eight_syncs_at_once_make_one_complete_run(copy: Workspace, tmp_path: Path) -> None:
+    """In a workspace without a store; DVC's lock, the run and every table are wanted by all of them."""
+    assert not (copy.root / "mlflow.db").exists()
+    logs = [tmp_path / f"{number}.log" for number in range(PROCESSES)]
+    processes = [copy.start(log, "python", "-m", "commands.sync") for log in logs]
+    try:
+        codes = [process.wait(600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert codes == [0] * PROCESSES, "\n".join(log.read_text() for log in logs)
+    assert all("is complete: prepare, lr_range, train" in log.read_text() for log in logs)
+    params = parse_params(read_yaml(copy.root / "params.yaml"))
+    key = json.loads((copy.root / "models/model.json").read_text())["model_key"]
+    assert_complete(copy.root, params, copy.root, key, params.train.epochs)
+    (run,) = copy.runs()
+    assert_complete_run(copy, run)
+    assert_no_litter(copy.root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("held", "returncode"), [(8.0, 0), (60.0, 1)])
+def test_sync_waits_for_another_dvc_and_not_for_ever(
+    copy: Workspace, tmp_path: Path, held: float, returncode: int
+) -> None:
+    holder = subprocess.Popen(
+        ["python", "-c", f"import time, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); time.sleep({held})"],
+        cwd=copy.root,
+    )
+    while not (copy.root / ".dvc/tmp/lock").exists() or not (copy.root / ".dvc/tmp/lock").read_text().strip():
+        time.sleep(0.05)
+    code = "import commands.sync as sync; sync.WAIT = 4; from commands import run_command; run_command(sync.complete)"
+    if returncode == 0:
+        code = code.replace("WAIT = 4", "WAIT = 100")
+    done = copy.run("python", "-c", code)
+    holder.kill()
+    holder.wait()
+    assert done.returncode == returncode, done.stderr
+    assert done.stdout.count("another DVC command works in this workspace") == 1
+    assert ("is complete" in done.stdout) == (returncode == 0)
+    assert done.stderr.startswith("error: another DVC command has locked") == (returncode == 1), done.stderr
 
 
 def kill_at_statement(number: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from recipes.read import nest, parse_recipe
 from src import artifacts
@@ -323,7 +324,26 @@ def test_what_a_person_types_is_refused_before_data_is_touched(copy: Workspace) 
         assert word in output, failure(done)
         assert stages_run(output) in ([], ["check"]), typed
         assert {**copy.digests(), "data/checked": before["data/checked"]} == before, typed
-        copy.ok("git", "restore", "params.yaml")
+        copy.undo()
+
+
+@pytest.mark.slow
+def test_a_path_in_quotes_as_own_readme_shows_them_is_read(tmp_path: Path) -> None:
+    """With every character for which DVC's grammar needs quotes, by a shell; DVC watches such a path too."""
+    workspace = Workspace.create(tmp_path / "workspace")
+    images = tmp_path / "a,b=(c)[d]{e} #f it's é;&"
+    for kind in ("cat", "dog"):
+        (images / kind).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(images / kind / f"{number}.png")
+    quoted = str(images).replace("'", r"\'")
+    command = f"dvc exp run -S data.source=folder -S \"data.path='{quoted}'\" download"
+    output = workspace.ok("sh", "-c", command, **IDENTITY)
+    assert f"8 files from {images}" in output
+    assert workspace.params()["data.path"] == str(images)
+    assert stages_run(workspace.ok("sh", "-c", command, **IDENTITY)) == []
+    (images / "cat/3.png").unlink()
+    assert "7 files from" in workspace.ok("sh", "-c", command, **IDENTITY)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ In this process `tracking.Mirror` works on the files of a finished run; at the e
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from itertools import cycle
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from src import tracking
+from src import artifacts, tracking
 from src.errors import UserError
 from src.params import parse_params
 from src.yaml_files import read_yaml
@@ -91,6 +92,39 @@ def test_a_model_is_read_back_as_it_was_sent(server: Server, workspace: Path, mo
         assert file.read_bytes() == (workspace / "models" / name).read_bytes()
     with pytest.raises(UserError, match=r"it has no nothing\.json \("):
         reader.download_model(run.info.run_id, "nothing.json", str(place))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["datasets", "params", "tags"])
+def test_a_call_that_collides_at_a_server_is_repeated(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """The database refuses rows of `table`, as if another machine had inserted them, until the first pause."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    params = committed_params(recipe=f"collides in {table}")
+    data = artifacts.read_json(artifacts.METRICS / "data.json")
+    artifacts.write_json(artifacts.METRICS / "data.json", data | {"digest": table * 10})  # that no test before has sent
+    store = sqlite3.connect(server.folder / "mlflow.db")
+    tracking.open_store()
+    pauses = 0
+
+    def pause(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        store.execute("DROP TRIGGER IF EXISTS collision")
+
+    refused = f"RAISE(ABORT, 'UNIQUE constraint failed: {table}.key')"
+    store.execute(f"CREATE TRIGGER collision BEFORE INSERT ON {table} BEGIN SELECT {refused}; END")
+    monkeypatch.setattr("src.tracking.store.time.sleep", pause)
+    try:
+        assert train(params).complete
+    finally:
+        store.execute("DROP TRIGGER IF EXISTS collision")
+        store.close()
+    assert pauses == 1
+    assert sync(params).complete
+    assert_complete(server.folder, params, workspace)
 
 
 @pytest.mark.slow
@@ -287,3 +321,65 @@ def test_a_cache_pulled_to_another_machine_makes_the_whole_run(copy: Workspace, 
     elsewhere.ok("dvc", "pull")
     assert "is complete" in elsewhere.ok("python", "-m", "commands.sync")
     assert_pipeline_complete(elsewhere.root, elsewhere)
+
+
+@pytest.mark.slow
+def test_a_relative_store_of_a_temporary_copy_is_in_the_main_repository(copy: Workspace) -> None:
+    copy.ok("dvc", "exp", "run", "--temp", "-S", "evaluate.bins=10", MLFLOW_TRACKING_URI="sqlite:///rel.db", **IDENTITY)
+    assert not (copy.root / "mlflow.db").exists()
+    reader = tracking.MlflowClient(f"sqlite:///{copy.root / 'rel.db'}")
+    experiment = reader.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment is not None
+    (run,) = reader.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["evaluate.bins"] == "10"
+    assert run.data.tags["stages"].endswith("report")
+    assert copy.artifacts(run)["reports/run.html"].stat().st_size > 50_000
+
+
+@pytest.mark.slow
+def test_an_address_that_can_never_work_ends_in_check_and_touches_nothing(copy: Workspace) -> None:
+    before = copy.digests()
+    copy.set_params({"seed": 7})
+    done = copy.run("dvc", "repro", MLFLOW_TRACKING_URI="file:./mlruns")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0, failure(done)
+    assert stages_run(output) == ["check"], output
+    assert output.count("unset MLFLOW_TRACKING_URI") == 1, output
+    assert "commands.sync" not in output
+    assert {**copy.digests(), "data/checked": before["data/checked"]} == before
+    assert not (copy.root / "mlruns").exists()
+
+
+@pytest.mark.slow
+def test_a_password_in_an_address_gets_into_no_output_and_no_file(copy: Workspace) -> None:
+    """Of the server, which is down, and of the data, which params.yaml alone names."""
+    secret = ":".join(("Zq7x", "s%40cret"))  # in no file, this one included
+    dead = {"MLFLOW_TRACKING_URI": f"http://user:{secret}@127.0.0.1:9"}
+    copy.set_params({"evaluate.bins": 10})
+    said = [copy.ok("dvc", "repro", **dead)]
+    assert stages_run(said[0]) == ["check", "evaluate", "report"]
+    assert said[0].count("warning: the MLflow run at http://***@127.0.0.1:9 could not be updated") == 2, said[0]
+    to = ["--all", "--to", f"http://other:{secret}@127.0.0.1:9"]
+    for command in (["sync"], ["register"], ["compare"], ["ui", "--port", "0"], ["sync", *to]):
+        done = copy.run("python", "-m", f"commands.{command[0]}", *command[1:], **dead)
+        assert done.returncode == 1, failure(done)
+        assert "http://***@127.0.0.1:9" in done.stderr, failure(done)
+        said.append(done.stdout + done.stderr)
+    copy.set_params({"data.url": f"https://user:{secret}@host/pets.zip"})
+    said.append(copy.ok("python", "-m", "stages.report"))  # which completes the run, in the local store
+    done = copy.run("python", "-m", "recipes", "quick", "-S", f"data.url=ftp://user:{secret}@host/pets.zip", **IDENTITY)
+    assert "data.url=ftp://***@host/pets.zip" in done.stdout, failure(done)
+    assert "error: params.yaml: data.url" in done.stderr, failure(done)
+    said.append(done.stdout + done.stderr)
+    for text in said:
+        assert secret not in text
+        assert "s@cret" not in text
+    having = {
+        file.relative_to(copy.root).as_posix()
+        for file in copy.root.rglob("*")
+        if file.is_file() and secret.encode() in file.read_bytes()
+    }
+    assert {name for name in having if not name.startswith(".")} == {"params.yaml"}
+    (run,) = [run for run in copy.runs() if run.data.params["data.url"]]
+    assert run.data.params["data.url"] == "https://***@host/pets.zip"

@@ -18,24 +18,11 @@ from src import record
 from src.errors import UserError
 from src.params import parse_params
 from stages import check
-from tests.pipeline.workspace import IDENTITY, TINY, Workspace, failure, stages_run
+from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
 
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "model.strides", "train.workers")}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace after `dvc repro`. Tests look at it, or change a copy."""
-    workspace = Workspace.create(tmp_path_factory.mktemp("pipeline") / "finished")
-    assert stages_run(workspace.ok("dvc", "repro")) == list(STAGES)
-    return workspace
-
-
-@pytest.fixture
-def copy(finished: Workspace, tmp_path: Path) -> Workspace:
-    return finished.copy(tmp_path / "copy")
+QUICK = {key: TINY[key] for key in TINY if key not in ("precision", "train.workers")}
 
 
 def expected_artifacts(workspace: Workspace) -> set[str]:
@@ -159,12 +146,12 @@ def test_a_wrong_norm_ends_in_check_and_touches_nothing(copy: Workspace) -> None
     output = done.stdout + done.stderr
     assert done.returncode != 0, failure(done)
     assert "norm is 'bacth' (did you mean batch?); allowed: batch, layer" in output
-    assert "git restore params.yaml" in output
+    assert UNDO in output
     assert "-S norm=batch" in output
     assert "Traceback" not in output
     assert stages_run(output) == ["check"]
     assert {**copy.digests(), "data/checked": before["data/checked"]} == before  # DVC takes the stage's own out away
-    copy.ok("git", "restore", "params.yaml")
+    copy.undo()
     assert stages_run(copy.ok("dvc", "repro")) == []
     assert copy.digests() == before
 
@@ -198,7 +185,7 @@ def test_check_refuses_what_the_schema_cannot_know(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         check.main(parse_params(yaml.safe_load((tmp_path / "params.yaml").read_text())))
-    for word in [*words, "git restore params.yaml"]:
+    for word in [*words, UNDO]:
         assert word in str(error.value)
     assert not (tmp_path / "data").exists()
 
@@ -245,7 +232,7 @@ def test_without_network_the_download_says_what_to_do(copy: Workspace) -> None:
     assert "python -m recipes quick" in output
     raw = {name: digest for name, digest in before.items() if name.startswith("data/raw")}
     assert {**copy.digests(), **raw} == before
-    copy.ok("git", "restore", "params.yaml")
+    copy.undo()
     copy.ok("dvc", "checkout")
     assert copy.digests() == before
 

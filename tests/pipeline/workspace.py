@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,8 @@ import psutil
 import yaml
 from mlflow.entities import Run
 
-from src import tracking
-from src.artifacts import sha256_file
+from src import git, tracking
+from src.artifacts import PARAMS, sha256_file
 from src.yaml_files import flatten
 from tests.conftest import copy_repository
 
@@ -39,6 +40,7 @@ TINY: dict[str, Any] = {
     "gradcam.measure.images": 2,
     "gradcam.measure.methods": ["GradCAM"],
 }
+UNDO = git.undo(PARAMS)  # as messages and documents give it
 RESULTS = ("data", "models", "figures", "metrics", "reports")
 IDENTITY = {
     "GIT_AUTHOR_NAME": "t",
@@ -62,8 +64,12 @@ class Workspace:
         return workspace
 
     def copy(self, root: Path) -> "Workspace":
-        """The same with all results and DVC's cache, and an MLflow store that is empty (a store knows its place)."""
-        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", ".locks"))
+        """The same with all results and DVC's cache, and an MLflow store that is empty (a store knows its place).
+
+        Other tests may run commands here meanwhile, so files that come and go are left out.
+        """
+        passing = (".locks", "tmp", "*.pyc.*")
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts", *passing))
         return Workspace(root)
 
     def environment(self) -> dict[str, str]:
@@ -125,6 +131,10 @@ class Workspace:
             assert leaf in node, key
             node[leaf] = value
         file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def undo(self) -> None:
+        """Reset params.yaml to the last commit with the command that messages give."""
+        self.ok(*shlex.split(UNDO))
 
     def params(self) -> dict[str, Any]:
         """The leaves of params.yaml by dotted key."""

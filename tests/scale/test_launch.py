@@ -168,9 +168,9 @@ def test_numbers_that_are_not_finite_stop_all_ranks_with_one_sentence(workspace:
 
 
 def test_an_error_of_the_program_shows_the_traceback_of_its_rank(workspace: Workspace) -> None:
+    """All ranks fail, and any of them may be the first."""
     schedules = workspace.root / "src/training/schedules.py"
     schedules.write_text(schedules.read_text() + "\n\ndef make_schedule(*_): raise ZeroDivisionError('by hand')\n")
     done = workspace.run(*TRAIN)
     assert done.returncode == 1
-    assert "rank 0 failed:" in done.stderr, failure(done)
-    assert "ZeroDivisionError: by hand" in done.stderr
+    assert re.search(r"rank [01] failed:.*ZeroDivisionError: by hand", done.stderr, re.DOTALL), failure(done)

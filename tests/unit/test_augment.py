@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from src import git
+from src.artifacts import PARAMS
 from src.data.augment import check_transforms
 from src.errors import UserError
 from src.params import load_params
@@ -39,4 +41,4 @@ def test_committed_transforms_are_fine() -> None:
 def test_wrong_transforms_are_named(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         check_transforms([entry], 32)
-    assert "git restore params.yaml" in str(caught.value)
+    assert git.undo(PARAMS) in str(caught.value)

@@ -2,11 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from src.errors import UserError, sentence
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,20 @@ def test_memory_that_the_cpu_does_not_have_is_told() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 55)
     assert "memory is short" in str(sentence(caught.value))
+
+
+@pytest.mark.parametrize("run", ["from commands import run_command as run", "from stages import run_stage as run"])
+def test_a_traceback_is_whole_and_shows_no_password(run: str) -> None:
+    code = f"""{run}
+def main(*_):
+    try:
+        raise OSError("no answer from http://user:Zq7x@host/x")
+    except OSError as error:
+        raise ValueError("http://user:Zq7x@host/y") from error
+run(main)"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Zq7x" not in done.stderr
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ValueError: http://***@host/y\n")
+    assert "OSError: no answer from http://***@host/x" in done.stderr

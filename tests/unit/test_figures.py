@@ -1,12 +1,16 @@
 """Figures show the data they are given, whatever the names and counts."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from src.evaluation.calibration import reliability
@@ -20,6 +24,12 @@ def texts(figure: Figure) -> list[str]:
     """Every text of the figure that is not empty."""
     found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
     return [text for artist in found if (text := artist.get_text())]  # type: ignore[attr-defined]
+
+
+def boxes(figure: Figure, artists: Iterable[Text]) -> dict[str, Bbox]:
+    """The place of each text in pixels; one canvas serves all, else each text makes and keeps one of the whole size."""
+    FigureCanvasAgg(figure)
+    return {text.get_text(): text.get_window_extent() for text in artists}
 
 
 def test_save_writes_the_same_png_twice(tmp_path: Path) -> None:
@@ -52,8 +62,8 @@ def test_confusion_matrix_has_room_for_long_names(classes: int) -> None:
     figure = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i} {'x' * 180}" for i in range(classes)])
     figure.draw_without_rendering()
     axes = figure.axes[0]
-    for text in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()):  # type: ignore[attr-defined]
-        box = text.get_window_extent()
+    labels = (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels())  # type: ignore[attr-defined]
+    for text, box in boxes(figure, labels).items():
         assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
         assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
 
@@ -187,20 +197,20 @@ def test_grids_of_any_number_of_images_hold_their_words(count: int, columns: int
         gradcam.layer_matrix(pictures, np.stack([maps] * 3, axis=1), titles, layers, heading, 0.5),
     ):
         sheet = figure.axes[0]
-        boxes = {text.get_text(): text.get_window_extent() for text in sheet.texts}
+        places = boxes(figure, sheet.texts)
         whole = figure.bbox
-        for words, box in boxes.items():  # nothing is cut off
+        for words, box in places.items():  # nothing is cut off
             assert box.x0 >= 0, words
             assert box.x1 <= whole.width, words
             assert box.y1 <= whole.height, words
         pixel = whole.width / figure.get_figwidth()
         across = (gradcam.CELL + gradcam.GAP) * pixel
         of_cells = {*titles, "layer4", "layer3[0].\nshortcut[0]", "layer2.0.conv1"}
-        above = [words for words in boxes if words not in of_cells and words in heading]
+        above = [words for words in places if words not in of_cells and words in heading]
         assert " ".join(above) == heading
-        assert all(box.width < across for words, box in boxes.items() if words in of_cells)
+        assert all(box.width < across for words, box in places.items() if words in of_cells)
         top = whole.height - min(place(picture)[3] for picture in sheet.images) * pixel
-        assert all(boxes[words].y0 > top for words in above)
+        assert all(places[words].y0 > top for words in above)
 
 
 def test_the_long_name_of_a_layer_takes_two_lines() -> None:

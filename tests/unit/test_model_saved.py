@@ -56,11 +56,25 @@ def test_a_cuda_device_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "auto"), [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")]
+    ("avx512", "amx", "limit", "auto"),
+    [
+        (True, False, None, "bf16"),
+        (False, True, None, "bf16"),
+        (False, False, None, "fp32"),
+        (True, True, "AVX2", "fp32"),
+        (True, True, "avx512_core", "fp32"),
+        (True, True, "AVX512_CORE_BF16", "bf16"),
+        (True, True, "DEFAULT", "bf16"),
+        (False, False, "DEFAULT", "fp32"),
+    ],
 )
-def test_automatic_precision_asks_the_processor(
-    avx512: bool, amx: bool, auto: str, monkeypatch: pytest.MonkeyPatch
+def test_automatic_precision_asks_the_processor_and_the_limit_of_onednn(
+    avx512: bool, amx: bool, limit: str | None, auto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(variable, raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert resolve_precision("auto", CPU) == auto

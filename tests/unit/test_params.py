@@ -1,6 +1,8 @@
 """Parameters: what is refused and how the person hears of it."""
 
 import copy
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src import git
+from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import load_params, parse_params
-from src.yaml_files import flatten, read_yaml
+from src.params import load_params, parse_params, wrong_value
+from src.yaml_files import flatten, parse_yaml, read_yaml
 from tests.conftest import PARAMS_YAML
 
 CONTENT: dict[str, Any] = read_yaml(PARAMS_YAML)
@@ -44,6 +48,8 @@ def test_the_committed_file_is_valid_and_is_the_documented_experiment() -> None:
         ("device", "gpu", "allowed: auto, cpu, cuda or cuda:N"),
         ("data.size", 33, "multiple of 8"),
         ("data.path", "https://example.org/a.zip", "put an address in data.url"),
+        ("data.path", "/data/${norm}", "data.path is '/data/${norm}'; should not be ??? and should not contain ${"),
+        ("data.path", "???", "data.path is '???'; should not be ???"),
         ("data.url", "ftp://example.org/a.zip", "data.url must begin with http"),
         ("data.sha256", "abc", "64 hexadecimal digits"),
         ("train.epochs", 0, "train.epochs is 0; should be greater than or equal to 1"),
@@ -64,7 +70,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed_and_the_way_back(key: str, 
         parse_params(changed(key, value))
     assert said in str(error.value)
     assert key in str(error.value)
-    assert "git restore params.yaml" in str(error.value)
+    assert git.undo(PARAMS) in str(error.value)
 
 
 def test_a_missing_key_is_named() -> None:
@@ -108,11 +114,25 @@ def test_a_number_may_be_written_in_any_way(value: float) -> None:
     assert parse_params(changed("train.weight_decay", str(value))).train.weight_decay == value
 
 
+def test_text_that_only_yaml_1_1_takes_for_something_else_is_text() -> None:
+    """DVC writes it without quotes and reads it as text: YAML 1.2."""
+    content = parse_yaml("{a: no, b: On, c: 12:30, d: 1:30.5, e: true, f: 10, g: 0.5, h: 'yes', i: !!bool yes}")
+    assert content == {
+        "a": "no", "b": "On", "c": "12:30", "d": "1:30.5", "e": True, "f": 10, "g": 0.5, "h": "yes", "i": True
+    }  # fmt: skip
+
+
+def test_the_way_back_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.params.committed_params", lambda path: {"data": {"path": "/data/it's a, b"}})
+    (flag, word) = shlex.split(str(wrong_value("data.path", "is wrong")).rpartition(", or ")[2])
+    assert (flag, word) == ("-S", r"data.path='/data/it\'s a, b'")
+
+
 @pytest.mark.parametrize("content", ["", "- 1\n", "norm: [\n", "norm: !!python/object/apply:os.system ['true']\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(content)
-    with pytest.raises(UserError, match="git restore"):
+    with pytest.raises(UserError, match=re.escape(git.undo(path))):
         load_params(path)
 
 

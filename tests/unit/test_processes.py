@@ -1,11 +1,13 @@
-"""Stops that wait for the end of a block."""
+"""Stops that wait for the end of a block, and the environment of what we start."""
 
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from src.processes import stops_wait
+from src.processes import experiment_environment, stops_wait
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("stops")
 
@@ -53,3 +55,12 @@ def test_in_a_thread_it_is_just_a_block() -> None:
 
     with ThreadPoolExecutor() as threads:
         assert threads.submit(work).result() == "done"
+
+
+def test_experiments_and_make_import_from_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert "PYTHONSAFEPATH" not in experiment_environment()
+    rules = f"include {REPOSITORY}/Makefile\nshow:\n\t@env\n"
+    shown = subprocess.run(["make", "-f", "-", "show"], input=rules, capture_output=True, text=True, check=True).stdout
+    assert "PATH=" in shown
+    assert "PYTHONSAFEPATH" not in shown

@@ -1,6 +1,7 @@
 """Recipes: relative to the committed file, so that nothing leaks in; what is wrong is told with its line."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,17 +10,20 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, given
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recipes.__main__ import given_keys, overrides
 from recipes.read import nest, parse_recipe, read_recipe, recipe_files
+from src import artifacts, git
 from src.errors import UserError
-from src.params import hydra_value, parse_params
+from src.params import hydra_value, parse_params, setting
 from src.yaml_files import flatten, read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 
 PARAMS = read_yaml(PARAMS_YAML)
+OVERRIDES = OverridesParser.create()
 COMMITTED = {"norm": "batch", "train": {"epochs": 20, "lr": 0.1}}
 
 
@@ -60,20 +64,80 @@ def test_values_in_hydras_grammar(value: object, text: str) -> None:
 
 
 scalars = st.one_of(
-    st.booleans(), st.integers(-(10**9), 10**9), st.text(st.characters(codec="ascii", exclude_categories=["Cc"]))
+    st.booleans(), st.integers(-(10**9), 10**9), st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 )
 
 
 @given(st.one_of(scalars, st.lists(scalars, max_size=4), st.floats(allow_nan=False, allow_infinity=False)))
 def test_dvc_reads_back_what_we_write(value: object) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    (override,) = OverridesParser.create().parse_overrides([f"key={hydra_value(value)}"])
+    (override,) = OVERRIDES.parse_overrides([f"key={hydra_value(value)}"])
     read = override.value()
     if isinstance(value, list):
         assert [getattr(item, "text", item) for item in read] == value
     else:
         assert getattr(read, "text", read) == value
+
+
+PRINTABLE = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+TRICKY = st.sampled_from([*"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ é", "yes", "NO", "on", "null", "true", "1e5", "12:30"])
+# Without what DVC cannot read and the schema rejects.
+texts = st.lists(TRICKY | PRINTABLE, min_size=1, max_size=8).map("".join).filter(lambda t: "${" not in t and t != "???")
+
+
+@pytest.fixture(scope="module")
+def params_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file for DVC to change; only `data.path` is read."""
+    file = tmp_path_factory.mktemp("overrides") / "params.yaml"
+    file.write_text("data:\n  path: own  # a comment\n")
+    return file
+
+
+def written_by_dvc(settings: list[str], file: Path) -> object:
+    """`data.path` after `dvc exp run -S` has written `settings` into params.yaml, as the stages read it."""
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides
+
+    ((name, overrides),) = to_path_overrides(settings).items()
+    assert name == "params.yaml"
+    apply_overrides(file, overrides)
+    return read_yaml(file)["data"]["path"]
+
+
+@settings(deadline=None)  # DVC reads and writes a file; the first time loads its libraries
+@given(text=texts)
+def test_any_path_arrives_as_it_is(text: str, params_file: Path) -> None:
+    """Through DVC, which writes YAML 1.2, and a shell that runs the printed flag."""
+    assert written_by_dvc([f"data.path={hydra_value(text)}"], params_file) == text
+    flag, word = shlex.split(setting("data.path", text))
+    assert flag == "-S"
+    assert written_by_dvc([word], params_file) == text
+
+
+@settings(deadline=None)
+@given(text=texts)
+def test_any_path_of_a_grid_arrives_as_it_is(text: str) -> None:
+    from dvc.utils.hydra import get_hydra_sweeps
+
+    (_, second) = get_hydra_sweeps({"params.yaml": ["norm=batch,layer", f"data.path={hydra_value(text)}"]})
+    (path,) = OVERRIDES.parse_overrides(second["params.yaml"][1:])
+    assert getattr(path.value(), "text", path.value()) == text
+
+
+DOCUMENTED = re.findall(
+    r"""^dvc exp run .*-S "data\.path='.*$""", (REPOSITORY / "own/README.md").read_text(), re.MULTILINE
+)
+PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:"
+
+
+def test_paths_are_quoted_as_own_readme_says(params_file: Path) -> None:
+    arrived = [written_by_dvc([shlex.split(line)[-1]], params_file) for line in DOCUMENTED]
+    assert arrived == ["/data/pets (1).zip", "/data/Zoë's pets, 2026"]
+    assert written_by_dvc([f"data.path=/{PLAIN}"], params_file) == f"/{PLAIN}"  # what needs no quotes
+    for character in ",=()[]{}'#&;<>!^~|*?@%+é ":
+        path = f"/data/a{character}b"
+        quoted = path.replace("'", r"\'")
+        (word,) = shlex.split(f"\"data.path='{quoted}'\"")
+        assert written_by_dvc([word], params_file) == path
 
 
 @given(
@@ -203,7 +267,7 @@ def test_a_wrong_recipe_is_told_with_file_line_and_key(content: str | bytes, lin
         mine(content)
     assert f"recipes/mine.yaml:{line}: " in str(error.value)
     assert said in str(error.value)
-    assert "git restore" not in str(error.value)
+    assert git.undo(artifacts.PARAMS) not in str(error.value)
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:

@@ -1,5 +1,6 @@
 """The recipes' results: tables, goals, going on where a run stopped, and runs found in an MLflow store."""
 
+import re
 import subprocess
 from argparse import Namespace
 from dataclasses import replace
@@ -24,7 +25,8 @@ from benchmarks.recipe_results import (
     section,
 )
 from benchmarks.recipes import Planned, command_line, common_settings, plan, run_all
-from src import artifacts, record, tracking
+from src import artifacts, git, record, tracking
+from src.artifacts import PARAMS
 from src.errors import UserError
 from src.params import Params
 from src.training.key import model_key
@@ -382,6 +384,6 @@ def test_only_what_neither_store_nor_file_has_is_run(
 
 def test_changed_parameters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["recipes", "--smoke"])
-    monkeypatch.setattr(recipes, "committed_params", lambda: {"norm": "other"})
-    with pytest.raises(UserError, match=r"git restore params\.yaml"):
+    monkeypatch.setattr(recipes, "uncommitted", lambda: {"norm": ("layer", "batch")})
+    with pytest.raises(UserError, match=re.escape(git.undo(PARAMS))):
         recipes.main()

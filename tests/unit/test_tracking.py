@@ -4,9 +4,12 @@ import json
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,15 @@ import psutil
 import pytest
 import torch
 import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param
+from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine, create_engine, event
 
 from src import artifacts, record, tracking
+from src.locks import locked
 from src.params import Params, Reference, parse_params
+from src.tracking import mirror as mirror_module
 from src.tracking import store
 from src.tracking.store import unsynced
 from tests.conftest import REPOSITORY
@@ -258,6 +266,35 @@ def test_a_later_stage_builds_a_missing_run_from_files(workspace: Path, params: 
     assert "test/accuracy" in run.data.metrics
 
 
+def test_a_password_in_params_yaml_gets_into_no_run(workspace: Path, params: Params) -> None:
+    secret = "Zq7x-secret"
+    content = params.model_dump()
+    content["data"] |= {"source": "folder", "url": f"https://user:{secret}@host/pets.zip"}
+    content |= {"recipe": "mine", "reference": {"name": "x", "accuracy": 0.5, "note": f"See http://u:{secret}@host/"}}
+    text = yaml.safe_dump(content) + "# Zürich\n"
+    artifacts.write_text(artifacts.PARAMS, text)
+    artifacts.write_text(artifacts.RECIPES / "mine.yaml", "data:\n  url: https://other:Zq7x-secret@host/dogs.zip\n")
+    data = artifacts.read_json(artifacts.METRICS / "data.json") | {"source": "folder"}
+    artifacts.write_json(artifacts.METRICS / "data.json", data)
+    given = parse_params(content)
+
+    def stage() -> None:
+        with tracking.Mirror(given, "k") as mirror:
+            mirror.upload(*record.STAGES)
+            raise ValueError(f"no answer from {given.data.url}")
+
+    with pytest.raises(ValueError, match="no answer"):
+        stage()
+    having = [file.name for file in workspace.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    assert sorted(having) == ["mine.yaml", "params.yaml"]
+    (run,) = runs()
+    assert run.data.params["data.url"] == "https://***@host/pets.zip"
+    assert run.data.tags["failure"] == "ValueError: no answer from https://***@host/pets.zip"
+    assert "pets.zip" in run.data.tags["mlflow.note.content"]
+    (logged,) = workspace.glob("mlartifacts/**/params.yaml")
+    assert logged.read_text() == text.replace(f"user:{secret}", "***").replace(f"u:{secret}", "***")
+
+
 def test_other_parameters_are_another_run(workspace: Path, params: Params) -> None:
     other = params.model_copy(update={"seed": 7})
     keys = {record.run_key(p, k) for p, k in ((params, "k"), (other, "k"), (params, "l"))}
@@ -409,3 +446,149 @@ def test_only_a_store_in_the_making_does_not_wait_for_the_disk(tmp_path: Path) -
     with unsynced():
         assert synchronous("new.db") == 0
     assert synchronous("new.db") == full > 0
+
+
+@pytest.fixture
+def faster(workspace: Path) -> Iterator[Callable[[str], None]]:
+    """`faster(table)`: another process inserts the next row of `table` right before this one does, once.
+
+    It is what this process would insert, as two processes with the same data do. In SQLite that can only be the first
+    row of a transaction.
+    """
+    tables: list[str] = []
+
+    def insert(_: Any, __: Any, statement: str, parameters: Any, ___: Any, is_many: bool) -> None:
+        if tables and statement.startswith(f"INSERT INTO {tables[0]} "):
+            tables.clear()
+            with sqlite3.connect(workspace / "mlflow.db") as other:
+                (other.executemany if is_many else other.execute)(statement, parameters)
+            other.close()
+
+    event.listen(Engine, "before_cursor_execute", insert)
+    yield tables.append
+    event.remove(Engine, "before_cursor_execute", insert)
+
+
+def collide(client: MlflowClient, run_id: str, table: str) -> None:
+    """A call that inserts into `table` if the row is missing."""
+    match table:
+        case "params":
+            client.log_batch(run_id, params=[Param("a", "1"), Param("b", "2")])
+        case "metrics":
+            client.log_batch(run_id, metrics=[Metric("m", 1.0, 5, 0)])
+        case "inputs":
+            client.log_inputs(run_id, [DatasetInput(Dataset("d", "1", "local", "{}"))])
+        case "tags":
+            client.set_tag(run_id, "new", "1")
+        case "registered_model_aliases":
+            client.set_registered_model_alias("m", "champion", "1")
+
+
+@pytest.mark.parametrize("table", ["params", "metrics", "inputs", "tags", "registered_model_aliases"])
+def test_a_call_that_collides_with_another_process_is_repeated(
+    workspace: Path, faster: Callable[[str], None], table: str
+) -> None:
+    client, experiment = tracking.open_store()
+    run_id = client.create_run(experiment).info.run_id
+    client.create_registered_model("m")
+    client.create_model_version("m", "file:///nowhere", run_id)
+    collide(client, client.create_run(experiment).info.run_id, "inputs")  # of the data set, which others have used
+    faster(table)
+    collide(client, run_id, table)
+    run = client.get_run(run_id)
+    match table:
+        case "params":
+            assert run.data.params == {"a": "1", "b": "2"}
+        case "metrics":
+            assert points(run, "m") == [(0, 1.0)]
+        case "inputs":
+            assert len(run.inputs.dataset_inputs) == 1
+        case "tags":
+            assert run.data.tags["new"] == "1"
+        case "registered_model_aliases":
+            assert client.get_model_version_by_alias("m", "champion").version == 1
+
+
+@pytest.mark.parametrize("table", ["experiments", "datasets", "params", "metrics"])
+def test_a_run_is_complete_though_another_process_is_faster(
+    workspace: Path, params: Params, faster: Callable[[str], None], table: str
+) -> None:
+    """A run has one data set and each point once."""
+    faster(table)
+    with tracking.Mirror(params, "k") as mirror:
+        mirror.upload("lr_range")
+        for row in ROWS:
+            mirror.epoch(row)
+    assert mirror.complete, mirror.failure
+    (run,) = runs()
+    assert run.data.params == record.flat_params(params)
+    assert len(run.inputs.dataset_inputs) == 1
+    assert [step for step, _ in points(run, "train/loss")] == [1, 2, 3]
+
+
+def test_what_is_no_collision_or_never_ends_is_raised(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.time, "sleep", lambda _: None)
+    calls = 0
+
+    class Client:
+        def call(self, message: str) -> None:
+            nonlocal calls
+            calls += 1
+            raise MlflowException(message)
+
+    client: Any = store._Client(Client(), store._whole)  # type: ignore[arg-type]
+    for message, least, most in (
+        ("No such run", 1, 1),
+        ("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", 2, 20),
+        ('(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint "datasets_pk"', 2, 20),
+        ("(pymysql.err.IntegrityError) (1062, \"Duplicate entry '1-a-b' for key 'PRIMARY'\")", 2, 20),
+        ("Violation of PRIMARY KEY constraint 'p'. Cannot insert duplicate key in object 'dbo.datasets'", 2, 20),
+        ("(psycopg2.errors.DeadlockDetected) deadlock detected", 2, 20),
+    ):
+        calls = 0
+        with pytest.raises(MlflowException):
+            client.call(message)
+        assert least <= calls <= most, message
+
+
+def test_what_another_process_sends_meanwhile_is_not_sent_again(workspace: Path, params: Params) -> None:
+    """As two `commands.sync` at once: both open the run, then both send everything."""
+    with tracking.Mirror(params, "k") as first, tracking.Mirror(params, "k") as second:
+        for mirror in (first, second):
+            mirror.upload(*record.STAGES)
+    assert first.complete
+    assert second.complete
+    (run,) = runs()
+    for name in run.data.metrics:
+        steps = [step for step, _ in points(run, name)]
+        assert len(steps) == len(set(steps)), name
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_a_process_waits_its_turn_and_a_stage_not_for_long(
+    workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mirror_module, "TURN", 0.3)
+    turn = workspace / ".locks" / f"run-{record.run_key(params, 'k')}.lock"
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(turn):
+            held.set()
+            done.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with tracking.Mirror(params, "k") as stage:
+        pass
+    assert not stage.complete
+    assert "waiting for it" in capsys.readouterr().out
+    threading.Timer(0.5, done.set).start()
+    start = time.monotonic()
+    with tracking.Mirror(params, "k", patience=float("inf")) as command:
+        pass
+    holder.join()
+    assert command.complete
+    assert time.monotonic() - start > 0.4
+    assert len(runs()) == 1

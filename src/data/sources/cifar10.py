@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from src import artifacts
+from src.addresses import redacted
 from src.data.sources.digests import mismatch
 from src.data.sources.download import DownloadError, download
 from src.errors import UserError
@@ -38,4 +39,4 @@ def fetch(data: Data, destination: Path) -> str:
             f"  dvc exp run -S data.path=/path/to/{ARCHIVE}   (an archive that you already have)\n"
             "  python -m recipes quick   (generated images, no download)"
         ) from None
-    return f"CIFAR-10 from {address}"
+    return f"CIFAR-10 from {redacted(address)}"

@@ -10,6 +10,7 @@ import requests
 from tqdm import tqdm
 
 from src import artifacts
+from src.addresses import redacted
 from src.data.sources.digests import mismatch
 from src.locks import locked
 
@@ -36,8 +37,9 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
     failures: list[str] = []
     silent_since = time.monotonic()
     for address in addresses:
+        shown = redacted(address)
         if failures and time.monotonic() - silent_since > PATIENCE:
-            failures.append(f"  {address}: not tried, nothing came from those before it")
+            failures.append(f"  {shown}: not tried, nothing came from those before it")
             continue
         partial = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{destination.name}.part"
         with locked(partial.with_suffix(".lock")):  # two experiments may want the same file
@@ -45,14 +47,14 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
             try:
                 _fetch(address, partial)
             except (requests.RequestException, _BrokenError) as error:
-                failures.append(f"  {address}: {_short(error)}")
+                failures.append(f"  {shown}: {_short(error)}")
                 if _size(partial) != before:
                     silent_since = time.monotonic()
                 continue
             if problem := mismatch(partial, digests):
                 refused = partial.with_suffix(".refused")
                 partial.replace(refused)
-                failures.append(f"  {address}: not the right file: {problem}; set aside as {refused}")
+                failures.append(f"  {shown}: not the right file: {problem}; set aside as {refused}")
                 continue
             with artifacts.atomic(destination) as temporary:
                 shutil.copyfile(partial, temporary)
@@ -97,7 +99,14 @@ def _transfer(address: str, partial: Path) -> None:
             raise _BrokenError(f"the server sent another part than asked for (from byte {offset})")
         length = response.headers.get("Content-Length", "")
         total = offset + int(length) if length.isdecimal() else None
-        bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=address.rpartition("/")[2], leave=False)
+        bar = tqdm(
+            total=total,
+            initial=offset,
+            unit="B",
+            unit_scale=True,
+            desc=redacted(address).rpartition("/")[2],
+            leave=False,
+        )
         with bar, partial.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
@@ -138,4 +147,4 @@ def _short(error: Exception) -> str:
         return "no connection (the name of the host is not found)" if unknown else "no connection"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke; the next try goes on from there"
-    return str(error)
+    return redacted(str(error))

@@ -1,14 +1,16 @@
 """A person's own images: a folder or an archive, local or at an address."""
 
+import shlex
 import shutil
 from pathlib import Path
 
 from src import artifacts
+from src.addresses import redacted
 from src.data.sources import archive
 from src.data.sources.digests import mismatch
 from src.data.sources.download import DownloadError, download
 from src.errors import UserError
-from src.params import Data
+from src.params import Data, setting
 
 NAME = "images"  # data/raw/images.tar, images.zip, ...
 
@@ -53,14 +55,15 @@ def _from_address(address: str, digests: dict[str, str], destination: Path) -> s
         raise UserError(f"data.url: the archive could not be downloaded:\n{error}") from None
     digest = artifacts.sha256_file(whole)
     whole.replace(destination / f"{NAME}{archive.suffix(whole)}")
-    return f"images from {address}, data.sha256 {digest}"
+    return f"images from {redacted(address)}, data.sha256 {digest}"
 
 
 def _where_it_may_be(path: Path) -> str:
     """What may be the matter in the temporary copy of a queued experiment: DVC copies only what git or DVC tracks."""
-    if path.is_absolute() or Path.cwd().resolve() == artifacts.root():
+    if path.is_absolute() or not artifacts.in_temporary_copy():
         return ""
+    absolute = setting("data.path", str(artifacts.root() / path))
     return (
         f".\nThis experiment runs in a temporary copy of {artifacts.root()}, and files that git ignores do not get "
-        f"there: use an absolute path (-S data.path={artifacts.root() / path}), or track them with: dvc add {path}"
+        f"there: use an absolute path ({absolute}), or track them with: dvc add {shlex.quote(str(path))}"
     )
