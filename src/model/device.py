@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from src.errors import UserError
 from src.processes import cores
@@ -61,6 +62,14 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """A context in which the model computes in `precision`; its weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """`model` with its steps compiled, for each size of batch by itself."""
+    # PyTorch's cache of compiled code does not tell instruction sets apart. Code that was written for vectors of 8
+    # numbers (AVX2, or ATEN_CPU_CAPABILITY=avx2) is then built with vectors of 16, and writes past its memory.
+    torch.compiler.config.cache_key_tag = torch.backends.cpu.get_cpu_capability()
+    return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 
 def exact_fp32() -> AbstractContextManager[None]:

@@ -23,7 +23,7 @@ from src.data.augmenters import make_augmenter
 from src.data.loader import Batch, batch_sizes, set_epoch, slow_way, to_tensors, train_loader
 from src.data.prepared import Prepared, Split
 from src.errors import UserError
-from src.model.device import Precision, hardware_name, prefers_channels_last
+from src.model.device import Precision, compiled, hardware_name, prefers_channels_last
 from src.params import Params
 from src.processes import cores
 from src.training.average import Average
@@ -85,7 +85,7 @@ def train(
         model = over_ranks(model, device)
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
-    fast = torch.compile(model, dynamic=False) if settings.compile else model
+    fast = compiled(model) if settings.compile else model
     forward = ranks.together(FromPixels(fast, prepared, device, precision, channels_last))  # type: ignore[arg-type]
     average = Average(model, settings.ema) if settings.ema > 0 else None
     kept_model = average.model if average else model  # validated, and kept at the end

@@ -1,6 +1,9 @@
 """Training: repeatable, resumable, independent of workers, and stopped before a bad step."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +198,34 @@ def test_a_compiled_step_equals_the_eager_one(tmp_path: Path) -> None:
         torch.testing.assert_close(
             weights(compiled)[name], tensor, rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+COMPILED = """
+import torch
+from torch._dynamo.utils import counters
+from src.model.device import compiled
+step = compiled(torch.nn.Sequential(torch.nn.BatchNorm2d(8), torch.nn.ReLU()))
+step(torch.randn(4, 8, 4, 4)).sum().backward()
+print(counters["aot_autograd"]["autograd_cache_hit"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on the CPU needs g++")
+def test_code_that_was_compiled_for_another_instruction_set_is_not_used(tmp_path: Path) -> None:
+    """PyTorch alone would build it with longer vectors than it was written for, and corrupt memory."""
+    environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+
+    def hits(**variables: str) -> int:
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", COMPILED],
+                env={**environment, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), **variables},
+                cwd=REPOSITORY, capture_output=True, text=True, check=True,
+            ).stdout
+        )  # fmt: skip
+
+    assert [hits(ATEN_CPU_CAPABILITY="default"), hits(), hits()] == [0, 0, 1]
 
 
 def test_gradients_are_clipped_to_the_norm() -> None:
