@@ -86,7 +86,7 @@ def train(
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
     fast = compiled(model) if settings.compile else model
-    forward = ranks.together(FromPixels(fast, prepared, device, precision, channels_last))  # type: ignore[arg-type]
+    forward = ranks.together(FromPixels(fast, prepared, device, precision, channels_last))
     average = Average(model, settings.ema) if settings.ema > 0 else None
     kept_model = average.model if average else model  # validated, and kept at the end
     kept = FromPixels(kept_model, prepared, device, precision, channels_last)
