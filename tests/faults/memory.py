@@ -48,13 +48,14 @@ print("whole")
 COMPILED = """
 import sys
 import torch
+from src.model.device import compiled
 from src.model.resnet import build
 mode, norm, layout, precision, *widths = sys.argv[1:]
 for width in map(int, widths):
     print(width, flush=True)
     torch.manual_seed(0)
     network = build(norm, width, [1, 2, 2, 2], 10).to(memory_format=getattr(torch, layout))
-    step = torch.compile(network if mode == "network" else network.layer2[0], dynamic=False)
+    step = compiled(network if mode == "network" else network.layer2[0])
     for _ in range(3):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             out = step(torch.randn(16, 3 if mode == "network" else width, 16, 16).requires_grad_())
