@@ -153,6 +153,7 @@ def test_processes_killed_at_any_time_while_they_make_the_store(workspace: Path)
     assert_no_litter(workspace)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_harms_no_run(workspace: Path) -> None:
     def killed_training(at: int) -> None:
         kill_at_statement(at)

@@ -287,6 +287,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaf", NUMBERS)
 def test_the_extremes_that_are_allowed_work(
     ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaf: str
