@@ -44,10 +44,10 @@ test: install lint  ## format, lint, types and tests (5 minutes; 8 on CPUs witho
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not scale"
 
 test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 15 minutes)
-	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=1200 -m "slow and not scale"
+	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=2400 -m "slow and not scale"
 
 test-scale: install-scale postgresql  ## many devices and machines, played by this one (20 minutes; an hour on CPUs without AVX-512)
-	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -o faulthandler_timeout=1200 -m scale
+	@PATH="$(CURDIR)/.venv-scale/bin:$$PATH" python -m pytest -o faulthandler_timeout=2400 -m scale
 
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
