@@ -102,6 +102,7 @@ def test_the_weights_of_the_stopped_step_do_not_change(
     assert all(torch.equal(was, now) for was, now in zip(before, asked[0].parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_validation_that_is_not_finite_keeps_the_epoch_before(monkeypatch: pytest.MonkeyPatch) -> None:
     params = small(**{"train.epochs": 3})
     run(params, "download", "prepare", "lr_range")
@@ -276,6 +277,7 @@ def test_training_writes_nothing_past_its_memory(row: memory.Row) -> None:
     assert memory.fault(row) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", [True, False])
 def test_all_right_and_all_wrong(monkeypatch: pytest.MonkeyPatch, right: bool) -> None:
     params = small()

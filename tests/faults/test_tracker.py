@@ -221,6 +221,7 @@ def test_a_server_that_was_killed_and_comes_back(
     assert_complete(server.folder, params, workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [["mlflow.db"], ["mlflow.db", "mlartifacts"], ["mlartifacts"]])
 def test_a_store_deleted_between_stages_is_built_again(workspace: Path, lost: list[str]) -> None:
     def first() -> None:
@@ -233,6 +234,7 @@ def test_a_store_deleted_between_stages_is_built_again(workspace: Path, lost: li
     assert_complete(workspace, committed_params(), workspace)
 
 
+@pytest.mark.slow
 def test_a_store_deleted_while_a_stage_has_it_open_is_built_again(workspace: Path) -> None:
     def first() -> None:
         with tracking.Mirror(committed_params(), "k") as mirror:

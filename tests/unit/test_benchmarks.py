@@ -233,7 +233,7 @@ def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path
     assert "old" not in filled
     assert "Not measured yet: `training.floor`" in filled
     assert document.fill(filled, tmp_path, sets) == filled
-    with pytest.raises(UserError, match="no place for: devices-cpu, gpu, peers-cpu"):
+    with pytest.raises(UserError, match="no place for: cpu-avx2, devices-cpu, gpu, peers-cpu"):
         document.fill(places[0], tmp_path, sets)
 
 
@@ -317,6 +317,7 @@ def test_nothing_to_measure_is_an_error(tmp_path: Path) -> None:
         run.run({}, tmp_path / "r.json", again=False)
 
 
+@pytest.mark.slow
 def test_a_measure_runs_in_a_process() -> None:
     rows, failed = run.measure("seed_loop.epoch", SMOKE)
     assert failed is None
@@ -358,6 +359,7 @@ def test_peers_without_a_checkout_are_skipped_with_a_sentence(
         peers.plan({"seed": str(tmp_path / "missing")}, SMOKE)
 
 
+@pytest.mark.slow
 def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path) -> None:
     """A checkout in miniature, made for this test: what the adapter of pytorch-cifar expects of one."""
     (tmp_path / "models.py").write_text(
