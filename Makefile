@@ -35,7 +35,7 @@ install-scale: .venv-scale/installed  ## .venv-scale: the same, and what many ma
 
 quickstart:  ## the whole pipeline on generated images, on the CPU
 	@echo "Quickstart: installs the packages if .venv lacks them, then runs the whole pipeline on generated images"
-	@echo "(no data to download; 1 to 2 minutes on 2 cores)"
+	@echo "(no data to download; 1 to 3 minutes on 2 cores)"
 	@$(MAKE) --no-print-directory --silent install
 	@python -m recipes quick
 	@python -m commands.summary

@@ -21,8 +21,7 @@ from src.model.resnet import build
 from src.params import load_params
 
 TOLERANCE = 1e-5  # largest difference of a map, which is in [0, 1]
-# Without AVX-512 the convolutions of both sides run at the same rate, the processor's peak, and less of the library's
-# time is lost between them.
+# Without AVX-512, convolutions take longer, and the library's way loses a smaller share of its time between them.
 GOAL, GOAL_AVX2 = 6.0, 4.5
 
 
