@@ -16,7 +16,7 @@ def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wai
     """Hold the lock file `path` for the block.
 
     If another process holds it, calls `on_wait(holder)` once ('process 12 on host') and waits. After `wait` seconds,
-    with `wait=False` at once, raises filelock's Timeout.
+    with 0 at once, raises filelock's Timeout.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

@@ -110,7 +110,7 @@ class Experiment:
         lock = self.ledger.lock(self.name)
         while True:  # the machine that has it may be cut off and taken for lost, and train on
             try:
-                self._held.enter_context(locked(lock, wait=False))
+                self._held.enter_context(locked(lock, wait=0))
                 break
             except Timeout:
                 time.sleep(LOOK)

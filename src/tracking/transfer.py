@@ -20,7 +20,6 @@ from mlflow.models import Model
 from src import artifacts
 from src.addresses import hidden, redacted, server_problem
 from src.errors import UserError
-from src.locks import locked
 from src.tracking.store import (
     BATCH,
     close_dead_runs,
@@ -28,6 +27,7 @@ from src.tracking.store import (
     every_run,
     experiment_id,
     first_line,
+    lock,
     open_store,
     shown_uri,
 )
@@ -61,7 +61,7 @@ def copy_runs(to: str, say: Say) -> Copied:
     try:
         source, experiment = open_store()
         close_dead_runs(source, experiment)
-        with locked(artifacts.root() / ".locks" / "transfer.lock", lambda holder: say(f"{holder} copies: waiting")):
+        with lock("transfer", lambda holder: say(f"{holder} copies: waiting")):
             return Transfer(source, connect(to)).all(say)
     except UserError:
         raise

@@ -86,7 +86,7 @@ def prune(checkpoints: Path, locks: Path, keep: int = KEPT_MODELS) -> None:
         )
         for folder in folders[keep:]:
             try:
-                with locked(_lock_path(locks, folder.name), wait=False):
+                with locked(_lock_path(locks, folder.name), wait=0):
                     shutil.rmtree(folder)
             except Timeout:
                 continue

@@ -1,6 +1,6 @@
 """Look for writes past memory: train small networks while glibc checks every block that is freed.
 
-    python -m tests.faults.memory            the whole table; 10 minutes on 2 cores
+    python -m tests.faults.memory            the whole table
     python -m tests.faults.memory --short    the part that `make test-faults` runs
 
 Eager: every norm at widths 4 to 17 in both memory layouts, forward and backward, in fp32, and in bf16 if the hardware
@@ -14,53 +14,45 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).parents[2]
+import torch
+
+from src.model.device import hardware_name, resolve_precision
+from src.model.norms import NORMS
+from tests.conftest import REPOSITORY
+
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "OMP_NUM_THREADS": "2"}
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-NORMS = ("batch", "layer", "layer2d", "group", "instance", "none")
 LAYOUTS = ("contiguous_format", "channels_last")
 EAGER_WIDTHS = tuple(range(4, 18))
 COMPILED_WIDTHS = (4, 7, 8, 9, 15, 16, 17)
 LIMIT = 600.0  # seconds for a row: a process with a damaged heap may hang
 
-EAGER = """
+CODE = """
 import sys
 import torch
+from src.model.device import compiled
 from src.model.resnet import build
 mode, norm, layout, precision, *widths = sys.argv[1:]
 layout = getattr(torch, layout)
 for width in map(int, widths):
     print(width, flush=True)
     torch.manual_seed(0)
-    model = build(norm, width, [1, 2, 2, 2], 10).to(memory_format=layout)
-    for size in (16, 64):
+    network = build(norm, width, [1, 2, 2, 2], 10).to(memory_format=layout)
+    if mode == "eager":
+        step, shapes = network, [(2, 3, 16, 16), (2, 3, 64, 64)]
+    elif mode == "network":
+        step, shapes = compiled(network), [(16, 3, 16, 16)]
+    else:
+        step, shapes = compiled(network.layer2[0]), [(16, width, 16, 16)]
+    for shape in shapes:
         for _ in range(3):
-            images = torch.randn(2, 3, size, size).to(memory_format=layout).requires_grad_()
+            images = torch.randn(shape).to(memory_format=layout).requires_grad_()
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                logits = model(images)
-            logits.float().sum().backward()
+                out = step(images)
+            out.float().sum().backward()
             [torch.empty(size) for size in range(200)]  # blocks beside those of the step
-print("whole")
-"""
-COMPILED = """
-import sys
-import torch
-from src.model.device import compiled
-from src.model.resnet import build
-mode, norm, layout, precision, *widths = sys.argv[1:]
-for width in map(int, widths):
-    print(width, flush=True)
-    torch.manual_seed(0)
-    network = build(norm, width, [1, 2, 2, 2], 10).to(memory_format=getattr(torch, layout))
-    step = compiled(network if mode == "network" else network.layer2[0])
-    for _ in range(3):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            out = step(torch.randn(16, 3 if mode == "network" else width, 16, 16).requires_grad_())
-        out.float().sum().backward()
-        [torch.empty(size) for size in range(200)]
 print("whole")
 """
 
@@ -108,9 +100,8 @@ SHORT = (
 
 def fault(row: Row, limit: float = LIMIT) -> str:
     """What is wrong in a row: '' if nothing is."""
-    code = EAGER if row.mode == "eager" else COMPILED
     environment = os.environ | CHECKED | (AVX2 if row.instructions == "AVX2" else {})
-    command = [sys.executable, "-c", code, row.mode, row.norm, row.layout, row.precision, *map(str, row.widths)]
+    command = [sys.executable, "-c", CODE, row.mode, row.norm, row.layout, row.precision, *map(str, row.widths)]
     try:
         done = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=limit, check=False
@@ -134,10 +125,6 @@ def main() -> None:
     short = parser.parse_args().short
     if not available():
         sys.exit("libc_malloc_debug.so.0 is missing: it comes with glibc 2.34 or newer, on Linux")
-
-    import torch
-
-    from src.model.device import hardware_name, resolve_precision
 
     device = torch.device("cpu")
     precisions = dict.fromkeys(("fp32", resolve_precision("auto", device)))

@@ -75,8 +75,8 @@ def _namespaces() -> None:
 def test_batches_larger_than_shared_memory_arrive_and_are_the_same(size: str) -> None:
     done = with_shared_memory(size, LOADER, "0", "2")
     assert done.returncode == 0, done.stderr
-    alone, helped = done.stdout.split()
-    assert alone == helped
+    without_workers, with_workers = done.stdout.split()
+    assert without_workers == with_workers
     assert done.stderr == ""
 
 

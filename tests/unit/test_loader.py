@@ -86,12 +86,12 @@ def test_images_keep_their_labels() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_same_batches_for_any_number_of_workers(workers: int) -> None:
-    alone = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
-    helped = epochs(make(50, workers=workers, transforms=ONE_BY_ONE), 1, 2)  # the workers outlive the first epoch
-    for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
+    without_workers = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
+    with_workers = epochs(make(50, workers=workers, transforms=ONE_BY_ONE), 1, 2)  # the workers outlive the first epoch
+    for (images, labels), (images2, labels2) in zip(without_workers, with_workers, strict=True):
         assert torch.equal(images, images2)
         assert torch.equal(labels, labels2)
-    by_index = [images[labels.argsort()] for images, labels in helped]
+    by_index = [images[labels.argsort()] for images, labels in with_workers]
     assert (by_index[0] != by_index[1]).flatten(1).any(dim=1).float().mean() > 0.8  # augmented anew
 
 
@@ -106,25 +106,25 @@ def no_share(storage: object) -> tuple[int, int]:
 @pytest.mark.usefixtures("limit")
 @pytest.mark.parametrize("full", ["before the look", "after it"])
 def test_batches_that_shared_memory_cannot_hold_arrive_all_the_same(full: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
+    without_workers = epochs(make(50, transforms=ONE_BY_ONE), 1, 2)
     if full == "before the look":
         monkeypatch.setattr(loader, "shared_room", no_room)
     monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", no_share)
-    helped = epochs(make(50, workers=2, transforms=ONE_BY_ONE), 1, 2)
-    for (images, labels), (images2, labels2) in zip(alone, helped, strict=True):
+    with_workers = epochs(make(50, workers=2, transforms=ONE_BY_ONE), 1, 2)
+    for (images, labels), (images2, labels2) in zip(without_workers, with_workers, strict=True):
         assert torch.equal(images, images2)
         assert torch.equal(labels, labels2)
         images2 += 1  # what training does with a batch in place works too
 
 
-def test_a_slow_way_is_told_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(workers: int, transforms: list[dict[str, Any]] = ONE_BY_ONE) -> str | None:
+def test_a_warning_names_the_slow_way_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(workers: int, transforms: list[dict[str, Any]] = ONE_BY_ONE) -> str | None:
         return slow_way(make(50, workers=workers, transforms=transforms))
 
-    assert told(2) is None
+    assert warning(2) is None
     monkeypatch.setattr(loader, "shared_room", lambda: 2 * 8 * 16 * 16 * 3 - 1)  # a byte less than two batches
-    assert "--shm-size" in str(told(2))
-    assert told(1) is told(0) is told(2, COMMON) is None
+    assert "--shm-size" in str(warning(2))
+    assert warning(1) is warning(0) is warning(2, COMMON) is None
 
 
 class Dies:
