@@ -90,12 +90,15 @@ def test_eight_syncs_at_once_make_one_complete_run(copy: Workspace, tmp_path: Pa
 def test_sync_waits_for_another_dvc_and_not_for_ever(
     copy: Workspace, tmp_path: Path, held: float, returncode: int
 ) -> None:
-    holder = subprocess.Popen(
-        ["python", "-c", f"import time, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); time.sleep({held})"],
-        cwd=copy.root,
+    (copy.root / ".dvc/tmp").mkdir(exist_ok=True)
+    hold = (
+        "import time, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); "
+        f"print('locked', flush=True); time.sleep({held})"
     )
-    while not (copy.root / ".dvc/tmp/lock").exists() or not (copy.root / ".dvc/tmp/lock").read_text().strip():
-        time.sleep(0.05)
+    holder = subprocess.Popen(["python", "-c", hold], cwd=copy.root, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == "locked\n"
     code = "import commands.sync as sync; sync.WAIT = 4; from commands import run_command; run_command(sync.complete)"
     if returncode == 0:
         code = code.replace("WAIT = 4", "WAIT = 100")
