@@ -37,6 +37,7 @@ MOST_DEVICES = 1024  # of one node, and nodes
 MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
 LONGEST = 1000  # characters of a text
+OWN = "own"  # data.path, if the user has not set it
 
 
 def _finite(value: object) -> object:
@@ -69,6 +70,15 @@ def _text(value: str) -> str:
         raise PydanticCustomError("text", "should hold no control character")
     if "${" in value or value == "???":  # OmegaConf's, with which DVC reads params.yaml before each `-S`
         raise PydanticCustomError("text", "should not be ??? and should not contain ${, which DVC replaces")
+    return value
+
+
+def _encoding(value: str) -> str:
+    """A text encoding that Python knows, or ''."""
+    try:
+        b"".decode(value or "ascii")
+    except LookupError:
+        raise PydanticCustomError("encoding", "allowed: '', or an encoding such as gbk, shift_jis or cp1252") from None
     return value
 
 
@@ -135,6 +145,8 @@ class Data(Section):
     test_share: Annotated[Float, Field(gt=0, lt=1)]
     split_seed: Seed
     max_unreadable: Share
+    max_duplicates: Annotated[Float, Field(ge=0, le=1)]
+    zip_encoding: Annotated[Text, AfterValidator(_encoding)]
     shapes: Shapes
 
 
@@ -303,6 +315,12 @@ class Params(Section):
                 raise _conflict(key, f"cannot be used: {problem}")
         if re.match(r"[a-z]+://", self.data.path):
             raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
+        own_path = Path(self.data.path) == Path(OWN)
+        if self.data.source == "folder" and self.data.url and not own_path:
+            raise _conflict("data.url", f"is set, and so is data.path: set data.url to '' or data.path to {OWN}")
+        if self.data.source == "cifar10" and (self.data.url or self.data.sha256):
+            key = "data.url" if self.data.url else "data.sha256"
+            raise _conflict(key, "is not used with data.source cifar10; for your own images add -S data.source=folder")
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
             raise _conflict("data.sha256", "must be 64 hexadecimal digits in lower case, or '' for none")
         return self

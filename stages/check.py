@@ -11,7 +11,7 @@ import torch
 
 from src import artifacts, git
 from src.data.augment import check_transforms
-from src.data.sources.folder import check_path
+from src.data.sources import check_source
 from src.errors import UserError
 from src.launch import this_node
 from src.model.device import count_devices, resolve_device
@@ -35,7 +35,7 @@ def main(params: Params) -> None:
     model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()
     images = torch.zeros(2, 3, params.data.size, params.data.size)
     checks: list[tuple[str, Callable[[], object]]] = [
-        ("data.path", lambda: check_path(params.data)),
+        ("data.path", lambda: check_source(params.data)),
         ("device", lambda: resolve_device(params.device)),
         ("train.devices", lambda: count(params)),
         ("train.nodes", lambda: this_node(params.train.nodes)),

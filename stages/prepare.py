@@ -1,6 +1,8 @@
 """One canonical form for all sources, and a look at it."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from src.data import prepared
 from src.data.augmenters import make_augmenter
 from src.data.prepare import prepare
 from src.data.raw import RawData
+from src.errors import printable
 from src.figures import prepare as figures
 from src.figures import style
 from src.params import Params
@@ -18,15 +21,21 @@ from stages import OLD_DATA, run_stage
 COLUMNS = 10  # images in the grid of augmented samples
 EPOCHS = (1, 2, 3, 4)  # its rows
 
+IMBALANCED = 5  # times as many training images in the largest class as in the smallest: a note says so
+SHOWN_CLASSES = 20  # in the table that is printed
+EXAMPLES = 3  # files that are named for each reason
+
 FOLDER = artifacts.FIGURES / "prepare"
 
 
 def main(params: Params) -> None:
     """Write data/prepared, figures/prepare and metrics/data.json."""
-    ready, read = prepare(artifacts.RAW, params.data)
+    ready, read, duplicates = prepare(artifacts.RAW, params.data)
     prepared.save(ready, artifacts.PREPARED)
     draw(ready, params)
     sizes = {name: len(getattr(ready, name)) for name in prepared.SPLITS}
+    counts = counts_by_class(ready)
+    warnings = [*read.notes, *warn_of_counts(counts)]
     artifacts.write_json(
         artifacts.METRICS / "data.json",
         {
@@ -37,15 +46,83 @@ def main(params: Params) -> None:
             "share": params.data.share,
             **sizes,
             "unreadable": len(read.unreadable),
+            "layout": read.layout,
+            "counts": counts,
+            "left_out": group_left_out(read),
+            "notes": warnings,
+            "duplicates": duplicates.record(),
         },
     )
+    if read.layout:
+        print(f"layout: {read.layout}")
     print(
         f"{sum(sizes.values()):,} images of {len(ready.classes)} classes, {ready.size} x {ready.size}: "
         + ", ".join(f"{count:,} {name}" for name, count in sizes.items())
-        + f"; {len(read.unreadable)} unreadable"
         + (f"; a share of {params.data.share:g} of all (data.share)" if params.data.share < 1 else "")
     )
-    tell_left_out(read)
+    print_counts(counts)
+    for line in warnings:
+        print(f"note: {line}")
+    for group in group_left_out(read):
+        print(
+            f"left out: {group['files']:,} {group['reason']}, such as {', '.join(group['examples'])}", file=sys.stderr
+        )
+    for line in duplicates.lines():
+        print(f"duplicates: {line}", file=sys.stderr)
+
+
+def counts_by_class(ready: prepared.Prepared) -> list[dict[str, str | int]]:
+    """One row per class: its name and its images in each split."""
+    counts = {name: np.bincount(getattr(ready, name).labels, minlength=len(ready.classes)) for name in prepared.SPLITS}
+    return [
+        {"class": label, **{name: int(count[index]) for name, count in counts.items()}}
+        for index, label in enumerate(ready.classes)
+    ]
+
+
+def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences about classes that a split lacks, and about very different sizes."""
+    missing = {split: [row["class"] for row in counts if not row[split]] for split in ("val", "test")}
+    found = [
+        f"the {split} split has no image of {', '.join(names[:5])}"
+        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        for split, names in missing.items()
+        if 0 < len(names) < len(counts)
+    ]
+    sizes = sorted((row["train"], row["class"]) for row in counts)
+    (least, rarest), (most, commonest) = sizes[0], sizes[-1]
+    if most > IMBALANCED * least:
+        found.append(
+            f"{commonest} has {most / max(least, 1):.1f} times the training images of {rarest} ({most:,} and "
+            f"{least:,}): look at balanced accuracy and macro F1, and try -S train.class_weights=balanced"
+        )
+    return found
+
+
+def print_counts(counts: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the classes, shortened in the middle."""
+    shown = list(counts) if len(counts) <= SHOWN_CLASSES else [*counts[: SHOWN_CLASSES - 1], counts[-1]]
+    names = [printable(str(row["class"])) for row in shown]
+    width = max(5, *(min(len(name), 40) for name in names))
+    print(f"  {'class':<{width}} {'train':>9} {'val':>9} {'test':>9}")
+    for name, row in zip(names, shown, strict=True):
+        if row is shown[-1] and len(shown) < len(counts):
+            print(f"  ... {len(counts) - len(shown):,} more classes (metrics/data.json lists all)")
+        name = name if len(name) <= width else f"{name[: width - 1]}…"
+        print(f"  {name:<{width}} {row['train']:>9,} {row['val']:>9,} {row['test']:>9,}")
+
+
+def group_left_out(read: RawData) -> list[dict[str, Any]]:
+    """What was not used and why: number and some names of files for each reason."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in read.unreadable.items():
+        groups.setdefault(f"unreadable ({reason})", []).append(name)
+    for name, reason in read.left_out.items():
+        groups.setdefault(reason, []).append(name)
+    return [
+        {"reason": reason, "files": len(names), "examples": [printable(name) for name in names[:EXAMPLES]]}
+        for reason, names in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
 
 
 def draw(ready: prepared.Prepared, params: Params) -> None:
@@ -61,18 +138,8 @@ def draw(ready: prepared.Prepared, params: Params) -> None:
     variants = torch.stack([augmenter(pixels, chosen, epoch) for epoch in EPOCHS]).numpy()
     names = [ready.classes[label] for label in labels[indices]]
     style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
-    counts = {name: np.bincount(getattr(ready, name).labels, minlength=len(ready.classes)) for name in prepared.SPLITS}
+    counts = {name: np.array([row[name] for row in counts_by_class(ready)]) for name in prepared.SPLITS}
     style.save(figures.class_counts(ready.classes, counts), FOLDER / "class_counts.png")
-
-
-def tell_left_out(read: RawData) -> None:
-    """Name what was not used: nothing is dropped silently."""
-    left_out = [f"{name}: {reason}" for name, reason in read.unreadable]
-    left_out += [f"{name}: lies in no class folder" for name in read.ignored]
-    for line in left_out[:10]:
-        print(f"left out: {line}", file=sys.stderr)
-    if len(left_out) > 10:
-        print(f"left out: {len(left_out) - 10} more files", file=sys.stderr)
 
 
 if __name__ == "__main__":

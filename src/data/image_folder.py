@@ -1,4 +1,4 @@
-"""Reads an archive of image files: train/CLASS/* and test/CLASS/*, or CLASS/* alone, perhaps in one wrapping folder."""
+"""Reads an archive of image files, whatever usual layout of splits and classes it has (src/data/layout.py)."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,12 +11,14 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from src.data.images import decode
+from src.data.layout import CURES, looks_like_image, recognise
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
+from src.data.sources.folder import source_name
 from src.data.workers import leave_stops_to_the_parent, try_semaphores
 from src.errors import UserError
-from src.params import Data
+from src.params import Data, nearest
 from src.processes import cores
 
 ROUND_FILES = 4096  # files that are decoded at once ...
@@ -25,67 +27,69 @@ MAX_WORKERS = 8
 SEMAPHORES = 5  # of a ProcessPoolExecutor, in its two queues
 
 Pixels = npt.NDArray[np.uint8]  # (S, S, 3)
-Place = tuple[str, str]  # ('train', 'test' or '', class)
 
 
 def read(path: Path, data: Data) -> RawData:
     """Decode an archive into (S, S, 3) images, in the order of their names.
 
-    UserError: fewer than two classes, a class that only one of train/ and test/ has, or one without a readable image.
+    Raises UserError if the layout is not clear, for fewer than two classes, an empty class, a class of val/ or test/
+    that train/ lacks, or too many unreadable files.
     """
-    decoded = dict(_decode_all(path, data.size))
-    places, ignored = layout(list(decoded))
-    unreadable = [(name, str(decoded[name])) for name in places if isinstance(decoded[name], UserError)]
-    _refuse_many(path, unreadable, len(places), data.max_unreadable)
+    shown = source_name(data)
+    folders: set[str] = set()
+    files = _files(archive.members(path, shown, data.zip_encoding), folders)
+    decoded = dict(_decode_all(files, shown, data.size))
+    holding = {name[: at + 1] for name in decoded for at, letter in enumerate(name) if letter == "/"}
+    images = {name for name, found in decoded.items() if isinstance(found, np.ndarray) or looks_like_image(name)}
+    try:
+        layout = recognise(decoded, images, sorted(folders - holding))
+    except UserError as error:
+        raise UserError(f"{shown}: {error}") from None
+    unreadable = {name: str(error) for name in layout.places if isinstance(error := decoded[name], UserError)}
+    _refuse_many(shown, unreadable, len(layout.places), data.max_unreadable)
 
-    found: dict[str, dict[str, list[Pixels]]] = {}
-    for name, (split, label) in places.items():
-        images = found.setdefault(split, {}).setdefault(label, [])
-        if isinstance(pixels := decoded[name], np.ndarray):
-            images.append(pixels)
-    classes = sorted(set().union(*found.values()))
-    _check_classes(path, found, classes)
-    splits = {split: _stack(images, classes) for split, images in found.items()}
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, (split, label) in layout.places.items():
+        of_class = found.setdefault(split, {}).setdefault(label, [])
+        if name not in unreadable:
+            of_class.append(name)
+    train = found.get("train", found.get("", {}))
+    classes = sorted(train)
+    _check_classes(shown, train, found, layout.description)
+    splits = {split: _stack(names, classes, decoded) for split, names in found.items()}
+    notes = list(layout.notes)
+    if not data.zip_encoding and (assumed := archive.assumed_encoding(path)):
+        notes.append(
+            f"the archive does not say how its file names are encoded; they were read as {assumed} "
+            "(data.zip_encoding sets another encoding, such as gbk or shift_jis)"
+        )
     return RawData(
-        splits["train"] if "train" in splits else splits[""], splits.get("test"), classes, None, unreadable, ignored
+        splits["train"] if "train" in splits else splits[""],
+        splits.get("test"),
+        classes,
+        val=splits.get("val"),
+        layout=layout.description,
+        notes=notes,
+        unreadable=unreadable,
+        left_out=layout.left_out,
     )
 
 
-def layout(names: Iterable[str]) -> tuple[dict[str, Place], list[str]]:
-    """Which split and class each file belongs to, sorted by name, and the files that lie in no class folder."""
-    parts = {name: name.split("/") for name in sorted(names)}
-    start = 0
-    while True:
-        tops = {p[start] for p in parts.values() if len(p) > start + 1}
-        splits = {top for top in tops if top.casefold() in ("train", "test")}
-        below = {p[start + 1] for p in parts.values() if len(p) > start + 2}
-        if len(tops) == 1 and below and start < 2:  # one wrapping folder, perhaps with a lone train/ in it
-            start += 1
-            continue
-        break
-    held = {top for top in tops if top.casefold() in ("val", "valid", "validation")}
-    if splits and len(splits) < 2:
-        raise UserError(
-            f"The images lie in {', '.join(sorted(tops))}: there is one of train/ and test/ without the other. "
-            + (f"Rename {min(held)}/ to test/" if held else "Use both, or CLASS/* alone")
-        )
-    depth = start + 1 if splits else start
-    places: dict[str, Place] = {}
-    ignored = []
-    for name, p in parts.items():
-        if len(p) > depth + 1 and (not splits or p[start] in splits):
-            places[name] = (p[start].casefold() if splits else "", p[depth])
+def _files(members: Iterable[tuple[str, bytes]], folders: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The files among `members`; the names of folders are added to `folders`."""
+    for name, content in members:
+        if name.endswith("/"):
+            folders.add(name)
         else:
-            ignored.append(name)
-    return places, ignored
+            yield name, content
 
 
-def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
+def _decode_all(files: Iterable[tuple[str, bytes]], shown: str, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
     workers = min(cores(), MAX_WORKERS)
-    bar = tqdm(desc=f"decoding {path.name}", unit=" images", leave=False, delay=1)
+    bar = tqdm(desc=f"decoding {shown}", unit=" images", leave=False, delay=1)
     try_semaphores(SEMAPHORES)
     with bar, ProcessPoolExecutor(workers, initializer=leave_stops_to_the_parent) as pool:
-        for names, contents in _rounds(archive.members(path)):
+        for names, contents in _rounds(files):
             chunk = max(1, min(256, len(names) // (4 * workers)))
             results = pool.map(partial(_try, size=size), contents, chunksize=chunk)
             for name in names:
@@ -93,8 +97,8 @@ def _decode_all(path: Path, size: int) -> Iterator[tuple[str, Pixels | UserError
                     result = next(results)
                 except BrokenProcessPool:
                     raise UserError(
-                        f"a process that decodes the images of {path} was killed, near {name}: memory was short, or "
-                        "that file crashes its decoder. Run the same command again; if that ends so too, remove it"
+                        f"a process that decodes the images of {shown} was killed, near {name}: memory was short, or "
+                        "that file crashes its decoder. Run the same command again; if it fails again, remove the file"
                     ) from None
                 bar.update()
                 yield name, result
@@ -122,30 +126,41 @@ def _try(content: bytes, size: int) -> Pixels | UserError:
         return error
 
 
-def _refuse_many(path: Path, unreadable: list[tuple[str, str]], files: int, allowed: float) -> None:
+def _refuse_many(shown: str, unreadable: dict[str, str], files: int, allowed: float) -> None:
     if len(unreadable) > allowed * files:
-        shown = "\n".join(f"  {name}: {reason}" for name, reason in unreadable[:10])
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in list(unreadable.items())[:10])
         more = f"\n  and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
         raise UserError(
-            f"{len(unreadable)} of {files} files of {path} cannot be read as images:\n{shown}{more}\n"
-            f"Mend or remove them in the source, or allow a share of them: "
+            f"{len(unreadable)} of {files} files of {shown} cannot be read as images:\n{listed}{more}\n"
+            f"Repair or remove them in the source, or allow a share of them: "
             f"-S data.max_unreadable={np.ceil(1000 * len(unreadable) / files) / 1000:g} (now {allowed:g})"
         )
 
 
-def _check_classes(path: Path, found: dict[str, dict[str, list[Pixels]]], classes: list[str]) -> None:
-    if len(classes) < 2:
-        what = f"one class ({classes[0]})" if classes else "no image in a class folder"
-        raise UserError(f"{path} holds {what}; at least two are needed, as train/CLASS/* and test/CLASS/* or CLASS/*")
-    for split, images in found.items():
-        if missing := [label for label in classes if label not in images]:
+def _check_classes(
+    shown: str, train: dict[str, list[str]], found: dict[str, dict[str, list[str]]], layout: str
+) -> None:
+    if len(train) < 2:
+        what = f"one class ({next(iter(train))})" if train else "no image in a class folder"
+        raise UserError(f"{shown} holds {what}{f' as {layout}' if train else ''}; at least two are needed. {CURES}")
+    for split, of_class in found.items():
+        if unknown := [label for label in of_class if label not in train]:
             raise UserError(
-                f"{path}: {split}/ has no {', '.join(missing)}; train/ and test/ must have the same classes"
+                f"{shown}: the {split} split has classes that train/ lacks: {_listed(unknown, list(train))}. "
+                "Add their training images, or remove or rename their folders"
             )
-        if empty := [label for label in classes if not images[label]]:
-            raise UserError(f"{path}: class {', '.join(empty)} has no readable image")
+        if empty := [label for label, names in of_class.items() if not names]:
+            raise UserError(f"{shown}: class {', '.join(empty)} has no readable image")
 
 
-def _stack(images: dict[str, list[Pixels]], classes: list[str]) -> Split:
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(images[label]) for label in classes])
-    return Split(np.stack([pixels for label in classes for pixels in images[label]]), labels)
+def _listed(unknown: list[str], known: list[str]) -> str:
+    return ", ".join(f"{label}{nearest(label, known)}" for label in unknown[:5]) + (
+        f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    )
+
+
+def _stack(names: dict[str, list[str]], classes: list[str], decoded: dict[str, Pixels | UserError]) -> Split:
+    """The images of a split, class by class."""
+    ordered = [name for label in classes for name in names.get(label, [])]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names.get(label, [])) for label in classes])
+    return Split(np.stack([decoded[name] for name in ordered]), labels, np.array(ordered, dtype=object))

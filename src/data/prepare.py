@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.data import cifar_batches, image_folder, shapes
+from src.data.duplicates import Duplicates, Part, find_duplicates, fingerprints, first_copies
 from src.data.prepared import Prepared, Split, digest_of
 from src.data.raw import RawData
 from src.data.sources.cifar10 import ARCHIVE
@@ -27,10 +28,11 @@ READERS: dict[str, tuple[str, Callable[[Path, Data], RawData]]] = {
 }
 
 
-def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
-    """Read `raw` (what `download` wrote) as `data.source`; the canonical form, and what was read.
+def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
+    """Read `raw` (what `download` wrote) as `data.source`; the canonical form, what was read, and copies in it.
 
-    UserError: too few classes or images, more unreadable files than `data.max_unreadable`.
+    Raises UserError for too few classes or images, and if more than `data.max_unreadable` of the files or
+    `data.max_duplicates` of the images are bad.
     """
     pattern, reader = READERS[data.source]
     found = sorted(raw.glob(pattern))
@@ -39,24 +41,41 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData]:
             f"{raw} does not hold the data of data.source {data.source}. Get it with: dvc repro -f download"
         )
     read = reader(found[0], data)
-    train, test = read.train, read.test
+    train, test = part(read.train), None if read.test is None else part(read.test)
     if test is None:
         train, test = _cut(train, data.test_share, data.split_seed, read.classes, "data.test_share")
-    val = _rows(train, np.empty(0, np.int64))
-    if data.val_share > 0:
+    if read.val is not None:
+        val = part(read.val)
+    elif data.val_share > 0:
         of_none = "data.val_share (0 keeps no validation images)"
         train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes, of_none)
+    else:
+        val = train.rows(np.empty(0, np.int64))
     masks = read.masks
     if data.share < 1:
         # After the splits, and not before: a training image of one share is then a test image of no other.
         seeds = (data.split_seed + number for number in (2, 3, 4))
-        parts = (drawn(split.labels, data.share, seed) for split, seed in zip((train, val, test), seeds, strict=True))
-        of_train, of_val, of_test = parts
-        train, val, test = _rows(train, of_train), _rows(val, of_val), _rows(test, of_test)
+        parts = zip((train, val, test), seeds, strict=True)
+        of_train, of_val, of_test = (drawn(part.split.labels, data.share, seed) for part, seed in parts)
+        train, val, test = train.rows(of_train), val.rows(of_val), test.rows(of_test)
         masks = None if masks is None else masks[of_test]
-    mean, std = channel_statistics(train.images)
-    digest = digest_of([train, val, test], masks, read.classes)
-    return Prepared(train, val, test, read.classes, mean, std, data.source, digest, masks), read
+    duplicates = find_duplicates((train, val, test), read.classes)
+    if duplicates.images > data.max_duplicates * (len(train.split) + len(val.split) + len(test.split)):
+        raise UserError(
+            f"{duplicates.images:,} images are in two splits or under two labels, more than data.max_duplicates "
+            f"({data.max_duplicates:g}) allows:\n"
+            + "\n".join(f"  {line}" for line in duplicates.lines())
+            + "\nRemove the copies from the source, or allow them: -S data.max_duplicates=1.0"
+        )
+    mean, std = channel_statistics(train.split.images)
+    digest = digest_of([train.split, val.split, test.split], masks, read.classes)
+    ready = Prepared(train.split, val.split, test.split, read.classes, mean, std, data.source, digest, masks)
+    return ready, read, duplicates
+
+
+def part(split: Split) -> Part:
+    """A split with the fingerprints of its images."""
+    return Part(split, fingerprints(split.images))
 
 
 def channel_statistics(
@@ -74,13 +93,10 @@ def channel_statistics(
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
 
 
-def _cut(split: Split, share: float, seed: int, classes: list[str], key: str) -> tuple[Split, Split]:
+def _cut(part: Part, share: float, seed: int, classes: list[str], key: str) -> tuple[Part, Part]:
     try:
-        kept, cut = stratified(split.labels, share, seed, classes)
+        first = first_copies([part.split.images], [part.prints])
+        kept, cut = stratified(part.split.labels, share, seed, classes, first)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
-    return _rows(split, kept), _rows(split, cut)
-
-
-def _rows(split: Split, indices: npt.NDArray[np.int64]) -> Split:
-    return Split(split.images[indices], split.labels[indices])
+    return part.rows(kept), part.rows(cut)

@@ -20,10 +20,15 @@ MASKS = "test_masks.npy"
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 (N, S, S, 3) RGB, perhaps memory-mapped, and labels int64 (N,), indices into the class names."""
+    """Images uint8 (N, S, S, 3) RGB, perhaps memory-mapped, and labels int64 (N,), indices into the class names.
+
+    `files` (N,): the path of each image in the user's folder or archive, as str; None if it has none or if they are
+    not loaded.
+    """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    files: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,11 +68,16 @@ def digest_of(splits: Sequence[Split], masks: npt.NDArray[np.bool_] | None, clas
 
 
 def save(prepared: Prepared, folder: Path) -> None:
-    """Write `SPLIT_images.npy`, `SPLIT_labels.npy`, perhaps `test_masks.npy`, and last `meta.json`, into `folder`."""
+    """Write `SPLIT_images.npy`, `SPLIT_labels.npy`, `SPLIT_files.json` and last `meta.json` into `folder`.
+
+    `test_masks.npy` is added if the true masks are known.
+    """
     for name in SPLITS:
         split: Split = getattr(prepared, name)
         _write_array(folder / f"{name}_images.npy", split.images)
         _write_array(folder / f"{name}_labels.npy", split.labels)
+        files = [] if split.files is None else split.files.tolist()
+        artifacts.write_json(folder / f"{name}_files.json", {"files": files})
     if prepared.test_masks is not None:
         _write_array(folder / MASKS, prepared.test_masks)
     meta = {
@@ -83,7 +93,10 @@ def save(prepared: Prepared, folder: Path) -> None:
 
 
 def load(folder: Path = artifacts.PREPARED) -> Prepared:
-    """Read what `save` wrote; images are memory-mapped. UserError when something is missing or damaged."""
+    """Read what `save` wrote, without the names of files; images are memory-mapped.
+
+    Raises UserError if something is missing or damaged.
+    """
     if not (folder / META).exists():
         raise UserError(f"{folder} holds no prepared data. Make it with: dvc repro prepare")
     try:
@@ -104,6 +117,14 @@ def load(folder: Path = artifacts.PREPARED) -> Prepared:
             test_masks=masks,
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise UserError(f"{folder} is damaged ({error}). {artifacts.cure(folder, 'prepare')}") from None
+
+
+def load_files(split: str, folder: Path = artifacts.PREPARED) -> list[str]:
+    """The path of each image of a split within the user's folder or archive; [] for other sources."""
+    try:
+        return [str(name) for name in artifacts.read_json(folder / f"{split}_files.json")["files"]]
+    except (OSError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is damaged ({error}). {artifacts.cure(folder, 'prepare')}") from None
 
 

@@ -12,3 +12,10 @@ FETCHERS: dict[str, Callable[[Data, Path], str]] = {
     "folder": folder.fetch,
     "shapes": shapes.fetch,
 }
+
+
+def check_source(data: Data) -> None:
+    """Raise UserError if `data.path` does not exist or is not what `data.source` reads."""
+    folder.check_path(data)
+    if data.source == "cifar10":
+        cifar10.local_archive(data)

@@ -8,7 +8,7 @@ from src.addresses import redacted
 from src.data.sources.digests import mismatch
 from src.data.sources.download import DownloadError, download
 from src.errors import UserError
-from src.params import Data
+from src.params import OWN, Data, setting
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ADDRESS = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
@@ -19,10 +19,9 @@ DIGESTS = {
 
 
 def fetch(data: Data, destination: Path) -> str:
-    """Put the verified archive into `destination`: from `data.path` where it is, else from the network."""
-    path = Path(data.path)
-    local = path / ARCHIVE if path.is_dir() else path
-    if local.is_file():
+    """Put the verified archive into `destination`: from `data.path` if it is there, else from the network."""
+    local = local_archive(data)
+    if local:
         if problem := mismatch(local, DIGESTS):
             raise UserError(
                 f"data.path: {local} is not the official {ARCHIVE}: {problem}.\n"
@@ -40,3 +39,18 @@ def fetch(data: Data, destination: Path) -> str:
             "  python -m recipes quick   (generated images, no download)"
         ) from None
     return f"CIFAR-10 from {redacted(address)}"
+
+
+def local_archive(data: Data) -> Path | None:
+    """The archive at or in `data.path`; None if that is not set. Raises UserError for any other path."""
+    path = Path(data.path)
+    local = path / ARCHIVE if path.is_dir() else path
+    if local.is_file():
+        return local
+    if path == Path(OWN):
+        return None
+    raise UserError(
+        f"data.source is cifar10, and {path} neither is nor holds {ARCHIVE}.\n"
+        "  For your own images add: -S data.source=folder\n"
+        f"  To download CIFAR-10 use: {setting('data.path', OWN)}"
+    )

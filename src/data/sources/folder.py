@@ -16,18 +16,18 @@ NAME = "images"  # data/raw/images.tar, images.zip, ...
 
 
 def fetch(data: Data, destination: Path) -> str:
-    """Put one archive `images.*` into `destination`, verified against `data.sha256` where that is given."""
+    """Put one archive `images.*` into `destination`, verified against `data.sha256` if that is given."""
     digests = {"sha256": data.sha256} if data.sha256 else {}
     if data.url:
         return _from_address(data.url, digests, destination)
     path = Path(data.path)
+    check_path(data)
     if path.is_file():
         if problem := mismatch(path, digests):
             raise UserError(f"data.path: {path} is not the archive that data.sha256 asks for: {problem}")
         with artifacts.atomic(destination / f"{NAME}{archive.suffix(path)}") as temporary:
             shutil.copyfile(path, temporary)
         return f"images from {path}"
-    check_path(data)
     if digests:
         raise UserError(f"data.sha256 is the digest of an archive, but data.path is the folder {path}; set it to ''")
     with artifacts.atomic(destination / f"{NAME}.tar") as temporary:
@@ -41,20 +41,30 @@ def fetch(data: Data, destination: Path) -> str:
 
 
 def check_path(data: Data) -> None:
-    """UserError where `data.path` is nothing, for any source: DVC watches it."""
+    """Raise UserError if `data.path` does not exist. DVC watches it whatever the source is."""
     path = Path(data.path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
+    if path.exists():
+        return
+    if data.path.startswith("~") and (absolute := path.expanduser()).is_absolute():
+        raise UserError(
+            f"{path} does not exist, because DVC does not expand ~. Use {setting('data.path', str(absolute))}"
+        )
+    raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
+
+
+def source_name(data: Data) -> str:
+    """What the user calls the source: the address or path that they gave."""
+    return redacted(data.url) if data.url else data.path
 
 
 def _from_address(address: str, digests: dict[str, str], destination: Path) -> str:
-    whole = destination / f"{NAME}.download"  # its type is known when it is there
+    whole = destination / f"{NAME}.download"  # its type is known once it is there
     try:
         download([address], whole, digests)
     except DownloadError as error:
         raise UserError(f"data.url: the archive could not be downloaded:\n{error}") from None
     digest = artifacts.sha256_file(whole)
-    whole.replace(destination / f"{NAME}{archive.suffix(whole)}")
+    whole.replace(destination / f"{NAME}{archive.suffix(whole, f'data.url: {redacted(address)}')}")
     return f"images from {redacted(address)}, data.sha256 {digest}"
 
 
