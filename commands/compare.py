@@ -118,8 +118,9 @@ def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[st
     bar = partial(tqdm, desc="maps", unit="run", delay=1, leave=False)
     try:
         params = load_params()
-        data = prepared.load() if (artifacts.PREPARED / prepared.META).exists() else None
-        return explain(groups, data, params, per_group, bar), []
+        there = (artifacts.PREPARED / prepared.META).exists()
+        data, files = (prepared.load(), prepared.load_files("test")) if there else (None, [])
+        return explain(groups, data, params, per_group, bar, files), []
     except UserError as error:
         return None, [f"no maps were made: {error}"]
 

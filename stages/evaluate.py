@@ -34,10 +34,12 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate.
 
     With `evaluate.flip`, `flip_accuracy` judges each image together with its mirror image; all else is of the images
-    as they are.
+    as they are. The column `file` of predictions.csv is the path of the image in the user's folder or archive, and empty
+    for other sources.
     """
     data = prepared.load()
     classes, labels = data.classes, data.test.labels
+    files = prepared.load_files("test") or [""] * len(labels)
     device = resolve_device(params.device)
 
     def logits_of(split: Split, name: str) -> np.ndarray:
@@ -92,8 +94,8 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     artifacts.write_csv(
         artifacts.METRICS / "predictions.csv",
         [
-            {"index": i, "true": classes[t], "predicted": classes[p], "confidence": f"{c:.6f}"}
-            for i, (t, p, c) in enumerate(zip(labels, predicted, confidence, strict=True))
+            {"index": i, "file": f, "true": classes[t], "predicted": classes[p], "confidence": f"{c:.6f}"}
+            for i, (f, t, p, c) in enumerate(zip(files, labels, predicted, confidence, strict=True))
         ],
     )
     folder = artifacts.FIGURES / "evaluate"

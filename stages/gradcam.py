@@ -24,7 +24,7 @@ from src.tracking import Mirror
 from stages import compute_turn, run_stage
 
 FOLDER = artifacts.FIGURES / "gradcam"
-COLUMNS = ("index", "true", "predicted", "confidence")
+COLUMNS = ("index", "file", "true", "predicted", "confidence")
 MATRIX_ROWS = 25  # images in the layer matrix, the first of the list
 
 

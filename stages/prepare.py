@@ -36,6 +36,8 @@ def main(params: Params) -> None:
     sizes = {name: len(getattr(ready, name)) for name in prepared.SPLITS}
     counts = counts_by_class(ready)
     warnings = [*read.notes, *warn_of_counts(counts)]
+    if read.val is not None:
+        warnings.insert(0, "the source has its own validation split, so data.val_share is not applied")
     artifacts.write_json(
         artifacts.METRICS / "data.json",
         {

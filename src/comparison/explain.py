@@ -31,13 +31,15 @@ def explain(
     params: Params,
     per_group: int,
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+    files: Sequence[str] = (),
 ) -> Maps:
     """Explain the same images of `data` with at most `per_group` runs of each group.
 
     For the class that each run predicts, at the last of `gradcam.layers`. The figure's columns are the runs with the
     lowest seed of each group; of a single group, its runs. A run whose model cannot be had is left out, and the next
-    seed of its group takes its place. `progress` wraps the ids of the runs. UserError where there are no `data`, or
-    those of no run, or fewer than two runs can be explained.
+    seed of its group takes its place. `progress` wraps the ids of the runs. `files` are the paths of all test images,
+    () if they have none. UserError where there are no `data`, or those of no run, or fewer than two runs can be
+    explained.
     """
     data = check_images([run for group in groups for run in group.runs], data, params)
     store = tracking.Reader()
@@ -94,6 +96,7 @@ def explain(
         empty=int(sum((found.max(axis=(1, 2)) == 0).sum() for found in compared.values())),
         rows=rows,
         images=np.ascontiguousarray(data.test.images[chosen]),
+        files=[files[row.index] if files else "" for row in rows],
         true=first.predictions.true[chosen].tolist(),
         columns=[
             Column(

@@ -154,6 +154,7 @@ class Maps:
     empty: int  # maps without any evidence, of N times the number of runs
     rows: Sequence[Row]  # (K,)
     images: npt.NDArray[np.uint8]  # (K, S, S, 3)
+    files: Sequence[str]  # (K,) where each image is in the user's folder or archive; '' if it has no file
     true: Sequence[str]  # (K,)
     columns: Sequence[Column]
     notes: Sequence[str]  # what was left out or replaced

@@ -98,7 +98,7 @@ def _maps(maps: Maps) -> dict[str, Any]:
             for found in maps.pairs
         ],
         "columns": [column.label for column in maps.columns],
-        "rows": [asdict(row) for row in maps.rows],
+        "rows": [asdict(row) | {"file": file} for row, file in zip(maps.rows, maps.files, strict=True)],
     }
 
 

@@ -121,10 +121,17 @@ def load(folder: Path = artifacts.PREPARED) -> Prepared:
 
 
 def load_files(split: str, folder: Path = artifacts.PREPARED) -> list[str]:
-    """The path of each image of a split within the user's folder or archive; [] for other sources."""
+    """The path of each image of a split within the user's folder or archive; [] for other sources.
+
+    Raises UserError if the file is missing or damaged.
+    """
     try:
-        return [str(name) for name in artifacts.read_json(folder / f"{split}_files.json")["files"]]
-    except (OSError, KeyError, TypeError) as error:
+        files = [str(name) for name in artifacts.read_json(folder / f"{split}_files.json")["files"]]
+        images = len(np.load(folder / f"{split}_labels.npy", mmap_mode="r"))
+        if files and len(files) != images:
+            raise ValueError(f"{len(files)} names of {images} {split} images")
+        return files
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{folder} is damaged ({error}). {artifacts.cure(folder, 'prepare')}") from None
 
 

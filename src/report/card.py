@@ -8,12 +8,13 @@ import re
 from src.evaluation.metrics import wilson_interval
 from src.markdown import code_block
 from src.report.alt import texts
-from src.report.formats import duration, listed, number, percent, shown
+from src.report.formats import copies_found, counted, duration, listed, number, percent, shown
 from src.report.page import fill
 from src.report.run import Row, Run
 
 NAMED = 20  # classes in the sentence about what the model answers; the table has all
 MISTAKES = 10  # in the list; the report has all
+REASONS = 3  # for which files were left out; the report has all
 IMAGE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
 
 
@@ -21,12 +22,13 @@ def render(run: Run) -> str:
     """The card, which lies in reports/ and shows figures of ../figures."""
     return fill(
         "src.report",
-        (percent, number, duration, listed, shown, recall_interval, code_block),
+        (percent, number, duration, listed, shown, counted, copies_found, recall_interval, code_block),
         template="card.md.j2",
         run=run,
         alt={name: text for name, text in texts(run).items() if name in run.figures},
         named=NAMED,
         mistakes=run.misclassified[:MISTAKES],
+        reasons=run.data["left_out"][:REASONS],
         fewest=min(int(row["images"]) for row in run.per_class),
     )
 

@@ -1,6 +1,15 @@
 """Values as a person writes them."""
 
 from collections.abc import Mapping
+from typing import Any
+
+# Key of `duplicates` in metrics/data.json -> which images are counted, and where their copies are.
+COPIES = {
+    "train_test": ("test image", "among the training images"),
+    "train_val": ("validation image", "among the training images"),
+    "val_test": ("test image", "among the validation images"),
+    "two_labels": ("image", "with a copy under another label"),
+}
 
 
 def percent(share: float | str, digits: int = 2) -> str:
@@ -44,3 +53,18 @@ def shown(value: object) -> str:
 def listed(values: Mapping[str, float]) -> str:
     """Names and numbers in a sentence, `none` where there are none. {'valley': 0.0123} -> valley 0.0123"""
     return ", ".join(f"{name} {number(value, 3)}" for name, value in values.items()) or "none"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things. 1, file -> 1 file; 1200, file -> 1,200 files"""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def copies_found(duplicates: Mapping[str, Any]) -> list[str]:
+    """What `duplicates` of metrics/data.json counts, in words; [] if there are none.
+
+    {'train_test': 3, 'two_labels': 0, ...} -> ['3 test images among the training images']
+    """
+    return [
+        f"{counted(duplicates[name], noun)} {where}" for name, (noun, where) in COPIES.items() if duplicates[name]
+    ]

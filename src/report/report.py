@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import duration, hundredths, listed, number, percent, points, shown
+from src.report.formats import copies_found, counted, duration, hundredths, listed, number, percent, points, shown
 from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
+
+COPIES_SHOWN = 6  # of each picture in the list of duplicates
 
 
 def render(run: Run) -> str:
@@ -16,8 +18,10 @@ def render(run: Run) -> str:
     """
     return fill(
         "src.report",
-        (percent, points, hundredths, duration, number, shown, listed),
+        (percent, points, hundredths, duration, number, shown, listed, counted, copies_found),
         run=run,
+        counts={row["class"]: row for row in run.data["counts"]},
+        shown_copies=COPIES_SHOWN,
         groups=grouped(run.params),
         pictures=pictures(run.figures),
         alt=texts(run),
