@@ -34,8 +34,8 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate.
 
     With `evaluate.flip`, `flip_accuracy` judges each image together with its mirror image; all else is of the images
-    as they are. The column `file` of predictions.csv is the path of the image in the user's folder or archive, and empty
-    for other sources.
+    as they are. The column `file` of predictions.csv is the path of an image in the user's folder or archive, and
+    empty for other sources.
     """
     data = prepared.load()
     classes, labels = data.classes, data.test.labels

@@ -65,6 +65,4 @@ def copies_found(duplicates: Mapping[str, Any]) -> list[str]:
 
     {'train_test': 3, 'two_labels': 0, ...} -> ['3 test images among the training images']
     """
-    return [
-        f"{counted(duplicates[name], noun)} {where}" for name, (noun, where) in COPIES.items() if duplicates[name]
-    ]
+    return [f"{counted(duplicates[name], noun)} {where}" for name, (noun, where) in COPIES.items() if duplicates[name]]

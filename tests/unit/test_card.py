@@ -11,7 +11,7 @@ from src import record
 from src.report.card import recall_interval, render, without_figures
 from src.report.run import Run
 from tests.unit.test_markdown import HOSTILE, PARSER, Shown, seen
-from tests.unit.test_report import EVIL, a_run
+from tests.unit.test_report import EVIL, ODD_NAMES, a_run, of_folder
 
 SECTIONS = ["Intended use", "Limits", "How to use it", "Results", "Data", "Training", "Licence, versions and hardware"]
 
@@ -54,7 +54,8 @@ def test_every_figure_exists_where_the_card_lies() -> None:
 
 def test_no_line_of_the_card_is_left_ragged() -> None:
     """Templates like to swallow the end of a line, or to leave holes."""
-    for run in (a_run(), with_params(a_run(), data__share=0.5), replace(a_run(), misclassified=[])):
+    share, none = with_params(a_run(), data__share=0.5), replace(a_run(), misclassified=[])
+    for run in (a_run(), share, none, of_folder(a_run(), "a.png")):
         card = render(run)
         assert not re.search(r"\n{4}|[ \t]\n|\{[{%]", card)
         assert all(re.match(r"\n*#", part) for part in re.split(r"\n(?=#+ )", card))
@@ -64,22 +65,22 @@ def test_no_line_of_the_card_is_left_ragged() -> None:
         assert html.count("<li>") >= 9
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if "\n" not in name])
+@pytest.mark.parametrize("name", [name for name in (*HOSTILE, *ODD_NAMES) if "\n" not in name])
 def test_names_are_shown_and_not_obeyed(name: str) -> None:
     """Also those of a data set, a note and a parameter, which nobody has checked."""
     run = a_run()
     plain = Shown(render(named(run, "plain")))
     page = Shown(render(named(run, name)))
     assert page.tags == plain.tags
-    assert [cell for cell in page.cells if seen(cell) == seen(name)] != []
-    assert page.text.count(name) >= 6
+    assert sum(seen(cell) == seen(name) for cell in page.cells) == 4  # a class, and file and classes of a mistake
+    assert page.text.count(name) >= 10
 
 
 def named(run: Run, name: str) -> Run:
     """The run where all that a stranger can name has this name."""
+    run = of_folder(run, name)
     return replace(
         with_params(run, reference__note=f"There {name}", augment=[{"name": name}]),
-        data=dict(run.data) | {"source": "folder"},
         data_name=f"image folder {name}",
         model=dict(run.model) | {"classes": [name, "other"], "hardware": name},
         per_class=[{**row, "class": name} for row in run.per_class],
@@ -121,11 +122,23 @@ def test_limits_say_what_the_data_say() -> None:
     assert "share of" not in limits(run)
     assert "a share of 0.2 of the images" in limits(with_params(run, data__share=0.2))
     assert "not known to NormLens" not in limits(run)
-    folder = replace(run, data=dict(run.data) | {"source": "folder", "unreadable": 3})
+    folder = of_folder(run, "odd")
     assert "compressed the images, and under which terms, is not known" in limits(folder)
-    assert "3 unreadable files were left out" in limits(folder)
     assert "drawn by a program" not in render(folder)
     assert "seed (7)" in limits(with_params(run, seed=7))
+
+
+def test_what_is_known_of_a_folder_is_a_line_each() -> None:
+    run = of_folder(a_run(), "odd")
+    assert "- Files left out: 1,203 in no class folder, 2 in odd/, beside the split folders.\n" in limits(run)
+    found = "1 test image among the training images, 1,004 images with a copy under another label"
+    assert re.search(f"^- .*{found}.*accuracy can be too high.$", limits(run), re.MULTILINE)
+    assert "Notes on the data: the test split has no image of odd; the test set is small.\n" in render(run)
+    assert "read as odd/train/CLASS/*, odd/test/CLASS/*." in read(run)
+    many = [{"reason": f"reason {i}", "files": 10 * i, "examples": []} for i in (5, 4, 3, 2, 1)]
+    assert "30 reason 3, 30 for other reasons." in limits(replace(run, data=dict(run.data) | {"left_out": many}))
+    for said in ("left out", "Copies", "Notes", "read as", "| file |"):
+        assert said not in render(a_run())
 
 
 def test_the_interval_of_a_class_is_of_its_own_images() -> None:

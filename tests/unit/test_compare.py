@@ -19,7 +19,7 @@ from src.comparison.groups import Group, agreement, group, grouping_keys, levels
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
-from src.comparison.runs import Predictions, StoredRun, differing, read_runs
+from src.comparison.runs import Predictions, StoredRun, differing, read_predictions, read_runs
 from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
@@ -448,6 +448,18 @@ def test_runs_of_a_store(store: Path) -> None:
         read_runs(["dead"])
     with pytest.raises(UserError, match="--where 'x y' selects no runs"):
         read_runs(where="x y")
+
+
+def test_tables_with_and_without_files_are_read(tmp_path: Path) -> None:
+    """Runs of earlier versions have no column `file`."""
+    table = tmp_path / "predictions.csv"
+    rows = [{"index": 0, "true": "cat", "predicted": "dog", "confidence": "0.5"}]
+    artifacts.write_csv(table, rows)
+    old = read_predictions(table)
+    artifacts.write_csv(table, [{"file": 'a, "b".png', **row} for row in rows])
+    new = read_predictions(table)
+    for found in (old, new):
+        assert [found.true, found.predicted, found.confidence] == [["cat"], ["dog"], [0.5]]
 
 
 def test_the_same_comparison_is_one_run(store: Path) -> None:

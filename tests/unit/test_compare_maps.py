@@ -36,6 +36,7 @@ from src.params import Params
 from tests.conftest import PARAMS_YAML
 from tests.run_files import committed_params
 from tests.unit.test_figures import texts
+from tests.unit.test_report import ODD_NAMES, rows
 
 HOSTILE = '<script>alert("$x$")</script> \\frac{'
 CLASSES = ["cat", "dog", HOSTILE]
@@ -382,6 +383,28 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
     }
     command.write(comparison(groups, None))
     assert not (command.PICTURES / "maps.png").exists()  # of the comparison before
+
+
+def test_the_images_of_the_sheet_are_listed_with_their_files(data: Prepared) -> None:
+    groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
+    files = [f"test/{i}/{ODD_NAMES[i % len(ODD_NAMES)]}" for i in range(COUNT)]
+    maps = explain(groups, data, parameters(), 1, files=files)
+    listed = sheet_table(comparison(groups, maps))
+    assert listed[0] == ["Test image", "File", "Reason", "True class", "batch", "layer"]
+    assert [row[0] for row in listed[1:]] == [str(row.index) for row in maps.rows]
+    assert [row[1] for row in listed[1:]] == [" ".join(files[row.index].split()) for row in maps.rows]
+    true, wrong = (CLASSES[(maps.rows[0].index + turn) % len(CLASSES)] for turn in (0, 1))
+    assert listed[1][2:] == ["both wrong", true, f"{wrong} 75 %", f"{wrong} 75 %"]
+    numbers = json.loads(command.NUMBERS.read_text())["maps"]["rows"]
+    assert [(row["index"], row["file"]) for row in numbers] == [(row.index, files[row.index]) for row in maps.rows]
+    nameless = sheet_table(comparison(groups, explain(groups, data, parameters(), 1)))
+    assert nameless == [row[:1] + row[2:] for row in listed]
+
+
+def sheet_table(found: Comparison) -> list[list[str]]:
+    """The list of the images that the page shows side by side, cell by cell."""
+    command.write(found)
+    return rows(command.PAGE.read_text().partition("Images of the sheet")[2].partition("</table>")[0])
 
 
 def test_the_sheet_marks_wrong_answers(data: Prepared, tmp_path: Path) -> None:

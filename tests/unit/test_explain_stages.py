@@ -1,6 +1,7 @@
 """The stages that look at test images: what they write, and how often they ask the model."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from src import artifacts, record
 from src.data.prepared import Prepared, Split, load, save
+from src.errors import UserError
 from src.explain.cams import cams_as_set
 from src.explain.summary import MEASURES
 from src.model.resnet import build
@@ -21,6 +23,7 @@ from src.params import Params, parse_params
 from src.yaml_files import read_yaml
 from stages import evaluate, gradcam
 from tests.conftest import PARAMS_YAML
+from tests.unit.test_report import ODD_NAMES
 
 CLASSES = ["cat", "dog", "frog"]
 LAYERS = ["layer2[-2]", "layer3[0].shortcut[0]", "layer2[-2]", "layer4[-1]"]  # one of them twice
@@ -39,15 +42,22 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     shutil.copy(PARAMS_YAML, artifacts.PARAMS)
+    save_data()
+    torch.manual_seed(0)
+    return build("batch", 4, [1, 2, 2, 2], len(CLASSES)).eval()
+
+
+def save_data(files: Sequence[str] | None = None) -> None:
+    """Prepare images of noise; `files` are the paths of the test images."""
     rng = np.random.default_rng(0)
     splits = [
         Split(rng.integers(0, 256, (count, 16, 16, 3), np.uint8), np.arange(count, dtype=np.int64) % len(CLASSES))
         for count in (6, 3, COUNT)
     ]
+    if files is not None:
+        splits[2] = replace(splits[2], files=np.array(files, dtype=object))
     half = (0.5, 0.5, 0.5)
     save(Prepared(*splits, CLASSES, half, half, "shapes", "d" * 64, None), artifacts.PREPARED)
-    torch.manual_seed(0)
-    return build("batch", 4, [1, 2, 2, 2], len(CLASSES)).eval()
 
 
 def params(**changes: object) -> Params:
@@ -87,6 +97,35 @@ def test_what_is_not_of_mirror_images_does_not_change_with_them(model: nn.Module
         files.append((artifacts.METRICS / "predictions.csv").read_bytes())
     assert results[0] == results[1]
     assert files[0] == files[1]
+
+
+def test_predictions_and_mistakes_name_the_file(model: nn.Module) -> None:
+    files = [f"test/cat/{i}/{name}" if i % 2 else name for i, name in enumerate([*ODD_NAMES, "a.png", "b.png"])]
+    save_data(files)
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    predictions = artifacts.read_csv(artifacts.METRICS / "predictions.csv")
+    assert list(predictions[0]) == ["index", "file", "true", "predicted", "confidence"]
+    assert [row["file"] for row in predictions] == files
+    assert [row["true"] for row in predictions] == [CLASSES[i % 3] for i in range(COUNT)]
+    gradcam.explain(params(gradcam__measure=NO_MEASURES), model, DESCRIPTION)
+    mistakes = artifacts.read_csv(artifacts.METRICS / "misclassified.csv")
+    assert len(mistakes) > 1
+    assert mistakes == [predictions[int(row["index"])] for row in mistakes]
+
+
+def test_images_without_files_have_an_empty_cell(model: nn.Module) -> None:
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    rows = artifacts.read_csv(artifacts.METRICS / "predictions.csv")
+    assert [row["file"] for row in rows] == [""] * COUNT
+    gradcam.write_table([])
+    table = (artifacts.METRICS / "misclassified.csv").read_text()
+    assert table == ",".join(rows[0]) + "\n"  # the same heading without a mistake
+
+
+def test_files_of_other_images_are_damage(model: nn.Module) -> None:
+    save_data(["a.png"] * (COUNT - 1))
+    with pytest.raises(UserError, match=r"damaged .*11 names of 12"):
+        evaluate.evaluate(params(), model, DESCRIPTION)
 
 
 def test_every_layer_has_a_grid_and_its_maps_are_made_once(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,10 @@ def a_png(pixels: np.ndarray, dpi: float = 150) -> bytes:
 
 PNG = a_png(np.full((75, 1500, 3), 255, np.uint8))
 OF_MEASURES = {"gradcam/by_layer", "gradcam/removal", "gradcam/randomisation"}
+ODD_NAMES = [
+    "<b onload=alert(1)>&amp;.png", "=HYPERLINK(1).png", """a 'b' "c".png""", "a,b;c.png", "a|b.png",
+    "two  spaces .png", "猫/é/e\u0301 🐈 קטן.png", "{{ 7 * 7 }} %s {0}.png", "</td></table>.png", "x" * 300,
+]  # fmt: skip
 EVIL = "<b onload=alert(1)>&cat</b>"
 
 
@@ -47,7 +52,9 @@ def a_run() -> Run:
     cams += ("by_layer", "removal", "randomisation")
     return Run(
         data={"source": "shapes", "digest": "d" * 64, "classes": 10, "size": 32, "train": 5400, "val": 600,
-              "test": 2000, "unreadable": 0},
+              "test": 2000, "unreadable": 0, "layout": "", "left_out": [], "notes": [],
+              "counts": [{"class": EVIL, "train": 5401, "val": 602, "test": 2003}],
+              "duplicates": {"train_test": 0, "train_val": 0, "val_test": 0, "two_labels": 0, "examples": []}},
         model={"norm": "layer", "width": 64, "strides": [1, 2, 2, 2], "parameters": 11173962, "epoch": 2, "lr": 0.012,
                "classes": [EVIL, *(f"class {i}" for i in range(9))], "size": 32, "mean": [0.5, 0.4, 0.3],
                "std": [0.25, 0.25, 0.25],
@@ -64,7 +71,7 @@ def a_run() -> Run:
                  "wrong": 157, "shown": 1, "images_per_second": 50.0, **measures_of_maps()},
         history=[epoch | {"epoch": str(i), "images_per_second": "1234.5", "seconds": "37.6"} for i in (1, 2)],
         per_class=[{"class": EVIL, "precision": "0.9", "recall": "", "f1": "", "images": "0"}],
-        misclassified=[{"index": "7", "true": EVIL, "predicted": "dog", "confidence": "0.987654"}],
+        misclassified=[{"index": "7", "file": "", "true": EVIL, "predicted": "dog", "confidence": "0.987654"}],
         model_summary="Layer <ResNet>",
         figures=dict.fromkeys((*names, *more, *(f"gradcam/{name}" for name in cams)), PNG),
         params=flatten(load_params(PARAMS_YAML).model_dump()),
@@ -79,6 +86,33 @@ def a_run() -> Run:
         versions="python 3.11.7, torch 2.14.1",
         date="2026-01-02 03:04 UTC",
     )  # fmt: skip
+
+
+def of_folder(run: Run, name: str, copies: int = 2) -> Run:
+    """The run on a folder where all that the user can name is called `name`, with files left out and duplicates."""
+    data = {
+        "source": "folder",
+        "layout": f"{name}/train/CLASS/*, {name}/test/CLASS/*",
+        "notes": [f"the test split has no image of {name}", "the test set is small"],
+        "left_out": [
+            {"reason": "in no class folder", "files": 1203, "examples": [f"{name}/README.md", "x", "y"]},
+            {"reason": f"in {name}/, beside the split folders", "files": 2, "examples": [name]},
+        ],
+        "duplicates": {
+            "train_test": 1,
+            "train_val": 0,
+            "val_test": 0,
+            "two_labels": 1004,
+            "examples": [
+                [
+                    {"split": split, "label": name, "file": f"{i}/{name}"}
+                    for split in ("train", "test")
+                    for i in range(copies)
+                ]
+            ],
+        },
+    }
+    return replace(run, data=dict(run.data) | data, misclassified=[{**row, "file": name} for row in run.misclassified])
 
 
 class Page(HTMLParser):
@@ -142,6 +176,59 @@ def test_markup_in_names_is_shown_and_not_obeyed() -> None:
     assert EVIL not in html
     assert Page(html).text.count(EVIL) == 2  # per class, and in the list of mistakes
     assert "Layer <ResNet>" in Page(html).text
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_of_files_are_shown_as_they_are(name: str) -> None:
+    plain, page = Page(render(of_folder(a_run(), "plain.png"))), Page(render(of_folder(a_run(), name)))
+    assert page.open == []
+    assert page.elements == plain.elements  # markup in a name makes no element and ends no attribute
+    assert page.text == plain.text.replace("plain.png", name)
+    # One mistake, two in the layout, one note, three of what was left out, four copies with their classes.
+    assert plain.text.count("plain.png") == 1 + 2 + 1 + 3 + 4 * 2
+
+
+def test_files_are_a_column_where_they_have_names() -> None:
+    assert "File" not in headings(render(a_run()))
+    assert headings(render(of_folder(a_run(), "a.png"))).count("File") == 2  # of mistakes, and of duplicates
+
+
+def test_classes_have_their_images_in_each_split() -> None:
+    assert [EVIL, "90.00 %", "–", "–", "", "5,401", "602", "2,003"] in rows(render(a_run()))
+
+
+def test_what_was_left_out_is_grouped_and_counted() -> None:
+    html = render(of_folder(a_run(), "odd"))
+    text = " ".join(Page(html).text.split())
+    assert "read as odd/train/CLASS/*, odd/test/CLASS/*; 1,205 files left out; 1 test image among" in text
+    assert ["in no class folder", "1,203", "odd/README.md x y"] in rows(html)
+    assert "the test set is small." in text
+    assert "left out" not in render(a_run())
+
+
+def test_duplicates_are_counted_with_examples() -> None:
+    text = " ".join(Page(render(of_folder(a_run(), "a.png"))).text.split())
+    said = "1 test image among the training images, 1,004 images with a copy under another label"
+    assert text.count(said) == 1
+    assert "the test accuracy can be too high" in text
+    assert "more copies" not in text
+    assert "14 more copies" in Page(render(of_folder(a_run(), "a.png", copies=10))).text
+    assert "Duplicates" not in render(a_run())
+    run = of_folder(a_run(), "a.png")
+    apart = replace(run, data=dict(run.data) | {"duplicates": run.data["duplicates"] | {"train_test": 0}})
+    assert "too high" not in render(apart)
+
+
+def rows(html: str) -> list[list[str]]:
+    """The texts of the cells of all table rows."""
+    return [
+        [" ".join(unescape(re.sub("<[^>]*>", " ", cell)).split()) for cell in re.findall("<t[hd][ >].*?</t[hd]>", row)]
+        for row in re.findall("<tr.*?</tr>", html, re.DOTALL)
+    ]
+
+
+def headings(html: str) -> list[str]:
+    return re.findall(r'<th scope="col"[^>]*>([^<]*)', html)
 
 
 def test_a_run_without_validation_or_mistakes() -> None:
@@ -418,7 +505,10 @@ def test_a_page_with_200_mistakes_stays_below_5_megabytes(tmp_path: Path) -> Non
     run = a_run()
     layers = {f"layer{i}": f"predicted-layer{i}" for i in (1, 2, 3)} | {"layer4": "predicted"}
     cams = {f"gradcam/{name}": sheet for name in ("misclassified", "true", "layers", *layers.values())}
-    mistakes = [{"index": str(i), "true": "a" * 200, "predicted": "b" * 200, "confidence": "0.5"} for i in range(200)]
+    mistakes = [
+        {"index": str(i), "file": "c" * 200, "true": "a" * 200, "predicted": "b" * 200, "confidence": "0.5"}
+        for i in range(200)
+    ]
     html = render(
         replace(
             run,
@@ -427,6 +517,8 @@ def test_a_page_with_200_mistakes_stays_below_5_megabytes(tmp_path: Path) -> Non
             gradcam=dict(run.gradcam) | {"grids": layers},
             history=list(run.history) * 300,
             per_class=[dict(run.per_class[0]) | {"class": f"{i}" * 20} for i in range(200)],
+            data=dict(run.data)
+            | {"counts": [{"class": f"{i}" * 20, "train": 1, "val": 1, "test": 1} for i in range(200)]},
         )
     )
     assert 3_000_000 < len(html.encode()) < 5_000_000
