@@ -82,3 +82,12 @@ def test_counts_are_the_bars(classes: int) -> None:
     widths = np.array([bar.get_width() for bar in ax.patches]).reshape(3, shown)
     np.testing.assert_array_equal(widths, np.array([labels, labels, labels]) + np.arange(3)[:, None])
     assert set(labels) == set(range(classes - shown, classes))  # of too many classes, the largest
+
+
+def test_a_validation_split_of_the_source_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{split}/{label}/{i}.png" for split in ("train", "val", "test") for label in "ab" for i in range(3)]
+    write_folder(tmp_path / "mine", tree(*names))
+    run(monkeypatch, tmp_path, source="folder", path="mine", val_share=0.5)
+    data = artifacts.read_json(Path("metrics/data.json"))
+    assert [data[name] for name in prepared.SPLITS] == [6, 6, 6]
+    assert any("data.val_share is not applied" in note for note in data["notes"])
