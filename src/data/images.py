@@ -19,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JP
 MAX_PIXELS = 80_000_000
 
 WHITE = 65_535  # of 16 bits
-BLOCK = 1 << 20  # samples that are scaled at once, so that no 32-bit copy of a large image is made
+BLOCK = 1 << 16  # samples that are scaled at once: they fit in a CPU cache, and a large image is not copied as 32 bits
 
 MAX_SAMPLE_VALUE = 281  # tag of TIFF
 CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: start, and the segment of the sizes
@@ -139,7 +139,7 @@ def _stored_white(image: Image.Image, samples: npt.NDArray[np.integer], declared
     if samples.max() > declared:
         return WHITE  # a PNG as its specification wants it, scaled to 16 bits; or a declaration that is wrong
     # The specification wants scaled samples even if sBIT says 12 bits, yet some programs write the values as they are.
-    # In a dark image that is scaled, the four lower bits are zero, or one by rounding.
+    # In a dark image that is scaled, the lower bits are zero, or one by rounding.
     if image.format == "PNG" and missing and np.bitwise_or.reduce(samples, axis=None) % (1 << missing) <= 1:
         return WHITE
     return declared

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -64,8 +65,11 @@ def _rows(image: TiffImageFile, content: bytes, bits: int) -> npt.NDArray[np.uin
         (tag,) = struct.unpack_from(f"{order}H", content, entry)
         if tag in replaced:
             struct.pack_into(f"{order}HHII", changed, entry, tag, 4, 1, replaced[tag])  # one value of type LONG
-    with Image.open(io.BytesIO(changed), formats=("TIFF",)) as rows:
-        return np.asarray(rows)
+    with warnings.catch_warnings():
+        # The pixels of `image` were counted; as bytes they are up to 1.75 times as many.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(changed), formats=("TIFF",)) as rows:
+            return np.asarray(rows)
 
 
 def _unpack(rows: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint16]:

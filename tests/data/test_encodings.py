@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from src.data import image_folder
 from src.data.images import decode, decode_with_peak
@@ -68,6 +69,12 @@ def test_a_packed_file_that_is_cut_is_refused(bits: int) -> None:
     whole = tiff(thirds((1 << bits) - 1), bits)
     with pytest.raises(UserError, match="truncated"):
         decode(whole[:-8], SIDE)
+
+
+@pytest.mark.parametrize("bits", PACKED)
+def test_bytes_of_packed_samples_do_not_count_as_pixels(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE**2)
+    assert decode(tiff(thirds((1 << bits) - 1), bits), SIDE).max() == 255
 
 
 @settings(max_examples=100, deadline=None)
