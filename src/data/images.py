@@ -9,7 +9,6 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
-from src.data import packed_tiff
 from src.errors import UserError, printable
 
 # Pillow reads more, among them formats that are programs (EPS runs Ghostscript) or call on other programs.
@@ -75,8 +74,6 @@ def _decode(content: bytes, size: int) -> Decoded:
             raise UserError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are decoded")
         image.draft(None, (4 * size, 4 * size))  # a large JPEG is decoded at a fraction of its size; no-op otherwise
         declared = _declared_white(image, content)
-        if isinstance(image, TiffImageFile):
-            packed_tiff.load(image, content)
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             grey, peak = _grey_of_16_bits(image, declared)

@@ -1,24 +1,18 @@
 """Pixels do not depend on the container: a table of encodings, and the same greys in all of them."""
 
-import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from src.data import image_folder
 from src.data.images import decode, decode_with_peak
-from src.errors import UserError
 from tests.data.encodings import CONTAINERS, ENCODINGS, SIDE, Ints, columns, pgm, png, thirds, tiff
 from tests.unit.data_helpers import parameters, write_folder, write_tar
 
 EVERY_GREY = np.arange(256).reshape(16, 16)
-PACKED = [10, 12, 14]
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -43,48 +37,6 @@ def test_a_folder_reads_the_table_whatever_the_extensions(tmp_path: Path) -> Non
     for name, image in zip(train.files, train.images, strict=True):
         encoding = ENCODINGS[name[2:-4]]
         np.testing.assert_allclose(image, encoding.pixels, rtol=0, atol=encoding.within)
-
-
-# Packed TIFF
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.sampled_from(PACKED), st.integers(1, 40), st.sampled_from([0, 16]), st.integers(0, 2**32 - 1))
-def test_packed_samples_of_any_width(bits: int, side: int, tile: int, seed: int) -> None:
-    white = (1 << bits) - 1
-    samples = np.random.default_rng(seed).integers(0, white, (side, side), endpoint=True)
-    decoded = decode(tiff(samples, bits, tile=tile), side)
-    np.testing.assert_array_equal(decoded[..., 0], samples * 255 // white)
-
-
-@pytest.mark.parametrize("bits", PACKED)
-@pytest.mark.parametrize("tags", [{"t317": 2}, {"t259": 7}], ids=["predictor", "JPEG"])
-def test_packing_that_is_not_read_is_refused(bits: int, tags: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=f"{bits} bits .* not read"):
-        decode(tiff(columns(0, 1, 2, 3), bits, **tags), SIDE)
-
-
-@pytest.mark.parametrize("bits", PACKED)
-def test_a_packed_file_that_is_cut_is_refused(bits: int) -> None:
-    whole = tiff(thirds((1 << bits) - 1), bits)
-    with pytest.raises(UserError, match="truncated"):
-        decode(whole[:-8], SIDE)
-
-
-@pytest.mark.parametrize("bits", PACKED)
-def test_bytes_of_packed_samples_do_not_count_as_pixels(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE**2)
-    assert decode(tiff(thirds((1 << bits) - 1), bits), SIDE).max() == 255
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.sampled_from(PACKED), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_damaged_packed_file_is_an_image_or_a_user_error(bits: int, changes: list[tuple[int, int]]) -> None:
-    content = bytearray(tiff(thirds((1 << bits) - 1), bits))
-    for at, value in changes:
-        content[at] = value
-    with contextlib.suppress(UserError):
-        assert decode(bytes(content), 4).shape == (4, 4, 3)
 
 
 # The note about a smaller depth
