@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from src.data.images import decode
+from src.data.images import WHITE, Decoded, decode_with_peak
 from src.data.layout import CURES, looks_like_image, recognise
 from src.data.prepared import Split
 from src.data.raw import RawData
@@ -28,6 +28,14 @@ SEMAPHORES = 5  # of a ProcessPoolExecutor, in its two queues
 
 Pixels = npt.NDArray[np.uint8]  # (S, S, 3)
 
+SMALLER_DEPTHS = (8, 10, 12, 14)  # bits that are often stored in 16 without a word in the file
+RESCALE = (
+    'python -c "import sys, pathlib, numpy, PIL.Image as I; '
+    "[I.fromarray((numpy.array(i).astype(int) * {full} // {white}).astype('uint16')).save(f) "
+    "for f in pathlib.Path(sys.argv[1]).rglob('*') if f.suffix.lower()[:4] in ('.png', '.pgm', '.tif', '.jp2') "
+    "for i in [I.open(f)] if i.mode[0] == 'I' and i.getextrema()[1] <= {white}]\" FOLDER"
+)
+
 
 def read(path: Path, data: Data) -> RawData:
     """Decode an archive into (S, S, 3) images, in the order of their names.
@@ -40,12 +48,12 @@ def read(path: Path, data: Data) -> RawData:
     files = _files(archive.members(path, shown, data.zip_encoding), folders)
     decoded = dict(_decode_all(files, shown, data.size))
     holding = {name[: at + 1] for name in decoded for at, letter in enumerate(name) if letter == "/"}
-    images = {name for name, found in decoded.items() if isinstance(found, np.ndarray) or looks_like_image(name)}
+    images = {name for name, found in decoded.items() if isinstance(found, Decoded) or looks_like_image(name)}
     try:
         layout = recognise(decoded, images, sorted(folders - holding))
     except UserError as error:
         raise UserError(f"{shown}: {error}") from None
-    unreadable = {name: str(error) for name in layout.places if isinstance(error := decoded[name], UserError)}
+    unreadable = {name: str(image) for name in layout.places if isinstance(image := decoded[name], UserError)}
     _refuse_many(shown, unreadable, len(layout.places), data.max_unreadable)
 
     found: dict[str, dict[str, list[str]]] = {}
@@ -56,13 +64,16 @@ def read(path: Path, data: Data) -> RawData:
     train = found.get("train", found.get("", {}))
     classes = sorted(train)
     _check_classes(shown, train, found, layout.description)
-    splits = {split: _stack(names, classes, decoded) for split, names in found.items()}
+    pixels = {name: image.pixels for name, image in decoded.items() if isinstance(image, Decoded)}
+    splits = {split: _stack(names, classes, pixels) for split, names in found.items()}
     notes = list(layout.notes)
     if not data.zip_encoding and (assumed := archive.assumed_encoding(path)):
         notes.append(
             f"the archive does not say how its file names are encoded; they were read as {assumed} "
             "(data.zip_encoding sets another encoding, such as gbk or shift_jis)"
         )
+    used = [image for name in layout.places if isinstance(image := decoded[name], Decoded)]
+    notes += _note_smaller_depth([image.peak for image in used if image.peak is not None])
     return RawData(
         splits["train"] if "train" in splits else splits[""],
         splits.get("test"),
@@ -84,7 +95,7 @@ def _files(members: Iterable[tuple[str, bytes]], folders: set[str]) -> Iterator[
             yield name, content
 
 
-def _decode_all(files: Iterable[tuple[str, bytes]], shown: str, size: int) -> Iterator[tuple[str, Pixels | UserError]]:
+def _decode_all(files: Iterable[tuple[str, bytes]], shown: str, size: int) -> Iterator[tuple[str, Decoded | UserError]]:
     workers = min(cores(), MAX_WORKERS)
     bar = tqdm(desc=f"decoding {shown}", unit=" images", leave=False, delay=1)
     try_semaphores(SEMAPHORES)
@@ -119,9 +130,9 @@ def _rounds(members: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str], l
         yield names, contents
 
 
-def _try(content: bytes, size: int) -> Pixels | UserError:
+def _try(content: bytes, size: int) -> Decoded | UserError:
     try:
-        return decode(content, size)
+        return decode_with_peak(content, size)
     except UserError as error:
         return error
 
@@ -135,6 +146,20 @@ def _refuse_many(shown: str, unreadable: dict[str, str], files: int, allowed: fl
             f"Repair or remove them in the source, or allow a share of them: "
             f"-S data.max_unreadable={np.ceil(1000 * len(unreadable) / files) / 1000:g} (now {allowed:g})"
         )
+
+
+def _note_smaller_depth(peaks: list[int]) -> list[str]:
+    """A note if the 16-bit grey images, whose largest values are given, probably hold values of fewer bits."""
+    largest = max(peaks, default=0)
+    bits = next((bits for bits in SMALLER_DEPTHS if 0 < largest < 1 << bits), None)
+    if bits is None:
+        return []
+    white = (1 << bits) - 1
+    return [
+        f"the 16-bit grey images ({len(peaks):,}) hold no value above {largest}. Their values fit in {bits} bits "
+        f"(0 to {white}) but were read as 16 bits (0 to {WHITE}), so the images look dark. If {white} means white, "
+        f"rescale a copy of the images: {RESCALE.format(full=WHITE, white=white)}"
+    ]
 
 
 def _check_classes(
@@ -159,8 +184,8 @@ def _listed(unknown: list[str], known: list[str]) -> str:
     )
 
 
-def _stack(names: dict[str, list[str]], classes: list[str], decoded: dict[str, Pixels | UserError]) -> Split:
+def _stack(names: dict[str, list[str]], classes: list[str], pixels: dict[str, Pixels]) -> Split:
     """The images of a split, class by class."""
     ordered = [name for label in classes for name in names.get(label, [])]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names.get(label, [])) for label in classes])
-    return Split(np.stack([decoded[name] for name in ordered]), labels, np.array(ordered, dtype=object))
+    return Split(np.stack([pixels[name] for name in ordered]), labels, np.array(ordered, dtype=object))

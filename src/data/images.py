@@ -2,10 +2,12 @@
 
 import io
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from src.errors import UserError, printable
 
@@ -15,17 +17,43 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JP
 # Above this an image is refused before its pixels are decoded: a small file can unfold into gigabytes.
 MAX_PIXELS = 80_000_000
 
+WHITE = 65_535  # of 16 bits
+BLOCK = 1 << 16  # samples that are scaled at once: they fit in a CPU cache, and a large image is not copied as 32 bits
+
+MAX_SAMPLE_VALUE = 281  # tag of TIFF
+CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: start, and the segment of the sizes
+
+# The only 16-bit grey that Pillow does not open: big-endian, white is zero.
+TiffImagePlugin.OPEN_INFO[b"MM", 0, (1,), 1, (16,), ()] = ("I;16B", "I;16B")
+
+
+class Decoded(NamedTuple):
+    """An image as uint8 RGB (S, S, 3), and the largest sample of a file of undeclared depth.
+
+    `peak` is an int only for 16-bit grey in which black is zero, if the file declares no smaller depth. A set whose
+    peaks all fit in 12 bits probably holds 12-bit values, which look dark.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    peak: int | None
+
 
 def decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
     """Decode the bytes of an image file into uint8 RGB of shape (size, size, 3).
 
-    The orientation of the camera is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, other
-    deep grey is stretched from its darkest to its brightest pixel, of an animation the first frame is taken. The
-    central square is then resized with antialiasing (the same as resizing the shorter side and cutting out the
-    centre); an image that already has the size keeps its pixels.
+    The orientation of the camera is applied, and transparency is laid over white. 16-bit grey is scaled to 8 bits by
+    the depth that the file declares, else by 16 bits. Other deep grey (signed, 32 bits, floating point) is stretched
+    from its darkest to its brightest pixel. Of an animation the first frame is taken. The central square is then
+    resized with antialiasing (the same as resizing the shorter side and cutting out the centre); an image that already
+    has the size keeps its pixels.
 
     Raises UserError with the reason, without a file name, when the content is not a whole image or too large.
     """
+    return decode_with_peak(content, size).pixels
+
+
+def decode_with_peak(content: bytes, size: int) -> Decoded:
+    """The image that `decode` returns, with the largest sample of 16-bit grey. Raises UserError as `decode` does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; what matters raises
@@ -38,15 +66,21 @@ def decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
         raise UserError(printable(reason or type(error).__name__)) from None
 
 
-def _decode(content: bytes, size: int) -> npt.NDArray[np.uint8]:
+def _decode(content: bytes, size: int) -> Decoded:
+    peak = None
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise UserError(f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are decoded")
         image.draft(None, (4 * size, 4 * size))  # a large JPEG is decoded at a fraction of its size; no-op otherwise
+        declared = _declared_white(image, content)
         ImageOps.exif_transpose(image, in_place=True)
-        rgb = _to_rgb(image)
-    return fit(rgb, size)
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+            grey, peak = _grey_of_16_bits(image, declared)
+            rgb = grey.convert("RGB")
+        else:
+            rgb = _to_rgb(image, content)
+    return Decoded(fit(rgb, size), peak)
 
 
 def fit(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
@@ -59,10 +93,76 @@ def fit(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     return np.array(image, dtype=np.uint8)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
+def _declared_white(image: ImageFile.ImageFile, content: bytes) -> int:
+    """The value of white in a grey image of more than 8 bits, as the file declares it; WHITE if it does not.
+
+    Pillow does not keep what is read here once the image is loaded.
+    """
+    if image.format == "PNG":
+        return (1 << _significant_bits(content)) - 1
+    if image.format == "PPM":
+        arguments = image.tile[0].args  # of the decoder: raw mode and largest value, but raw mode only for 65535
+        return int(arguments[1]) if isinstance(arguments, tuple) and image.mode == "I" else WHITE
+    if image.format == "JPEG2000" and image.mode == "I;16":
+        depth = content[content.index(CODESTREAM) + 42] & 0x7F  # minus one
+        return min((2 << depth) - 1, WHITE)
+    if isinstance(image, TiffImageFile) and image.mode.startswith("I;16"):
+        largest = image.tag_v2.get(MAX_SAMPLE_VALUE, (WHITE,))
+        # Some programs write the largest value of this image there. Scaling by it would change the brightness from
+        # image to image, so only what is the largest value of a depth is taken as a declaration.
+        depths = {(1 << depth) - 1 for depth in range(8, 17)}
+        declared = int(largest[0]) if largest[0] in depths else WHITE
+        return min(declared, (1 << int(image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0])) - 1)
+    return WHITE
+
+
+def _significant_bits(png: bytes) -> int:
+    """The first value of the chunk sBIT of a PNG; 16 if it has none."""
+    at = 8
+    while (kind := png[at + 4 : at + 8]) not in (b"IDAT", b""):
+        if kind == b"sBIT":
+            return min(max(png[at + 8], 1), 16)
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return 16
+
+
+def _stored_white(image: Image.Image, samples: npt.NDArray[np.integer], declared: int) -> int:
+    """The value of white among the samples that Pillow returns for 16-bit grey."""
+    missing = 16 - declared.bit_length()
+    if image.format == "PPM":
+        return WHITE  # Pillow has scaled
+    if image.format == "JPEG2000":
+        return declared << missing  # Pillow has shifted
+    if samples.max() > declared:
+        return WHITE  # a PNG as its specification wants it, scaled to 16 bits; or a declaration that is wrong
+    # The specification wants scaled samples even if sBIT says 12 bits, yet some programs write the values as they are.
+    # In a dark image that is scaled, the lower bits are zero, or one by rounding.
+    if image.format == "PNG" and missing and np.bitwise_or.reduce(samples, axis=None) % (1 << missing) <= 1:
+        return WHITE
+    return declared
+
+
+def _grey_of_16_bits(image: Image.Image, declared: int) -> tuple[Image.Image, int | None]:
+    """A 16-bit grey image scaled to 8 bits, and its largest sample (see Decoded)."""
+    samples = np.asarray(image)  # (H, W) uint16, of a PGM int32
+    white = _stored_white(image, samples, declared)
+    inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    transparent = image.info.get("transparency") if image.format == "PNG" else None
+    grey = np.empty(samples.size, np.uint8)
+    flat = samples.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK].astype(np.int32)
+        scaled = grey[start : start + BLOCK]
+        scaled[:] = (white - block if inverted else block) * 255 // white
+        if transparent is not None:
+            scaled[block == transparent] = 255
+    peak = int(samples.max()) if declared == WHITE and not inverted else None
+    return Image.fromarray(grey.reshape(samples.shape)), peak
+
+
+def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
+    depth = content[24] if image.format == "PNG" else 8  # of a PNG's header: bits per sample
+    if image.mode in ("I", "F"):
         values = np.array(image, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
@@ -70,7 +170,28 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         values -= low  # in place: of the largest image that is decoded, each copy is 640 MB
         values *= 255 / max(high - low, 1e-12)
         image = Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+    if depth == 16 and image.mode == "RGB" and "transparency" in image.info:
+        return _over_white(image, content)
+    if depth in (2, 4) and image.mode == "L" and "transparency" in image.info:
+        image.info["transparency"] *= 255 // ((1 << depth) - 1)  # Pillow has scaled the samples only
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _over_white(image: Image.Image, content: bytes) -> Image.Image:
+    """A 16-bit RGB PNG, white where the three samples equal its transparent colour.
+
+    Pillow has kept the upper byte of each sample. The lower bytes are read as well, since a colour that differs in
+    them only is not transparent.
+    """
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as lower:
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        ImageOps.exif_transpose(lower, in_place=True)
+        mask = np.ones((image.height, image.width), np.bool_)
+        for band, key in enumerate(image.info["transparency"]):
+            mask &= np.asarray(image.getchannel(band)) == key >> 8
+            mask &= np.asarray(lower.getchannel(band)) == key & 255
+    image.paste((255, 255, 255), mask=Image.fromarray(mask))
+    return image

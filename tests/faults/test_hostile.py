@@ -26,7 +26,7 @@ from torch.nn import Module
 from commands import predict
 from src import artifacts
 from src.data import cifar_batches, image_folder
-from src.data.images import decode
+from src.data.images import Decoded, decode
 from src.data.sources import archive
 from src.data.sources.cifar10 import ARCHIVE
 from src.errors import UserError
@@ -271,12 +271,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 def test_a_decoder_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(content: bytes, size: int) -> np.ndarray:
+    def dies(content: bytes, size: int) -> Decoded:
         if content == b"die":
             os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory is short
-        return np.zeros((size, size, 3), np.uint8)
+        return Decoded(np.zeros((size, size, 3), np.uint8), None)
 
-    monkeypatch.setattr(image_folder, "decode", dies)
+    monkeypatch.setattr(image_folder, "decode_with_peak", dies)
     path = write_tar(tmp_path / "x.tar", tree("a/1.png", "b/2.png") | {"b/3.png": b"die"})
     with pytest.raises(UserError, match=r"x\.tar was killed, near [ab]/\d\.png: memory was short"):
         image_folder.read(path, parameters())

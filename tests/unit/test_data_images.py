@@ -1,4 +1,4 @@
-"""Any image becomes (S, S, 3) RGB, by hand-computed pixels."""
+"""Cropping, resizing and refusing images. tests/data/encodings.py holds the pixels of each encoding."""
 
 import contextlib
 import io
@@ -32,43 +32,9 @@ def test_central_square_is_kept() -> None:
     assert (decode(encoded(Image.fromarray(pixels)), 16) == 200).all()
 
 
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (Image.new("L", (16, 16), 77), (77, 77, 77)),
-        (Image.new("1", (16, 16), 1), (255, 255, 255)),
-        (Image.new("RGBA", (16, 16), (255, 0, 0, 0)), (255, 255, 255)),
-        (Image.new("RGBA", (16, 16), (255, 0, 0, 255)), (255, 0, 0)),
-        (Image.new("LA", (16, 16), (10, 0)), (255, 255, 255)),
-        (Image.new("RGB", (16, 16), (9, 99, 199)).quantize(4), (9, 99, 199)),
-        (Image.fromarray(np.full((16, 16), 257 * 100, np.uint16)), (100, 100, 100)),
-    ],
-    ids=["grey", "bit", "transparent", "opaque", "grey-alpha", "palette", "16-bit"],
-)
-def test_modes(image: Image.Image, expected: tuple[int, int, int]) -> None:
-    decoded = decode(encoded(image), 16)
-    assert decoded.shape == (16, 16, 3)
-    assert decoded.dtype == np.uint8
-    assert (decoded == expected).all()
-
-
-def test_cmyk_and_float() -> None:
-    cmyk = decode(encoded(Image.new("CMYK", (20, 20), (0, 0, 0, 0)), "JPEG"), 16)
-    assert (cmyk == 255).all()
-    ramp = decode(encoded(Image.fromarray(np.linspace(0, 5, 256, dtype=np.float32).reshape(16, 16)), "TIFF"), 16)
-    assert (int(ramp.min()), int(ramp.max())) == (0, 255)
+def test_float_that_is_not_finite_is_refused() -> None:
     with pytest.raises(UserError, match="finite"):
         decode(encoded(Image.fromarray(np.full((16, 16), np.nan, np.float32)), "TIFF"), 16)
-
-
-def test_orientation_is_applied() -> None:
-    pixels = np.zeros((16, 16, 3), np.uint8)
-    pixels[:, :8] = 255  # white on the left
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side: shown turned by 90 degrees clockwise
-    turned = decode(encoded(Image.fromarray(pixels), exif=exif), 16)
-    assert turned[:8].mean() == 255
-    assert turned[8:].mean() == 0
 
 
 def test_large_jpeg_is_reduced_truly() -> None:
