@@ -276,6 +276,7 @@ def test_the_key_covers_what_shapes_the_weights(monkeypatch: pytest.MonkeyPatch)
         assert key(**same) == start, same
     for same in ({"train.devices": 2}, {"train.nodes": 2}, {"norm": "batch"}, {"train.sync_batch_norm": True}):
         assert key(ranks=4, **same) == start, same  # all but the order of additions
+    assert key(augment=[{"name": "Pad", "padding": "size/8"}]) == key(augment=[{"name": "Pad", "padding": 2}])
     own = {"train.sync_batch_norm": False}
     assert key(**own) == start
     assert len({start, key(ranks=2, **own), key(ranks=4, **own)}) == 3
