@@ -180,6 +180,7 @@ class Train(Section):
     weight_decay: NotNegative
     decay_norms: bool
     label_smoothing: Share
+    class_weights: Literal["none", "balanced"]
     grad_clip: NotNegative
     ema: Share
     early_stopping: Patience

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.artifacts import sha256_json
 from src.model.device import Precision
-from src.params import Params, fill_size
+from src.params import Params
 from src.training.sources import sha256_sources
 
 SOURCES = (Path("src/data"), Path("src/model"), Path("src/training"))
@@ -29,7 +29,7 @@ def model_key(
         "lr": lr,
         "device": device_type,
         "precision": precision,
-        "augment": fill_size(params.augment, params.data.size),
+        "augment": params.augment,
         "model": params.model.model_dump(),
         "train": train,
         "optimizer": params.optimizer.model_dump()[params.train.optimizer],
