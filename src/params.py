@@ -37,6 +37,8 @@ MOST_DEVICES = 1024  # of one node, and nodes
 MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
 LONGEST = 1000  # characters of a text
+OF_SIZE = re.compile(r"size(?:/([1-9][0-9]*))?")  # data.size or a share of it, in `augment`
+MEANS_SIZE = re.compile(r"(?i)\bsize")  # no transform takes such a text for anything else
 OWN = "own"  # data.path, if the user has not set it
 
 
@@ -90,6 +92,9 @@ def _arguments(value: Any) -> Any:
         raise _conflict("augment", f"holds a number beyond {LARGEST_ARGUMENT}, the largest that a transform may take")
     if isinstance(value, str) and (CONTROL.search(value) or len(value) > LONGEST):
         raise _conflict("augment", f"holds a control character, or a text of over {LONGEST} characters")
+    if isinstance(value, str) and MEANS_SIZE.search(value) and not OF_SIZE.fullmatch(value):
+        allowed = "size, or size/N with a whole number N above 0 and no spaces, as in size/8"
+        raise _conflict("augment", f"holds {shown(value)}; allowed: {allowed}")
     return value
 
 
@@ -175,6 +180,7 @@ class Train(Section):
     weight_decay: NotNegative
     decay_norms: bool
     label_smoothing: Share
+    class_weights: Literal["none", "balanced"]
     grad_clip: NotNegative
     ema: Share
     early_stopping: Patience
@@ -327,12 +333,19 @@ class Params(Section):
 
 
 def fill_size(value: Any, size: int) -> Any:
-    """`augment`, or a part of it, with the number `size` for every 'size' in it."""
+    """Return `augment`, or a part of it, with whole pixels in place of every `size` and `size/N`.
+
+    A share is rounded to the nearest pixel, halves up, and is at least 1.
+    """
     if isinstance(value, list):
         return [fill_size(item, size) for item in value]
     if isinstance(value, Mapping):
         return {key: fill_size(item, size) for key, item in value.items()}
-    return size if value == "size" else value
+    found = OF_SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    divisor = int(found[1] or 1)
+    return max(1, (2 * size + divisor) // (2 * divisor))
 
 
 def _conflict(key: str, problem: str) -> PydanticCustomError:

@@ -69,11 +69,15 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     binned = calibration.reliability(confidence, right, params.evaluate.bins)
     error = calibration.expected_calibration_error(binned)
     confusion = metrics.confusion_matrix(labels, predicted, len(classes))
+    scores = metrics.class_scores(confusion)
+    balanced, macro = metrics.balanced_accuracy(scores), metrics.macro_f1(scores)
 
     artifacts.write_json(
         artifacts.METRICS / "evaluate.json",
         {
             **result,
+            "balanced_accuracy": balanced,
+            "macro_f1": macro,
             "top5": metrics.top_k_accuracy(logits, labels, 5),
             "loss": metrics.cross_entropy(logits, labels),
             "ece": error,
@@ -83,12 +87,11 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
             **flipped,
         },
     )
-    scores = zip(classes, *metrics.class_scores(confusion), strict=True)
     artifacts.write_csv(
         artifacts.METRICS / "per_class.csv",
         [
             {"class": name, "precision": _cell(p), "recall": _cell(r), "f1": _cell(f), "images": int(n)}
-            for name, p, r, f, n in scores
+            for name, p, r, f, n in zip(classes, *scores, strict=True)
         ],
     )
     artifacts.write_csv(
@@ -104,6 +107,7 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
     low, high = result["accuracy_low"], result["accuracy_high"]
     print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")
+    print(f"balanced accuracy {balanced:.2%}, macro F1 {macro:.2%}")
 
 
 def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:

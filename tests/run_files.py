@@ -58,6 +58,7 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {"val_accuracy": 0.25, "val_loss": 0.75}  # not those of the last epoch
     artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0, **kept})
     test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
+    test |= {"balanced_accuracy": 0.45, "macro_f1": 0.4}
     artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
     artifacts.write_json(
         metrics / "gradcam.json", {"method": "GradCAM", "layer": "layer4", "shown": 1} | measures_of_maps()

@@ -11,7 +11,13 @@ from src.comparison.maps import Agreement, Agreements, Maps
 from src.comparison.pairs import Pair
 from src.explain.agreement import CHANCE
 
-METRICS = {"accuracy": "test/accuracy", "loss": "test/loss", "ece": "test/ece"}
+METRICS = {
+    "accuracy": "test/accuracy",
+    "balanced_accuracy": "test/balanced_accuracy",
+    "macro_f1": "test/macro_f1",
+    "loss": "test/loss",
+    "ece": "test/ece",
+}
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

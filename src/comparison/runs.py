@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from src import artifacts, tracking
 from src.errors import UserError
+from src.evaluation.metrics import balanced_accuracy, class_scores, confusion_matrix, macro_f1
 
 NEEDED = ("test/accuracy", "test/loss", "test/ece")
 CURVES = ("val/accuracy", "val/loss", "train/images_per_second")
@@ -32,7 +33,7 @@ class StoredRun:
     id: str
     name: str
     params: Mapping[str, str]  # by dotted key, as src/record.py writes them
-    metrics: Mapping[str, float]  # the last value of each; those of NEEDED are there
+    metrics: Mapping[str, float]  # the last value of each; those of NEEDED and `class_means` are there
     curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty where there is no validation split
     data: str  # digest of the prepared data
     predictions: Predictions
@@ -91,7 +92,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
                     id=found.info.run_id,
                     name=found.info.run_name,
                     params=params,
-                    metrics=metrics,
+                    metrics=class_means(predictions) | metrics,
                     curves={name: store.curve(found.info.run_id, name) if name in metrics else [] for name in CURVES},
                     data=data[0].dataset.digest if data else "",
                     predictions=predictions,
@@ -122,6 +123,14 @@ def read_predictions(file: Path) -> Predictions:
         return Predictions(columns["true"], columns["predicted"], columns["confidence"].astype(np.float64))
     except (KeyError, ValueError) as error:
         raise UserError(f"{file.name} is damaged ({type(error).__name__}: {error})") from None
+
+
+def class_means(predictions: Predictions) -> dict[str, float]:
+    """Balanced accuracy and macro F1, as `evaluate` logs them; runs of older code have only their predictions."""
+    names, codes = np.unique(np.stack((predictions.true, predictions.predicted)), return_inverse=True)
+    true, predicted = codes.reshape(2, -1)
+    scores = class_scores(confusion_matrix(true, predicted, len(names)))
+    return {"test/balanced_accuracy": balanced_accuracy(scores), "test/macro_f1": macro_f1(scores)}
 
 
 def differing(runs: Sequence[StoredRun]) -> list[str]:

@@ -15,9 +15,8 @@ from src.report.formats import percent, points
 
 def header(levels: Sequence[float]) -> list[str]:
     """Of the table of groups."""
-    return ["group", "seeds", "accuracy", "loss", "calibration error", "images/s"] + [
-        f"epochs to {100 * level:g} %" for level in levels
-    ]
+    names = ["group", "seeds", "accuracy", "balanced accuracy", "macro F1", "loss", "calibration error", "images/s"]
+    return names + [f"epochs to {100 * level:g} %" for level in levels]
 
 
 def cells(group: Group, levels: Sequence[float]) -> list[str]:
@@ -28,6 +27,8 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
         group.label,
         ", ".join(map(str, group.seeds)),
         _accuracy(group),
+        _percent(group.mean("test/balanced_accuracy")),
+        _percent(group.mean("test/macro_f1")),
         _plain(group.mean("test/loss"), 3),
         _percent(group.mean("test/ece")),
         "–" if speed is None else _plain(speed, 0),

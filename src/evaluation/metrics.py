@@ -74,3 +74,16 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     of_class, as_class = confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that we promise
         return ClassScores(hits / as_class, hits / of_class, 2 * hits / (of_class + as_class), of_class)
+
+
+def balanced_accuracy(scores: ClassScores) -> float:
+    """Mean recall of the classes that have images, as `balanced_accuracy_score` of scikit-learn."""
+    return float(np.nanmean(scores.recall))
+
+
+def macro_f1(scores: ClassScores) -> float:
+    """Mean F1 of the classes that have images or predictions, as `f1_score(average="macro")` of scikit-learn.
+
+    The F1 of a class is 0 if it has images and is never predicted, or is predicted and has no image.
+    """
+    return float(np.nanmean(scores.f1))

@@ -31,6 +31,7 @@ from src.training.batch_norm import over_ranks
 from src.training.checkpoint import load_latest, save_checkpoint
 from src.training.forward import FromPixels
 from src.training.history import History, Row, best_epoch, should_stop
+from src.training.loss import make_class_weights, training_loss
 from src.training.optimisers import make_optimizer
 from src.training.progress import progress
 from src.training.randomness import capture, restore, seed_everything
@@ -105,6 +106,7 @@ def train(
         say(slow)
     val_part = ranks.part(len(prepared.val))
     val = to_tensors(Split(prepared.val.images[val_part], prepared.val.labels[val_part]), device)
+    class_weights = make_class_weights(params, prepared.train.labels, len(prepared.classes), device)
     optimizer = make_optimizer(model.parameters(), lr, params)
     schedule = make_schedule(optimizer, lr, len(loader) * settings.epochs, params)
 
@@ -130,7 +132,17 @@ def train(
         row: Row = {"epoch": epoch}
         after_step = partial(average.update, model) if average else None
         row |= train_epoch(
-            forward, loader, optimizer, schedule, params, device, epoch, say if estimate else None, after_step, ranks
+            forward,
+            loader,
+            optimizer,
+            schedule,
+            params,
+            device,
+            epoch,
+            say if estimate else None,
+            after_step,
+            ranks,
+            class_weights,
         )
         estimate = False
         train_seconds = time.perf_counter() - start
@@ -167,11 +179,13 @@ def train_epoch(
     say_estimate: Callable[[str], None] | None,
     after_step: Callable[[], None] | None = None,
     ranks: Ranks = ALONE,
+    class_weights: torch.Tensor | None = None,
 ) -> Row:
     """One pass over the training images: train_loss, train_accuracy, and lr, the rate of the last step.
 
-    The loss is the one that is minimised (with label smoothing) and like the accuracy a mean over the images as they
-    were augmented, each seen by the weights of its step; of all ranks, each of which calls this.
+    The loss is the one that is minimised (with label smoothing and the class weights `class_weights`, (K,) on `device`)
+    and like the accuracy a mean over the images as they were augmented, each seen by the weights of its step; of all
+    ranks, each of which calls this. Class weights do not enter the accuracy.
 
     Where a loss or gradient is not finite, the optimiser's step does not happen: the fused optimisers skip it on the
     device while `found_inf` is 1, and it stays 1 (a skipped first step leaves SGD's momentum undefined); a UserError
@@ -195,9 +209,7 @@ def train_epoch(
             logits = forward(images.new_zeros((1, *images.shape[1:])))[:0]  # norms of single images need one
         else:
             logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
-        loss = F.cross_entropy(
-            logits, labels, label_smoothing=params.train.label_smoothing, reduction="sum" if sizes else "mean"
-        )
+        loss = training_loss(logits, labels, params.train.label_smoothing, class_weights, "sum" if sizes else "mean")
         images_now = sizes[step - 1] if sizes else len(labels)
         if sizes:  # the mean over the ranks, which is taken of the gradients, is then the mean over the whole batch
             loss = loss * (ranks.count / images_now)
@@ -255,9 +267,10 @@ def train_epoch(
 
 @torch.inference_mode()
 def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int, ranks: Ranks = ALONE) -> Row:
-    """Plain cross-entropy (no label smoothing) and accuracy over all images and labels of `data`, as they are.
+    """Plain cross-entropy and accuracy over all images and labels of `data`, as they are.
 
-    `data` is this rank's part, and the numbers are those of all. None for both where there are no images.
+    Neither label smoothing nor class weights enter the loss. `data` is this rank's part, and the numbers are those of
+    all. None for both where there are no images.
     """
     images, labels = data
     forward.eval()

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d, median_filter
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,6 +27,7 @@ from src.errors import UserError
 from src.model.device import Precision, prefers_channels_last
 from src.params import Params
 from src.training.forward import FromPixels
+from src.training.loss import make_class_weights, training_loss
 from src.training.optimisers import make_optimizer
 from src.training.randomness import preserved
 
@@ -73,10 +73,11 @@ def range_test(
     settings = params.lr_range
     channels_last = prefers_channels_last(params.norm, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    class_weights = make_class_weights(params, prepared.train.labels, len(prepared.classes), device)
     losses: list[float] = []
 
     def criterion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(logits, labels, label_smoothing=params.train.label_smoothing)
+        loss = training_loss(logits, labels, params.train.label_smoothing, class_weights, "mean")
         if not math.isfinite(value := loss.item()):
             raise _NotFinite
         losses.append(value)

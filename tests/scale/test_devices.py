@@ -24,6 +24,7 @@ EVERYTHING = {
 SAME = [
     Job("batch", {"norm": "batch"}), Job("layer", {"norm": "layer"}), Job("none", {"norm": "none"}),
     Job("everything", EVERYTHING), Job("standardised", {"norm": "group", "model.weight_standardization": True}),
+    Job("weighted", {"train.class_weights": "balanced"}, 47),  # classes of 16, 16 and 15 images
 ]  # fmt: skip
 # Batches of 15 of 47 images: a last one of 2, for three ranks.
 ONE_BY_ONE = [{"name": "VerticalFlip", "p": 0.5}]
@@ -32,6 +33,7 @@ EMPTY = [
     for norm in ("batch", "layer", "layer2d", "instance")
 ]
 EMPTY += [Job("empty-augment", {"augment": ONE_BY_ONE, "train.batch_size": 15}, 47)]
+EMPTY += [Job("empty-weighted", {"train.class_weights": "balanced", "train.batch_size": 15}, 47)]
 OWN = Job("own", {"train.sync_batch_norm": False})
 
 

@@ -13,7 +13,7 @@ from tests.conftest import PARAMS_YAML
 
 
 def test_committed_transforms_are_fine() -> None:
-    for size in (16, 32, 64):
+    for size in (16, 32, 40, 64):
         check_transforms(load_params(PARAMS_YAML).augment, size)
     check_transforms([{"name": "RandomResizedCrop", "size": ["size", "size"]}], 24)
 

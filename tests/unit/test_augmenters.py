@@ -118,9 +118,25 @@ def test_input_is_left_alone_and_an_empty_list_changes_nothing(way: type[BatchAu
     assert torch.equal(images, before)
 
 
+def test_shares_of_the_size_draw_as_pixels_do() -> None:
+    """By the batch, and with a rotation image by image."""
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8))
+    hole = {**HOLE[0], "hole_height_range": ["size/4"] * 2, "hole_width_range": ["size/4"] * 2}
+    shares = [{**PAD_CROP[0], "padding": "size/8"}, {"name": "RandomCrop", "height": "size", "width": "size"}, hole]
+    for more in ([], [{"name": "Rotate", "limit": 5}]):
+        pixels, of_size = (
+            make_augmenter([*more, *transforms], 32, 0)(images, torch.arange(12), 1)
+            for transforms in ([*PAD_CROP, *HOLE], shares)
+        )
+        assert torch.equal(pixels, of_size)
+    committed = load_params(PARAMS_YAML).augment
+    assert fill_size(committed[0], 32)["padding"] == 4
+    assert fill_size(committed[3], 32)["hole_width_range"] == [8, 8]
+
+
 def test_the_way_is_chosen_by_the_transforms() -> None:
     committed = load_params(PARAMS_YAML).augment
-    assert isinstance(make_augmenter(committed, 32, 0), BatchAugmenter)
+    assert all(isinstance(make_augmenter(committed, size, 0), BatchAugmenter) for size in (16, 32, 40, 224))
     assert isinstance(make_augmenter([], 32, 0), BatchAugmenter)
     others: list[Transforms] = [
         [*PAD_CROP, {"name": "Rotate", "limit": 5}],

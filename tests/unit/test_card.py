@@ -39,6 +39,7 @@ def test_the_card_tells_the_story() -> None:
         "5,400 training, 600 validation and 2,000 test images", "(0.5, 0.4, 0.3)", "from the range test (valley)",
         "standardised weights", "dvc exp run -S norm=layer", "c" * 40, "A processor (2 cores), fp32", "torch 2.14.1",
         "w" * 64, "MIT licence", "models:/normlens@champion", "(N, 32, 32, 3)", "accuracy 65.00 %, loss 1.1",
+        "mean recall of the classes 87.12 %", "mean F1 of the classes 86.34 %",
     ):  # fmt: skip
         assert wanted in text, wanted
 
@@ -54,8 +55,10 @@ def test_every_figure_exists_where_the_card_lies() -> None:
 
 def test_no_line_of_the_card_is_left_ragged() -> None:
     """Templates like to swallow the end of a line, or to leave holes."""
+    weighted = with_params(a_run(), train__class_weights="balanced")
+    assert "class weights balanced" in render(weighted)
     share, none = with_params(a_run(), data__share=0.5), replace(a_run(), misclassified=[])
-    for run in (a_run(), share, none, of_folder(a_run(), "a.png")):
+    for run in (a_run(), weighted, share, none, of_folder(a_run(), "a.png")):
         card = render(run)
         assert not re.search(r"\n{4}|[ \t]\n|\{[{%]", card)
         assert all(re.match(r"\n*#", part) for part in re.split(r"\n(?=#+ )", card))

@@ -23,7 +23,7 @@ from src.comparison.groups import Group
 from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
 from src.comparison.maps import Maps, compare_maps, mean_agreement
 from src.comparison.pairs import compare
-from src.comparison.runs import Predictions, StoredRun
+from src.comparison.runs import Predictions, StoredRun, class_means
 from src.comparison.statistics import Permutation
 from src.comparison.tables import to_text
 from src.data.prepared import Prepared, Split, save
@@ -85,7 +85,7 @@ def run(norm: str, seed: int, right: int = COUNT, data: str = "d" * 32) -> Store
     names = np.array(CLASSES)
     predictions = Predictions(names[labels], names[answers], np.full(COUNT, 0.75))
     params = record.flat_params(committed_params()) | {"norm": norm, "seed": str(seed)}
-    metrics = {"test/accuracy": right / COUNT, "test/loss": 1.0, "test/ece": 0.1}
+    metrics = {"test/accuracy": right / COUNT, "test/loss": 1.0, "test/ece": 0.1} | class_means(predictions)
     curves: dict[str, Sequence[float]] = {"val/accuracy": [], "val/loss": [], "train/images_per_second": []}
     return StoredRun(f"{norm}{seed}", f"{norm}-{seed}", params, metrics, curves, data, predictions)
 

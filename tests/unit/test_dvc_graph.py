@@ -57,6 +57,7 @@ READERS: dict[str, set[str]] = {
     "train.weight_decay": {"lr_range", "train"},
     "train.decay_norms": {"lr_range", "train"},
     "train.label_smoothing": {"lr_range", "train"},
+    "train.class_weights": {"lr_range", "train"},
     "optimizer": {"lr_range", "train"},
     "schedule": {"train"},
     "evaluate": {"evaluate"},

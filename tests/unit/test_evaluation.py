@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
 from src.data.prepared import Split
 from src.evaluation.logits import predict_logits
 from src.evaluation.metrics import (
+    balanced_accuracy,
     class_scores,
     confusion_matrix,
     cross_entropy,
+    macro_f1,
     mean_probabilities,
     softmax,
     top_k_accuracy,
@@ -105,6 +107,16 @@ def test_confusion_matrix_and_scores_by_hand() -> None:
     assert scores.recall == pytest.approx([2 / 3, 1 / 2, 0, np.nan], nan_ok=True)
     assert scores.f1 == pytest.approx([2 / 3, 2 / 5, 0, np.nan], nan_ok=True)
     assert scores.images.tolist() == [3, 2, 1, 0]
+    assert balanced_accuracy(scores) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert macro_f1(scores) == pytest.approx((2 / 3 + 2 / 5 + 0) / 3)
+
+
+def test_means_over_classes_count_a_predicted_class_without_images_in_f1_alone() -> None:
+    # class 0: 9 of 10 right; class 1: right; class 2 has no image and takes the last one of class 0
+    labels, predicted = np.array([0] * 10 + [1]), np.array([0] * 9 + [2, 1])
+    scores = class_scores(confusion_matrix(labels, predicted, 3))
+    assert balanced_accuracy(scores) == pytest.approx((9 / 10 + 1) / 2)
+    assert macro_f1(scores) == pytest.approx((18 / 19 + 1 + 0) / 3)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
@@ -115,6 +127,11 @@ def test_class_scores_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> N
     expected = precision_recall_fscore_support(labels, predicted, labels=range(5), zero_division=np.nan)
     for ours, theirs in zip(class_scores(confusion), expected, strict=True):
         assert ours == pytest.approx(theirs, nan_ok=True)
+    scores = class_scores(confusion)
+    assert macro_f1(scores) == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+    # As balanced_accuracy_score, which warns of a predicted class without images.
+    recall = recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+    assert balanced_accuracy(scores) == pytest.approx(recall)
 
 
 @settings(max_examples=5, deadline=None)

@@ -88,6 +88,18 @@ def test_the_model_sees_each_image_once_and_its_mirror_image_once(model: nn.Modu
         assert result["flip_accuracy_low"] < result["flip_accuracy"] < result["flip_accuracy_high"]
 
 
+def test_means_over_classes_are_those_of_the_table_of_classes(model: nn.Module) -> None:
+    evaluate.evaluate(params(), model, DESCRIPTION)
+    result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    rows = artifacts.read_csv(artifacts.METRICS / "per_class.csv")
+    known = {name: [float(row[name]) for row in rows if row[name] != ""] for name in ("recall", "f1")}
+    assert result["balanced_accuracy"] == pytest.approx(np.mean(known["recall"]), abs=1e-6)
+    assert result["macro_f1"] == pytest.approx(np.mean(known["f1"]), abs=1e-6)
+    logged = {point.name: point.value for point in record.points("evaluate")}
+    assert logged["test/balanced_accuracy"] == result["balanced_accuracy"]
+    assert logged["test/macro_f1"] == result["macro_f1"]
+
+
 def test_what_is_not_of_mirror_images_does_not_change_with_them(model: nn.Module) -> None:
     results, files = [], []
     for flip in (True, False):

@@ -108,8 +108,8 @@ def test_two_significant_digits(lr: float, rounded: float) -> None:
     assert round2(lr) == rounded
 
 
-def sweep(params: Params, model: torch.nn.Module | None = None) -> Sweep:
-    prepared = make_prepared()
+def sweep(params: Params, model: torch.nn.Module | None = None, images: int = 48) -> Sweep:
+    prepared = make_prepared(images)
     loader = train_loader(
         prepared.train,
         make_augmenter(params.augment, prepared.size, params.seed),
@@ -139,6 +139,15 @@ def test_smoothing_takes_out_an_outlier_and_does_not_lag() -> None:
     parabola = np.abs(np.arange(41.0) - 20)
     assert np.argmin(smooth(parabola, 2.0)) == 20
     assert smooth(parabola, 0.0)[30] == parabola[30]
+
+
+def test_the_sweep_is_of_the_weighted_loss() -> None:
+    """Classes of 17, 17 and 16 images have unequal weights, classes of 16 images each have the weight 1."""
+    choices = ("none", "balanced")
+    plain, weighted = (sweep(make_params(**SHORT, **{"train.class_weights": choice}), images=50) for choice in choices)
+    assert plain.losses[0] != weighted.losses[0]
+    plain, weighted = (sweep(make_params(**SHORT, **{"train.class_weights": choice}), images=48) for choice in choices)
+    assert weighted.losses[0] == pytest.approx(plain.losses[0], rel=1e-6)
 
 
 def test_a_linear_sweep() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from src import git
 from src.artifacts import PARAMS
 from src.errors import UserError
-from src.params import load_params, parse_params, wrong_value
+from src.params import fill_size, load_params, parse_params, wrong_value
 from src.yaml_files import flatten, parse_yaml, read_yaml
 from tests.conftest import PARAMS_YAML
 
@@ -71,6 +71,38 @@ def test_a_wrong_value_is_named_with_what_is_allowed_and_the_way_back(key: str, 
     assert said in str(error.value)
     assert key in str(error.value)
     assert git.undo(PARAMS) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["size/0", "size/2.5", "size / 8", "size*2", "-size/8", "8/size", "Size", "size/", "size8"]
+)
+def test_a_wrong_share_of_the_size_is_shown_with_what_is_allowed(wrong: str) -> None:
+    pad = {"name": "Pad", "padding": ["size/8", wrong]}
+    with pytest.raises(UserError, match=re.escape(f"augment holds {wrong!r}")) as error:
+        parse_params(changed("augment", [pad]))
+    assert "size/8" in str(error.value)
+    assert git.undo(PARAMS) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"),
+    [
+        (32, [32, 32, 4, 8, 3, 1]),
+        (16, [16, 16, 2, 4, 1, 1]),
+        (40, [40, 40, 5, 10, 3, 1]),
+        (224, [224, 224, 28, 56, 19, 1]),
+    ],
+)
+def test_shares_of_the_size_by_hand(size: int, pixels: list[int]) -> None:
+    """Of 40, 12 go in 3.33 times; of 16, 1.33; of 224, 18.67."""
+    shares = ["size", "size/1", "size/8", "size/4", "size/12", "size/1000000"]
+    transform = {"name": "Pad", "padding": shares, "p": 0.5, "fill": {"of": "size/8"}}
+    filled = {"name": "Pad", "padding": pixels, "p": 0.5, "fill": {"of": pixels[2]}}
+    assert fill_size([transform, {"name": "Resize"}], size) == [filled, {"name": "Resize"}]
+
+
+def test_half_a_pixel_is_rounded_up() -> None:
+    assert [fill_size("size/16", size) for size in (16, 24, 32, 40)] == [1, 2, 2, 3]
 
 
 def test_a_missing_key_is_named() -> None:

@@ -65,7 +65,7 @@ def a_run() -> Run:
         train={"train_loss": 1.2, "train_accuracy": 0.6, "val_loss": 1.1, "val_accuracy": 0.65, "epochs": 2,
                "best_epoch": 2, "seconds": 75.2, "images_per_second": 1234.5, "parameters": 11173962, "lr": 0.012},
         test={"accuracy": 0.9214, "accuracy_low": 0.9088, "accuracy_high": 0.9324, "top5": 0.99, "loss": 0.25,
-              "ece": 0.031, "images": 2000, "wrong": 157},
+              "ece": 0.031, "images": 2000, "wrong": 157, "balanced_accuracy": 0.8712, "macro_f1": 0.8634},
         gradcam={"method": "GradCAM", "layer": "layer4",
                  "grids": {"layer2[-2]": "predicted-layer2.-2", "layer4": "predicted"},
                  "wrong": 157, "shown": 1, "images_per_second": 50.0, **measures_of_maps()},
@@ -167,8 +167,18 @@ def test_the_page_tells_the_story() -> None:
         "92.14 %", "90.88 % to 93.24 %", "157 of 2,000 test images wrong", "ResNet-18, norm layer, on generated shapes",
         "1 min 15 s", "11,173,962", "dvc exp run -S norm=layer", "c" * 40, "A processor (2 cores)", "torch 2.14.1",
         "valley 0.0123, minimum 0.1", "committed: batch", "RandomCrop height=size width=size", "brisk-owl", "98.8 %",
+        "Balanced accuracy 87.12 %, macro F1 86.34 %", "Pad padding=size/8",
     ):  # fmt: skip
         assert wanted in text, wanted
+
+
+def test_class_weights_are_named_if_there_are_any() -> None:
+    run = a_run()
+    weighted = replace(run, params={**run.params, "train.class_weights": "balanced"})
+    assert "class weights" not in Page(render(run)).text
+    text = " ".join(Page(render(weighted)).text.split())
+    assert "label smoothing 0.1, class weights balanced, batches of" in text
+    assert "label smoothing 0.1 and class weights in the loss" in text
 
 
 def test_markup_in_names_is_shown_and_not_obeyed() -> None:

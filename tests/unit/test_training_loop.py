@@ -4,16 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
-from src.data.prepared import Prepared
+from src.data.prepared import Prepared, Split
 from src.errors import UserError
+from src.model.inputs import to_input
 from src.training import loop
 from src.training.checkpoint import load_latest
 from src.training.history import History, Row, best_epoch, should_stop, table_head, table_line
@@ -89,23 +92,43 @@ def test_another_seed_gives_other_bits(whole: Trained, tmp_path: Path) -> None:
         {"train.optimizer": "adam", "train.keep": "best"},
         {"train.optimizer": "adamw", "train.schedule": "cosine", "train.grad_clip": 0.5},
         {"train.schedule": "plateau", "schedule.plateau.patience": 0, "norm": "group"},
+        {"train.class_weights": "balanced"},
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, overrides: dict[str, Any]) -> None:
     overrides = {"train.epochs": 4, **overrides}
-    uninterrupted, rows = run(tmp_path / "whole", **overrides)
+    prepared = make_prepared(train=50)  # a last batch of 2, and classes of 17, 17 and 16 images
+    uninterrupted, rows = run(tmp_path / "whole", prepared, **overrides)
 
     def kill(row: Row) -> None:
         if row["epoch"] == 2:
             raise Killed
 
     with pytest.raises(Killed):
-        train(make_prepared(), make_params(**overrides), 0.05, CPU, "fp32", tmp_path / "cut", kill, lambda _: None)
-    resumed, rest = run(tmp_path / "cut", **overrides)
+        train(prepared, make_params(**overrides), 0.05, CPU, "fp32", tmp_path / "cut", kill, lambda _: None)
+    resumed, rest = run(tmp_path / "cut", prepared, **overrides)
     assert equal(uninterrupted, resumed)
     assert resumed.epoch == uninterrupted.epoch
     assert measured(rest) == measured(rows[2:])
     assert measured(resumed.history) == measured(rows)
+
+
+def test_class_weights_enter_the_training_loss_and_nothing_else(tmp_path: Path) -> None:
+    """Black images at a rate of almost 0: the loss of an image depends on its label alone, in every step."""
+    labels = np.array([0] * 8 + [1] * 3 + [2], np.int64)
+    black = Split(np.zeros((12, 16, 16, 3), np.uint8), labels)
+    prepared = replace(make_prepared(), train=black, val=black)
+    fixed = {"train.epochs": 1, "train.batch_size": 5, "train.label_smoothing": 0.0, "norm": "layer"}
+    (trained, (plain,)), (_, (weighted,)) = (
+        run(tmp_path / choice, prepared, 1e-12, **fixed, **{"train.class_weights": choice})
+        for choice in ("none", "balanced")
+    )
+    logits = trained.model.eval()(to_input(black.images[:1], prepared.mean, prepared.std, CPU))
+    losses = -logits.detach().log_softmax(1)[0].numpy()
+    assert plain["train_loss"] == pytest.approx((8 * losses[0] + 3 * losses[1] + losses[2]) / 12, rel=1e-5)
+    assert weighted["train_loss"] == pytest.approx(losses.mean(), rel=1e-5)  # each class counts a third
+    for name in ("train_accuracy", "val_loss", "val_accuracy"):
+        assert weighted[name] == pytest.approx(plain[name], rel=1e-5), name
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,5 +307,6 @@ def test_the_key_covers_what_shapes_the_weights(monkeypatch: pytest.MonkeyPatch)
         key(lr=0.2), key(data="e"), key(device="cuda"), key(norm="layer"), key(seed=1), key(augment=[]),
         key(**{"model.width": 8}), key(**{"train.epochs": 3}), key(**{"optimizer.sgd.momentum": 0.5}),
         key(**{"schedule.onecycle.div": 10.0}), key(**{"train.schedule": "cosine"}),
+        key(**{"train.class_weights": "balanced"}),
     ]  # fmt: skip
-    assert len({start, *different}) == 12
+    assert len({start, *different}) == 13
