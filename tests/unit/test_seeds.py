@@ -150,6 +150,7 @@ def test_nothing_that_shapes_the_weights_is_left_to_the_committed_file(name: str
     recipe = read_recipe(name, COMMITTED)
     # These shape no result, the last three none of one device.
     ours = ("train.compile", "train.workers", "train.devices", "train.nodes", "train.sync_batch_norm")
+    ours += ("train.class_weights",)  # suits a data set, not a recipe; on CIFAR-10 both values weigh all classes alike
     optimizer, schedule = recipe["train.optimizer"], recipe["train.schedule"]
     groups = ("norm", "seed", "lr", "augment", "model.", "train.", f"optimizer.{optimizer}.", f"schedule.{schedule}.")
     shaping = {key for key in flatten(COMMITTED) if key.startswith(groups) and not key.startswith("lr_range")}
