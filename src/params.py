@@ -76,8 +76,8 @@ def _text(value: str) -> str:
 def _encoding(value: str) -> str:
     """A text encoding that Python knows, or ''."""
     try:
-        b"".decode(value or "ascii")
-    except LookupError:
+        b"a".decode(value or "ascii")  # Python does not look up the encoding of no bytes
+    except (LookupError, UnicodeError):
         raise PydanticCustomError("encoding", "allowed: '', or an encoding such as gbk, shift_jis or cp1252") from None
     return value
 

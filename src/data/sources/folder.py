@@ -45,10 +45,9 @@ def check_path(data: Data) -> None:
     path = Path(data.path)
     if path.exists():
         return
-    if data.path.startswith("~") and (absolute := path.expanduser()).is_absolute():
-        raise UserError(
-            f"{path} does not exist, because DVC does not expand ~. Use {setting('data.path', str(absolute))}"
-        )
+    if path.parts[0] == "~":
+        absolute = Path.home().joinpath(*path.parts[1:])
+        raise UserError(f"{path} does not exist. DVC does not expand ~: use {setting('data.path', str(absolute))}")
     raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
 
 
