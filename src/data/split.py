@@ -32,8 +32,8 @@ def stratified(
         _divide(sizes, min(max(1, round(share * len(members))), len(members) - 1), is_cut)
         if len({is_cut[group] for group in sizes}) < 2:
             raise UserError(
-                f"class {name} cannot be split: all its images are copies of images of other classes. Remove copies, or "
-                "try another data.split_seed"
+                f"class {name} cannot be split: all its images are copies of images of other classes. Remove "
+                "copies, or try another data.split_seed"
             )
     taken = np.array([is_cut[group] for group in first.tolist()], bool)
     return np.flatnonzero(~taken), np.flatnonzero(taken)

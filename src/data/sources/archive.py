@@ -275,46 +275,46 @@ def _unzip(path: Path, shown: str, encoding: str) -> Iterator[tuple[str, bytes]]
 
 
 def _encoding_of_names(archive: zipfile.ZipFile) -> str:
-    """UTF-8 if all names that are not marked as such are valid, else CP437, as the zip specification says.
+    """UTF-8 if all names whose encoding a zip does not state are valid, else CP437, as the zip specification says.
 
     One decision for all: a short name in another encoding is often valid UTF-8 by chance (GBK for cat is UTF-8 for è).
     """
+    stored = map(_stored_name, archive.infolist())
+    unstated = [name for name in stored if isinstance(name, bytes)]
     try:
-        for raw in filter(None, map(_unmarked_name, archive.infolist())):
-            raw.decode()
+        for name in unstated:
+            name.decode()
     except UnicodeDecodeError:
         return "cp437"
     return "utf-8"
 
 
-def _unmarked_name(member: zipfile.ZipInfo) -> bytes | None:
-    """The bytes of a name of which the zip does not say that it is UTF-8, else None."""
-    return None if member.flag_bits & UTF8_FLAG else member.orig_filename.encode("cp437")  # as `zipfile` decoded it
-
-
-def _member_name(member: zipfile.ZipInfo, shown: str, encoding: str) -> str:
-    """The name with '/' between folders; some Windows programs write backslashes."""
-    name, raw = member.orig_filename, _unmarked_name(member)
-    if raw is not None:
-        try:
-            name = _unicode_path(member, raw) or raw.decode(encoding)
-        except UnicodeError:
-            raise UserError(
-                f"{shown} holds a file name that is not {encoding}: {raw!r}. Set data.zip_encoding to its encoding, "
-                "for example to gbk or shift_jis"
-            ) from None
-    return name.replace("\\", "/")
-
-
-def _unicode_path(member: zipfile.ZipInfo, raw: bytes) -> str | None:
-    """The name in the member's field UNICODE_PATH, if that belongs to the name `raw`."""
+def _stored_name(member: zipfile.ZipInfo) -> str | bytes:
+    """The name, or its bytes if the zip does not state their encoding: by a flag, or by the field UNICODE_PATH."""
+    if member.flag_bits & UTF8_FLAG:
+        return member.orig_filename
+    raw = member.orig_filename.encode("cp437")  # as `zipfile` decoded it
     extra = member.extra
     while len(extra) >= 4:
         kind, size = struct.unpack("<HH", extra[:4])
         field, extra = extra[4 : 4 + size], extra[4 + size :]
-        if kind == UNICODE_PATH and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+        if kind == UNICODE_PATH and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):  # else the name was changed
             return field[5:].decode()
-    return None
+    return raw
+
+
+def _member_name(member: zipfile.ZipInfo, shown: str, encoding: str) -> str:
+    """The name with '/' between folders; some Windows programs write backslashes."""
+    name = _stored_name(member)
+    if isinstance(name, bytes):
+        try:
+            name = name.decode(encoding)
+        except UnicodeError:
+            raise UserError(
+                f"{shown} holds a file name that is not {encoding}: {name!r}. Set data.zip_encoding to its encoding, "
+                "for example to gbk or shift_jis"
+            ) from None
+    return name.replace("\\", "/")
 
 
 def _visible_folder(shown: str, name: str) -> Iterator[tuple[str, bytes]]:
