@@ -65,14 +65,13 @@ def suffix(path: Path, shown: str = "") -> str:
 
     Raises UserError for anything else; its message calls the file `shown`, or by its path.
     """
-    with path.open("rb") as file:
-        head = file.read(4096)
+    head = _head(path)
     for magic, name in MAGIC.items():
         if head.startswith(magic):
             return name
     if head[257:262] == b"ustar":
         return ".tar"
-    if WEB_PAGE.match(head):
+    if is_web_page(path):
         raise UserError(
             f"{shown or path} is a web page, not an archive. Open it in a browser and copy the address of the file "
             "behind its download button, or download the archive yourself and set data.path to it"
@@ -80,6 +79,16 @@ def suffix(path: Path, shown: str = "") -> str:
     raise UserError(
         f"{shown or path} is not an archive that can be read; make it a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
     )
+
+
+def is_web_page(path: Path) -> bool:
+    """Whether a file begins as HTML does: a server may answer so instead of with a file, to ask for a login."""
+    return WEB_PAGE.match(_head(path)) is not None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
 
 
 def members(path: Path, shown: str = "", encoding: str = "") -> Iterator[tuple[str, bytes]]:

@@ -45,7 +45,7 @@ def check_path(data: Data) -> None:
     path = Path(data.path)
     if path.exists():
         return
-    if path.parts[0] == "~":
+    if path.parts[:1] == ("~",):
         absolute = Path.home().joinpath(*path.parts[1:])
         raise UserError(f"{path} does not exist. DVC does not expand ~: use {setting('data.path', str(absolute))}")
     raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
