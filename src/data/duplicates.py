@@ -16,7 +16,6 @@ Indices = npt.NDArray[np.int64]
 
 EXAMPLES = 5  # pictures whose copies are listed
 COPIES = 4  # copies that are listed of one picture
-CHUNK = 256  # images; their products fit into a processor's cache
 
 
 class Part(NamedTuple):
@@ -76,7 +75,7 @@ class Duplicates:
 
 def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates:
     """Compare all images of the three splits `parts` (train, val, test)."""
-    first = first_copies([part.split.images for part in parts], [part.prints for part in parts])
+    first = first_copies(np.concatenate([part.prints for part in parts]))
     copied = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)  # (K,)
     origins, group = np.unique(first[copied], return_inverse=True)  # (G,), (K,)
     starts = np.cumsum([0, *(len(part.split) for part in parts)])
@@ -113,27 +112,12 @@ def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates
 
 
 def fingerprints(images: Pixels) -> Prints:
-    """A 64-bit number (N,) for each image (N, S, S, 3), S a multiple of 8: equal for equal pixels, rarely for others.
-
-    A sum of products with random odd weights, several times faster than a cryptographic hash.
-    """
-    words = images.reshape(len(images), -1 if len(images) else 8).view(np.uint64)
-    weights = np.random.default_rng(0).integers(0, 2**63, words.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
-    found = np.empty(len(images), np.uint64)
-    for start in range(0, len(images), CHUNK):
-        found[start : start + CHUNK] = (words[start : start + CHUNK] * weights).sum(axis=1)
-    return found
+    """A 64-bit hash (N,) of the pixels of each image (N, S, S, 3)."""
+    digests = (hashlib.blake2b(image, digest_size=8).digest() for image in np.ascontiguousarray(images))
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
-def first_copies(images: Sequence[Pixels], prints: Sequence[Prints]) -> Indices:
-    """For each image of all arrays in a row, the index of the first one with the same pixels (its own if none)."""
-    every = np.concatenate(prints)
-    starts = np.cumsum([0, *map(len, images)])
-    first = np.arange(len(every))
-    _, inverse, counts = np.unique(every, return_inverse=True, return_counts=True)
-    seen: dict[bytes, int] = {}
-    for index in np.flatnonzero(counts[inverse] > 1):
-        array = int(np.searchsorted(starts, index, side="right")) - 1
-        digest = hashlib.sha256(images[array][index - starts[array]].tobytes()).digest()
-        first[index] = seen.setdefault(digest, int(index))
-    return first
+def first_copies(prints: Prints) -> Indices:
+    """For each image (N,) the index of the first one with the same fingerprint, its own if it is the first."""
+    _, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse])

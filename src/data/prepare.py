@@ -95,8 +95,7 @@ def channel_statistics(
 
 def _cut(part: Part, share: float, seed: int, classes: list[str], key: str) -> tuple[Part, Part]:
     try:
-        first = first_copies([part.split.images], [part.prints])
-        kept, cut = stratified(part.split.labels, share, seed, classes, first)
+        kept, cut = stratified(part.split.labels, share, seed, classes, first_copies(part.prints))
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     return part.rows(kept), part.rows(cut)
