@@ -276,8 +276,9 @@ def test_a_link_to_a_folder_is_rejected(workspace: Path, name: str) -> None:
     write_folder(workspace / "elsewhere", tree("1.png"))
     folder = write_folder(workspace / "own", tree("cat/1.png", "train/cat/1.png"))
     (folder / name).symlink_to(workspace / "elsewhere")
-    with pytest.raises(UserError, match=rf"own/{name} is a link to a folder (.|\n)*cp -rL own"):
-        FETCHERS["folder"](parameters(source="folder", path="own"), workspace / "raw")
+    for get in (check_source, lambda data: FETCHERS["folder"](data, workspace / "raw")):
+        with pytest.raises(UserError, match=rf"own/{name} is a link to a folder (.|\n)*cp -rL own"):
+            get(parameters(source="folder", path="own"))
 
 
 def test_links_that_dvc_follows_are_read(workspace: Path) -> None:
@@ -287,7 +288,9 @@ def test_links_that_dvc_follows_are_read(workspace: Path) -> None:
     (folder / "dog/1.png").symlink_to(workspace / "dog.png")
     (folder / "dog/.hidden").symlink_to(workspace)
     (workspace / "own").symlink_to(folder)
-    FETCHERS["folder"](parameters(source="folder", path="own"), workspace / "raw")
+    data = parameters(source="folder", path="own")
+    check_source(data)
+    FETCHERS["folder"](data, workspace / "raw")
     assert dict(archive.members(workspace / "raw/images.tar")) == files
 
 

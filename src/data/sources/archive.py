@@ -143,26 +143,34 @@ def pack(folder: Path, target: Path) -> int:
     return sum("/" in name and not name.endswith("/") for name in names)
 
 
+def visible_folders(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`folder` and all folders below: each with the names of its subfolders and files, hidden and system ones left out.
+
+    Raises UserError at a link to a folder: DVC does not follow it.
+    """
+    for name, subfolders, files in os.walk(folder):
+        current = Path(name)
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        if link := next((current / name for name in subfolders if (current / name).is_symlink()), None):
+            raise UserError(
+                f"{link} is a link to a folder ({link.readlink()}). DVC does not follow it, so it would not notice "
+                "when the images behind it change.\n"
+                f"  Copy the images: cp -rL {shlex.quote(str(folder))} COPY, then set data.path to COPY.\n"
+                "  Links to files may stay, and data.path itself may be a link"
+            )
+        yield current, subfolders, [name for name in files if not is_hidden(name)]
+
+
 def _entries(folder: Path) -> Iterator[str]:
     """The files in subfolders of `folder`, images in `folder` itself, and as 'a/b/' the subfolders without any file."""
-    for current, subfolders, files in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-        for name in subfolders:
-            if (link := Path(current, name)).is_symlink():
-                raise UserError(
-                    f"{link} is a link to a folder ({link.readlink()}). DVC does not follow it, so it would not "
-                    "notice when the images behind it change.\n"
-                    f"  Copy the images: cp -rL {shlex.quote(str(folder))} COPY, then set data.path to COPY.\n"
-                    "  Links to files may stay, and data.path itself may be a link"
-                )
-        relative = Path(current).relative_to(folder)
-        kept = [name for name in files if not is_hidden(name)]
-        if not relative.parts:
-            yield from filter(looks_like_image, kept)
+    for current, subfolders, files in visible_folders(folder):
+        if current == folder:
+            yield from filter(looks_like_image, files)
             continue
-        yield from ((relative / name).as_posix() for name in kept)
-        if not kept and not subfolders:
-            yield f"{relative.as_posix()}/"
+        relative = current.relative_to(folder).as_posix()
+        yield from (f"{relative}/{name}" for name in files)
+        if not files and not subfolders:
+            yield f"{relative}/"
 
 
 def is_hidden(name: str) -> bool:

@@ -51,6 +51,13 @@ def check_path(data: Data) -> None:
     raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
 
 
+def check_links(data: Data) -> None:
+    """Raise UserError if a folder below `data.path` is a link."""
+    if not data.url and Path(data.path).is_dir():
+        for _ in archive.visible_folders(Path(data.path)):
+            pass
+
+
 def source_name(data: Data) -> str:
     """What the user calls the source: the address or path that they gave."""
     return redacted(data.url) if data.url else data.path
