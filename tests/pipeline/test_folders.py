@@ -1,6 +1,5 @@
 """Your own images by the real commands: what DVC watches, and what is rejected before anything is downloaded."""
 
-import re
 from itertools import combinations
 from pathlib import Path
 
@@ -64,14 +63,3 @@ def test_values_that_are_not_used_are_rejected(workspace: Workspace, tmp_path: P
     assert f"data.path={workspace.root.parent}/home/pets" in said
     assert "200 + 100 images" in run(workspace, "download", f"data.path={pets}")  # generated images do not use it
     workspace.undo()
-
-
-def test_a_class_that_the_test_set_lacks_is_compared(tmp_path: Path) -> None:
-    workspace = Workspace.create(tmp_path / "workspace")
-    write_folder(workspace.root / "own", images("train/cat", "train/dog", "train/emu", "test/cat", "test/dog"))
-    for norm in ("batch", "layer"):
-        workspace.ok("dvc", "exp", "run", "-S", "data.source=folder", "-S", f"norm={norm}", **IDENTITY)
-    said = workspace.ok("python", "-m", "commands.compare", "--by", "norm")
-    assert "layer" in said
-    page = (workspace.root / "reports/compare.html").read_text(encoding="utf-8")
-    assert not re.search(r"\bnan\b", page + said, re.IGNORECASE)
