@@ -39,7 +39,7 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for th
 LONGEST = 1000  # characters of a text
 OF_SIZE = re.compile(r"size(?:/([1-9][0-9]*))?")  # data.size or a share of it, in `augment`
 MEANS_SIZE = re.compile(r"(?i)\bsize")  # no transform takes such a text for anything else
-OWN = "own"  # data.path, if the user has not set it
+OWN = "own"  # data.path in the committed params.yaml: not set by the user
 
 
 def _finite(value: object) -> object:
@@ -78,8 +78,8 @@ def _text(value: str) -> str:
 def _encoding(value: str) -> str:
     """A text encoding that Python knows, or ''."""
     try:
-        b"".decode(value or "ascii")
-    except LookupError:
+        b"a".decode(value or "ascii")  # Python does not look up the encoding of no bytes
+    except (LookupError, UnicodeError):
         raise PydanticCustomError("encoding", "allowed: '', or an encoding such as gbk, shift_jis or cp1252") from None
     return value
 
@@ -321,12 +321,13 @@ class Params(Section):
                 raise _conflict(key, f"cannot be used: {problem}")
         if re.match(r"[a-z]+://", self.data.path):
             raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
-        own_path = Path(self.data.path) == Path(OWN)
-        if self.data.source == "folder" and self.data.url and not own_path:
-            raise _conflict("data.url", f"is set, and so is data.path: set data.url to '' or data.path to {OWN}")
-        if self.data.source == "cifar10" and (self.data.url or self.data.sha256):
-            key = "data.url" if self.data.url else "data.sha256"
-            raise _conflict(key, "is not used with data.source cifar10; for your own images add -S data.source=folder")
+        if self.data.url and self.data.source == "cifar10":
+            problem = "is set, but not used with data.source cifar10"
+            raise _conflict(
+                "data.url", f"{problem}: for your own images set data.source to folder, else data.url to ''"
+            )
+        if self.data.url and self.data.source == "folder" and Path(self.data.path) != Path(OWN):
+            raise _conflict("data.url", f"is set, and so is data.path: set data.url to '', or data.path to {OWN}")
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
             raise _conflict("data.sha256", "must be 64 hexadecimal digits in lower case, or '' for none")
         return self

@@ -24,6 +24,7 @@ EPOCHS = (1, 2, 3, 4)  # its rows
 IMBALANCED = 5  # times as many training images in the largest class as in the smallest: a note says so
 SHOWN_CLASSES = 20  # in the table that is printed
 EXAMPLES = 3  # files that are named for each reason
+REASONS = 10  # for which files were left out, those with the most files; the others count as one
 
 FOLDER = artifacts.FIGURES / "prepare"
 
@@ -35,9 +36,8 @@ def main(params: Params) -> None:
     draw(ready, params)
     sizes = {name: len(getattr(ready, name)) for name in prepared.SPLITS}
     counts = counts_by_class(ready)
-    warnings = [*read.notes, *warn_of_counts(counts)]
-    if read.val is not None:
-        warnings.insert(0, "the source has its own validation split, so data.val_share is not applied")
+    notes = [*read.notes, *warn_of_counts(counts)]
+    left_out = group_left_out(read)
     artifacts.write_json(
         artifacts.METRICS / "data.json",
         {
@@ -50,8 +50,8 @@ def main(params: Params) -> None:
             "unreadable": len(read.unreadable),
             "layout": read.layout,
             "counts": counts,
-            "left_out": group_left_out(read),
-            "notes": warnings,
+            "left_out": left_out,
+            "notes": notes,
             "duplicates": duplicates.record(),
         },
     )
@@ -63,14 +63,14 @@ def main(params: Params) -> None:
         + (f"; a share of {params.data.share:g} of all (data.share)" if params.data.share < 1 else "")
     )
     print_counts(counts)
-    for line in warnings:
+    for line in notes:
         print(f"note: {line}")
-    for group in group_left_out(read):
-        print(
-            f"left out: {group['files']:,} {group['reason']}, such as {', '.join(group['examples'])}", file=sys.stderr
-        )
+    for group in left_out:
+        more = group["files"] - len(group["examples"])
+        listed = ", ".join(group["examples"]) + (f" and {more:,} more" if more else "")
+        print(f"left out ({group['reason']}): {listed}", file=sys.stderr)
     for line in duplicates.lines():
-        print(f"duplicates: {line}", file=sys.stderr)
+        print(f"duplicates: {printable(line)}", file=sys.stderr)
 
 
 def counts_by_class(ready: prepared.Prepared) -> list[dict[str, str | int]]:
@@ -115,15 +115,19 @@ def print_counts(counts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def group_left_out(read: RawData) -> list[dict[str, Any]]:
-    """What was not used and why: number and some names of files for each reason."""
+    """What was not used and why: number and some names of files for each reason, most files first."""
     groups: dict[str, list[str]] = {}
     for name, reason in read.unreadable.items():
-        groups.setdefault(f"unreadable ({reason})", []).append(name)
+        groups.setdefault(f"unreadable: {reason}", []).append(name)
     for name, reason in read.left_out.items():
         groups.setdefault(reason, []).append(name)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    if len(ordered) > REASONS:
+        rest = [name for _, names in ordered[REASONS - 1 :] for name in names]
+        ordered[REASONS - 1 :] = [(f"{len(ordered) - REASONS + 1} other reasons", rest)]
     return [
         {"reason": reason, "files": len(names), "examples": [printable(name) for name in names[:EXAMPLES]]}
-        for reason, names in sorted(groups.items(), key=lambda group: -len(group[1]))
+        for reason, names in ordered
     ]
 
 

@@ -14,8 +14,8 @@ Pixels = npt.NDArray[np.uint8]
 Prints = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
-EXAMPLES = 5  # groups of copies that are listed
-CHUNK = 256  # images; their products fit into a processor's cache
+EXAMPLES = 5  # pictures whose copies are listed
+COPIES = 4  # copies that are listed of one picture
 
 
 class Part(NamedTuple):
@@ -43,8 +43,8 @@ class Duplicates:
     """Pictures that are in two splits or under two labels.
 
     `train_test`: test images that are training images too; `train_val` and `val_test` likewise. `two_labels`: images
-    with a copy under another label. `images`: all images of these kinds and their copies. `examples`: the copies of
-    some of the pictures.
+    with a copy under another label. `images`: all images of these kinds and their copies. `examples`: for some of the
+    pictures, one copy of each split and label.
     """
 
     train_test: int
@@ -62,73 +62,62 @@ class Duplicates:
     def lines(self) -> list[str]:
         """What was found, as sentences; [] for nothing."""
         kinds = {
-            "test images are also training images": self.train_test,
-            "validation images are also training images": self.train_val,
-            "test images are also validation images": self.val_test,
-            "images have a copy under another label": self.two_labels,
+            "test images that are also training images": self.train_test,
+            "validation images that are also training images": self.train_val,
+            "test images that are also validation images": self.val_test,
+            "images with a copy under another label": self.two_labels,
         }
-        found = [f"{count:,} {what}" for what, count in kinds.items() if count]
-        return found + [
-            "the same picture: " + ", ".join(f"{c.split}: {c.file} ({c.label})" for c in copies[:4])
-            + (f" and {len(copies) - 4} more" if len(copies) > 4 else "")
-            for copies in self.examples
-        ]  # fmt: skip
+        pictures = [", ".join(f"{c.split} {c.file} ({c.label})" for c in copies) for copies in self.examples]
+        return [f"{what}: {count:,}" for what, count in kinds.items() if count] + [
+            f"the same picture: {copies}" for copies in pictures
+        ]
 
 
 def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates:
     """Compare all images of the three splits `parts` (train, val, test)."""
-    first = first_copies([part.split.images for part in parts], [part.prints for part in parts])
-    labels = np.concatenate([part.split.labels for part in parts])
-    split_of = np.repeat(np.arange(len(parts)), [len(part.split) for part in parts])
+    first = first_copies(np.concatenate([part.prints for part in parts]))
+    copied = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)  # (K,)
+    origins, group = np.unique(first[copied], return_inverse=True)  # (G,), (K,)
     starts = np.cumsum([0, *(len(part.split) for part in parts)])
-    groups: dict[int, list[int]] = {}
-    for index in np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1).tolist():
-        groups.setdefault(int(first[index]), []).append(index)
+    split = np.searchsorted(starts, copied, side="right") - 1  # (K,)
+    label = np.concatenate([part.split.labels for part in parts])
+    counts = np.bincount(len(parts) * group + split, minlength=len(parts) * len(origins)).reshape(-1, len(parts))
+    of_two_labels = np.bincount(group, label[copied] != label[first[copied]], len(origins)) > 0  # (G,)
+    found = of_two_labels | ((counts > 0).sum(axis=1) > 1)
 
-    def copy(index: int) -> Copy:
-        split, row = parts[split_of[index]].split, index - int(starts[split_of[index]])
-        file = f"image {row}" if split.files is None else str(split.files[row])
-        return Copy(SPLITS[split_of[index]], classes[labels[index]], file)
+    def in_both(one: int, other: int) -> int:
+        """Images of the split `other` that are also in `one`."""
+        return int(counts[counts[:, one] > 0, other].sum())
 
-    pairs = {(0, 1): 0, (0, 2): 0, (1, 2): 0}
-    two_labels, images = 0, 0
-    examples: list[list[Copy]] = []
-    for members in groups.values():
-        splits = split_of[members]
-        for one, other in pairs:
-            if (splits == one).any():
-                pairs[one, other] += int((splits == other).sum())
-        label_differs = len(set(labels[members].tolist())) > 1
-        two_labels += len(members) if label_differs else 0
-        if label_differs or len(set(splits.tolist())) > 1:
-            images += len(members)
-            if len(examples) < EXAMPLES:
-                examples.append([copy(index) for index in members])
-    return Duplicates(pairs[0, 2], pairs[0, 1], pairs[1, 2], two_labels, images, examples)
+    def copy(index: int, number: int) -> Copy:
+        part, row = parts[number].split, index - int(starts[number])
+        file = f"image {row}" if part.files is None else str(part.files[row])
+        return Copy(SPLITS[number], classes[label[index]], file)
+
+    def copies(number: int) -> list[Copy]:
+        """One copy in each split and under each label of a picture."""
+        of_group = np.flatnonzero(group == number)
+        _, places = np.unique(len(classes) * split[of_group] + label[copied[of_group]], return_index=True)
+        return [copy(int(copied[i]), int(split[i])) for i in of_group[places[:COPIES]]]
+
+    examples = [copies(int(number)) for number in np.flatnonzero(found)[:EXAMPLES]]
+    return Duplicates(
+        in_both(0, 2),
+        in_both(0, 1),
+        in_both(1, 2),
+        int(counts[of_two_labels].sum()),
+        int(counts[found].sum()),
+        examples,
+    )
 
 
 def fingerprints(images: Pixels) -> Prints:
-    """A 64-bit number (N,) for each image (N, S, S, 3): equal for equal pixels, rarely for others.
-
-    A sum of products with random odd weights, several times faster than a cryptographic hash.
-    """
-    words = images.reshape(len(images), -1).view(np.uint64)  # S is a multiple of 8
-    weights = np.random.default_rng(0).integers(0, 2**63, words.shape[1], np.uint64) * np.uint64(2) + np.uint64(1)
-    found = np.empty(len(images), np.uint64)
-    for start in range(0, len(images), CHUNK):
-        found[start : start + CHUNK] = (words[start : start + CHUNK] * weights).sum(axis=1)
-    return found
+    """A 64-bit hash (N,) of the pixels of each image (N, S, S, 3)."""
+    digests = (hashlib.blake2b(image, digest_size=8).digest() for image in np.ascontiguousarray(images))
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
-def first_copies(images: Sequence[Pixels], prints: Sequence[Prints]) -> Indices:
-    """For each image of all arrays in a row, the index of the first one with the same pixels (its own if none)."""
-    every = np.concatenate(prints)
-    starts = np.cumsum([0, *map(len, images)])
-    first = np.arange(len(every))
-    _, inverse, counts = np.unique(every, return_inverse=True, return_counts=True)
-    seen: dict[bytes, int] = {}
-    for index in np.flatnonzero(counts[inverse] > 1):
-        array = int(np.searchsorted(starts, index, side="right")) - 1
-        digest = hashlib.sha256(images[array][index - starts[array]].tobytes()).digest()
-        first[index] = seen.setdefault(digest, int(index))
-    return first
+def first_copies(prints: Prints) -> Indices:
+    """For each image (N,) the index of the first one with the same fingerprint, its own if it is the first."""
+    _, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse])

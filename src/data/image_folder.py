@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from src.data.images import WHITE, Decoded, decode_with_peak
-from src.data.layout import CURES, looks_like_image, recognise
+from src.data.layout import CURE, SplitName, recognise
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
@@ -47,35 +47,33 @@ def read(path: Path, data: Data) -> RawData:
     folders: set[str] = set()
     files = _files(archive.members(path, shown, data.zip_encoding), folders)
     decoded = dict(_decode_all(files, shown, data.size))
-    holding = {name[: at + 1] for name in decoded for at, letter in enumerate(name) if letter == "/"}
-    images = {name for name, found in decoded.items() if isinstance(found, Decoded) or looks_like_image(name)}
+    images = [n for n, found in decoded.items() if isinstance(found, Decoded) or archive.looks_like_image(n)]
     try:
-        layout = recognise(decoded, images, sorted(folders - holding))
+        layout = recognise(decoded, images, folders)
     except UserError as error:
         raise UserError(f"{shown}: {error}") from None
     unreadable = {name: str(image) for name in layout.places if isinstance(image := decoded[name], UserError)}
     _refuse_many(shown, unreadable, len(layout.places), data.max_unreadable)
 
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[SplitName, dict[str, list[str]]] = {"train": {}}  # split, class, names of its readable images
     for name, (split, label) in layout.places.items():
         of_class = found.setdefault(split, {}).setdefault(label, [])
         if name not in unreadable:
             of_class.append(name)
-    train = found.get("train", found.get("", {}))
-    classes = sorted(train)
-    _check_classes(shown, train, found, layout.description)
+    classes = sorted(found["train"])
+    _check_classes(shown, found, layout.description)
     pixels = {name: image.pixels for name, image in decoded.items() if isinstance(image, Decoded)}
     splits = {split: _stack(names, classes, pixels) for split, names in found.items()}
     notes = list(layout.notes)
     if not data.zip_encoding and (assumed := archive.assumed_encoding(path)):
         notes.append(
-            f"the archive does not say how its file names are encoded; they were read as {assumed} "
-            "(data.zip_encoding sets another encoding, such as gbk or shift_jis)"
+            f"the archive does not say how its file names are encoded, and they were read as {assumed}. If classes "
+            "have wrong names, set data.zip_encoding, for example to gbk or shift_jis"
         )
     used = [image for name in layout.places if isinstance(image := decoded[name], Decoded)]
     notes += _note_smaller_depth([image.peak for image in used if image.peak is not None])
     return RawData(
-        splits["train"] if "train" in splits else splits[""],
+        splits["train"],
         splits.get("test"),
         classes,
         val=splits.get("val"),
@@ -141,10 +139,11 @@ def _refuse_many(shown: str, unreadable: dict[str, str], files: int, allowed: fl
     if len(unreadable) > allowed * files:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in list(unreadable.items())[:10])
         more = f"\n  and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
+        share = np.ceil(1000 * len(unreadable) / files) / 1000
+        allow = f", or allow a share of them: -S data.max_unreadable={share:g} (now {allowed:g})" if share < 1 else ""
         raise UserError(
             f"{len(unreadable)} of {files} files of {shown} cannot be read as images:\n{listed}{more}\n"
-            f"Repair or remove them in the source, or allow a share of them: "
-            f"-S data.max_unreadable={np.ceil(1000 * len(unreadable) / files) / 1000:g} (now {allowed:g})"
+            f"Repair or remove them in the source{allow}"
         )
 
 
@@ -162,12 +161,11 @@ def _note_smaller_depth(peaks: list[int]) -> list[str]:
     ]
 
 
-def _check_classes(
-    shown: str, train: dict[str, list[str]], found: dict[str, dict[str, list[str]]], layout: str
-) -> None:
+def _check_classes(shown: str, found: dict[SplitName, dict[str, list[str]]], layout: str) -> None:
+    train = found["train"]
     if len(train) < 2:
-        what = f"one class ({next(iter(train))})" if train else "no image in a class folder"
-        raise UserError(f"{shown} holds {what}{f' as {layout}' if train else ''}; at least two are needed. {CURES}")
+        what = f"one class ({next(iter(train))}) as {layout}" if train else "no image in a class folder"
+        raise UserError(f"{shown} holds {what}; at least two classes are needed. {CURE}")
     for split, of_class in found.items():
         if unknown := [label for label in of_class if label not in train]:
             raise UserError(
@@ -179,6 +177,7 @@ def _check_classes(
 
 
 def _listed(unknown: list[str], known: list[str]) -> str:
+    """The first names, each with the known one that it may mean."""
     return ", ".join(f"{label}{nearest(label, known)}" for label in unknown[:5]) + (
         f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     )

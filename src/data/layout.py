@@ -4,64 +4,25 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 from src.errors import UserError
 
-SplitName = Literal["train", "val", "test", ""]  # '': the source has no splits of its own
+SplitName = Literal["train", "val", "test"]
 
-# A folder is a split if the words of its name are one of these and perhaps some of FILLERS: seg_train, Training-Set.
-SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train", "training": "train", "trainset": "train", "traindata": "train",
-    "val": "val", "valid": "val", "validation": "val", "valset": "val", "dev": "val",
-    "test": "test", "testing": "test", "testset": "test", "testdata": "test",
-}  # fmt: skip
-FILLERS = frozenset(
-    [
-        "set",
-        "data",
-        "dataset",
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "pictures",
-        "photos",
-        "samples",
-        "split",
-        "seg",
-        "folder",
-        "cropped",
-    ]
-)
-IMAGE_SUFFIXES = frozenset(
-    [
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "png",
-        "webp",
-        "gif",
-        "bmp",
-        "tif",
-        "tiff",
-        "ppm",
-        "pgm",
-        "pbm",
-        "pnm",
-        "tga",
-        "ico",
-        "jp2",
-        "j2k",
-        "avif",
-        "heic",
-    ]
-)
-CURES = "Use train/CLASS/* and test/CLASS/* (val/CLASS/* may be added), or CLASS/* to have a test set cut"
+# A folder is a split if its letters are one of these words and perhaps some fillers: seg_train, Training-Set, test2017.
+FILLERS = "(?:set|data|images?|imgs?|pictures?|photos?|samples?|split|seg|folder|cropped)*"
+WORDS: dict[SplitName, str] = {
+    "train": "train(?:ing)?",
+    "val": "val(?:id(?:ation)?)?|dev",
+    "test": "test(?:ing)?",
+}
+PATTERNS = {split: re.compile(f"{FILLERS}(?:{word}){FILLERS}") for split, word in WORDS.items()}
 
-Path = tuple[str, ...]  # folders and name, in NFC
+CURE = "Use train/CLASS/* and test/CLASS/* (val/CLASS/* may be added), or only CLASS/*, from which a test set is cut"
+LISTED = 5  # names in a sentence
+
+Path = tuple[str, ...]  # names of folders from the top, in NFC
 
 
 class Place(NamedTuple):
@@ -76,8 +37,8 @@ class Layout:
     """What `recognise` found.
 
     `description`: the recognised pattern, such as 'train/CLASS/*, test/CLASS/*'. `places`: split and class of each
-    file, in the order of the names. `left_out`: why each other file is not used. `notes`: sentences about choices
-    that the user may not expect.
+    file, in the order of the names; all are in 'train' if the source has no splits of its own. `left_out`: why each
+    other file is not used. `notes`: sentences about choices that the user may not expect.
     """
 
     description: str
@@ -86,242 +47,265 @@ class Layout:
     notes: list[str]
 
 
+class _Rule(NamedTuple):
+    """A layout, before it is applied to the files: `place` gives for a folder the place of its files, or why none."""
+
+    description: str
+    place: Callable[[Path], Place | str]
+    notes: list[str]
+
+
 class _Tree:
-    """The folders that hold images, at any depth."""
+    """The folders that hold images, at any depth, and those that hold no file."""
 
-    def __init__(self, files: dict[str, Path], images: set[str]) -> None:
-        self.files = files
-        self._direct: set[Path] = set()
-        self._tops: dict[Path, set[str]] = {}
-        for name in images:
-            path = files[name]
-            if path[:-1] in self._direct:
-                continue
-            self._direct.add(path[:-1])
-            for depth in range(len(path) - 1):
-                self._tops.setdefault(path[:depth], set()).add(path[depth])
+    def __init__(self, folders: Iterable[Path], with_images: set[Path], listed: Iterable[Path]) -> None:
+        self._with_images = with_images
+        self._below = _by_parent(with_images)
+        filled = _by_parent(folders)
+        self._empty = {parent: names - filled.get(parent, set()) for parent, names in _by_parent(listed).items()}
 
-    def tops(self, base: Path) -> set[str]:
-        """The folders directly below `base` that hold images, at any depth."""
-        return self._tops.get(base, set())
+    def below(self, folder: Path) -> set[str]:
+        """The subfolders that hold images, at any depth."""
+        return self._below.get(folder, set())
 
-    def has_images(self, base: Path) -> bool:
-        """Whether images lie directly in `base`."""
-        return base in self._direct
+    def empty(self, folder: Path) -> set[str]:
+        """The subfolders that hold no file, at any depth."""
+        return self._empty.get(folder, set())
+
+    def has_images(self, folder: Path) -> bool:
+        """Whether images lie directly in `folder`."""
+        return folder in self._with_images
+
+    def descend(self, folder: Path, classes: Iterable[str] = ()) -> Path:
+        """Go down from `folder` while all its images lie in a single subfolder, which has subfolders too.
+
+        Stops above a subfolder with a name in `classes`, and if there is an empty subfolder: it may be a class.
+        """
+        while (
+            len(below := self.below(folder)) == 1
+            and below.isdisjoint(classes)
+            and not self.empty(folder)
+            and self.below(deeper := (*folder, *below))
+        ):
+            folder = deeper
+        return folder
 
 
-def looks_like_image(name: str) -> bool:
-    """Whether the name of a file has the suffix of an image format."""
-    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+def split_name(folder: str) -> SplitName | None:
+    """The split that the name of a folder stands for, in any usual spelling; None if it stands for none."""
+    letters = re.sub(r"[\W\d_]", "", folder.lower())
+    return next((split for split, pattern in PATTERNS.items() if pattern.fullmatch(letters)), None)
 
 
-def split_name(folder: str) -> SplitName:
-    """The split that the name of a folder stands for, in any usual spelling; '' if none."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folder).lower())
-    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    others = [word for word in words if word not in SPLIT_WORDS and word not in FILLERS]
-    return found.pop() if len(found) == 1 and not others else ""
-
-
-def recognise(names: Iterable[str], images: set[str], empty_folders: Iterable[str] = ()) -> Layout:
+def recognise(names: Iterable[str], images: Iterable[str], folders: Iterable[str] = ()) -> Layout:
     """Find splits and classes among files named like 'a/b/c.jpg'.
 
-    `images`: the names that are images or should be. `empty_folders`: folders without any file. Raises UserError, with
-    the way on, if the folders can mean several things or if a class folder is empty.
+    `images`: the names that are images or should be; only their folders can be classes. `folders`: folders that the
+    source lists, such as 'a/b/', so that empty ones are noticed. Raises UserError, which says how to go on, if the
+    folders can mean several things or if a class folder is empty.
     """
-    files = {name: tuple(unicodedata.normalize("NFC", name).split("/")) for name in sorted(names)}
-    tree = _Tree(files, images)
-    base: Path = ()
-    while len(tops := tree.tops(base)) == 1 and tree.tops(inner := (*base, *tops)):
-        base = inner  # a folder around everything, or a lone train/
-    empty = [tuple(unicodedata.normalize("NFC", name).strip("/").split("/")) for name in empty_folders]
-    named = _named_splits(tree, base, empty)
-    if named:
-        return _with_splits(tree, base, named, empty)
-    if _split_within_class(tree, base, tops):
-        return _class_first(tree, base, tops)
-    _refuse_two_readings(tree, base, tops)
-    _refuse_empty(base, empty, lambda path: len(path) == len(base) + 1)
-    notes = []
-    deeper = sorted((top, below) for top in tops for below in tree.tops((*base, top)))
-    if len({below for _, below in deeper}) > 1:
-        top, below = deeper[0]
-        notes.append(f"images in subfolders belong to the class of the top folder: {top}/{below}/ to {top}")
-    return _layout(
-        f"{_shown((*base, 'CLASS', '*'))}",
-        tree,
-        lambda path: Place("", path[len(base)]) if len(path) > len(base) + 1 and path[: len(base)] == base else None,
-        lambda path: "in no class folder",
+    folder_of = {name: name.rpartition("/")[0] for name in sorted(names)}
+    paths = {folder: _path(folder) for folder in set(folder_of.values())}
+    tree = _Tree(paths.values(), {paths[folder_of[name]] for name in images}, map(_path, folders))
+    rule = _find_rule(tree)
+    found = {folder: rule.place(path) for folder, path in paths.items()}
+    places: dict[str, Place] = {}
+    left_out: dict[str, str] = {}
+    for name, folder in folder_of.items():
+        if isinstance(place := found[folder], Place):
+            places[name] = place
+        else:
+            left_out[name] = place
+    return Layout(rule.description, places, left_out, rule.notes)
+
+
+def _find_rule(tree: _Tree) -> _Rule:
+    base = tree.descend(())  # below a folder around everything, or below a lone train/
+    if named := _split_folders(tree, base):
+        return _splits_of_classes(tree, base, named)
+    if _is_classes_of_splits(tree, base):
+        return _classes_of_splits(tree, base)
+    _refuse_two_readings(tree, base)
+    _refuse_empty(tree, [base])
+    notes = _notes_on_subfolders(tree, base)
+    if base and split_name(base[-1]):
+        notes.append(f"{_shown(base)} is the only split, so the test set is cut from it (data.test_share)")
+    return _Rule(
+        _pattern(base),
+        lambda path: Place("train", path[len(base)]) if _is_below(path, base) else "in no class folder",
         notes,
     )
 
 
-def _named_splits(tree: _Tree, base: Path, empty: list[Path]) -> dict[SplitName, str]:
-    """The split folders directly below `base`, by split; {} if the folders there are classes."""
-    tops = tree.tops(base)
-    below = {path[len(base)] for path in empty if len(path) > len(base) and path[: len(base)] == base}
-    found: dict[SplitName, list[str]] = {}
-    for top in sorted(tops | below):
-        if split := split_name(top):
-            found.setdefault(split, []).append(top)
-    others = sorted(top for top in tops if not split_name(top))
-    if not found or (len(found) == 1 and not tops & {top for names in found.values() for top in names}):
+def _split_folders(tree: _Tree, base: Path) -> dict[SplitName, str]:
+    """The split folders directly below `base`, training first; {} if the folders there are classes."""
+    tops = tree.below(base)
+    named = {top: split for top in sorted(tops | tree.empty(base)) if (split := split_name(top))}
+    if tops.isdisjoint(named):
         return {}  # an empty folder with the name of a split, beside classes, is an empty class
-    if len(found) == 1 and all(not tree.tops((*base, top)) for top in tops):
+    found = set(named.values())
+    if len(found) == 1 and not any(tree.below((*base, top)) for top in tops):
         return {}  # classes, one of which is called train
-    for split, names in found.items():
-        if len(names) > 1:
+    for split in found:
+        same = [_shown((*base, top)) for top, other in named.items() if other == split]
+        if len(same) > 1:
             raise UserError(
-                f"{' and '.join(_shown((*base, name)) + '/' for name in names)} are both named for the {split} split. "
-                "Keep one of them, or join them"
+                f"{_listed(same)} all have names of the {split} split. Keep one of them, or move the images into one"
             )
     if "train" not in found or len(found) == 1:
-        lone = ", ".join(_shown((*base, name)) + "/" for names in found.values() for name in names)
-        beside = f" beside {', '.join(_shown((*base, other)) + '/' for other in others[:5])}" if others else ""
-        lacks = "a test/ or val/" if "train" in found else "a train/"
-        raise UserError(f"{lone} lies there{beside}, without {lacks}. {CURES}")
-    order: tuple[SplitName, ...] = ("train", "val", "test")
-    return {split: found[split][0] for split in order if split in found}
-
-
-def _with_splits(tree: _Tree, base: Path, named: dict[SplitName, str], empty: list[Path]) -> Layout:
-    for top in named.values():
-        if (*base, top) in empty:
-            raise UserError(
-                f"{_shown((*base, top))}/ is empty. Fill it with class folders as the others have them, or remove it"
-            )
-    roots = {split: (*base, top) for split, top in named.items()}
-    for split, root in roots.items():  # train/images/CLASS/*, seg_train/seg_train/CLASS/*
-        elsewhere = {
-            top for other, o in roots.items() if other != split and len(tops := tree.tops(o)) > 1 for top in tops
-        }
-        while (
-            len(tops := tree.tops(root)) == 1 and not tops & elsewhere and not tree.has_images(root)
-            and tree.tops(inner := (*root, *tops))
-        ):  # fmt: skip
-            root = inner
-        roots[split] = root
-    flat = [split for split, root in roots.items() if not tree.tops(root)]
-    if "train" in flat:
+        lone = _listed(_shown((*base, top)) for top in named)
+        others = [_shown((*base, top)) for top in tops - named.keys()]
         raise UserError(
-            f"{_shown(roots['train'])}/ holds its images in no class folders, so they have no labels. {CURES}"
+            f"{lone} has the name of a split{f' and lies beside {_listed(others)}' if others else ''}, but there is no "
+            f"{'test/ or val/' if 'train' in found else 'train/'}. {CURE}. If {lone} is a class, rename it"
         )
-    notes = [
-        f"{_shown(roots[split])}/ holds its images in no class folders, so they have no labels and are not used"
-        for split in flat
-    ]
+    folder_of = {split: top for top, split in named.items()}
+    return {split: folder_of[split] for split in WORDS if split in folder_of}
+
+
+def _splits_of_classes(tree: _Tree, base: Path, named: dict[SplitName, str]) -> _Rule:
+    """train/CLASS/*, test/CLASS/* and perhaps val/CLASS/*, with any folders around the classes of each."""
+    for top in named.values():
+        if top in tree.empty(base):
+            raise UserError(f"{_shown((*base, top))} is empty. Put class folders into it, or remove it")
+    train = tree.descend((*base, named["train"]))  # train/images/CLASS/*, seg_train/seg_train/CLASS/*
+    if not tree.below(train):
+        raise UserError(f"the images in {_shown(train)} have no labels, since they lie in no class folders. {CURE}")
+    roots = {split: tree.descend((*base, top), tree.below(train)) for split, top in named.items()} | {"train": train}
+    flat = {split: root for split, root in roots.items() if not tree.below(root)}
     used: dict[SplitName, Path] = {split: root for split, root in roots.items() if split not in flat}
-    if "test" not in used:
-        if "val" in used and "test" not in roots:
-            used = {"train": used["train"], "test": used["val"]}
-            notes.append(
-                f"there is no test/, so {_shown(used['test'])}/ is the test set, and validation images are cut from "
-                f"{_shown(used['train'])}/"
-            )
-        else:
-            notes.append(f"the test set is cut from {_shown(used['train'])}/ (data.test_share)")
-    _refuse_empty(base, empty, lambda path: path[:-1] in used.values())
+    notes = [
+        f"the images in {_shown(root)} are not used: they have no labels, since they lie in no class folders"
+        for root in flat.values()
+    ]
+    if val_is_test := "val" in used and "test" not in named:
+        used["test"] = used.pop("val")
+    notes += _notes_on_splits({split: _shown(root) for split, root in used.items()}, val_is_test)
+    notes += _notes_on_subfolders(tree, train)
+    _refuse_empty(tree, used.values())
 
-    def place(path: Path) -> Place | None:
+    def place(path: Path) -> Place | str:
         for split, root in used.items():
-            if len(path) > len(root) + 1 and path[: len(root)] == root:
-                return Place("" if split == "train" and len(used) == 1 else split, path[len(root)])
-        return None
+            if _is_below(path, root):
+                return Place(split, path[len(root)])
+        for root in flat.values():
+            if path[: len(root)] == root:
+                return f"in {_shown(root)} without a class folder"
+        if _is_below(path, base) and path[len(base)] not in named.values():
+            return f"in {_shown(path[: len(base) + 1])} beside the split folders"
+        return "in no class folder"
 
-    def reason(path: Path) -> str:
-        for split in flat:
-            if path[: len(roots[split])] == roots[split]:
-                return f"in {_shown(roots[split])}/ without a class folder"
-        top = path[len(base)] if len(path) > len(base) + 1 and path[: len(base)] == base else ""
-        return f"in {_shown((*base, top))}/, beside the split folders" if top and top not in named.values() else (
-            "in no class folder"
-        )  # fmt: skip
-
-    description = ", ".join(f"{_shown((*root, 'CLASS', '*'))}" for root in used.values())
-    return _layout(description, tree, place, reason, notes)
+    return _Rule(", ".join(_pattern(root) for root in used.values()), place, notes)
 
 
-def _split_within_class(tree: _Tree, base: Path, tops: set[str]) -> bool:
-    """Whether every class folder holds a train/ and a test/ or val/, and nothing else."""
-    subfolders = [tree.tops((*base, top)) for top in tops]
-    kinds = [{split_name(folder) for folder in folders} for folders in subfolders]
+def _is_classes_of_splits(tree: _Tree, base: Path) -> bool:
+    """Whether the class folders hold nothing but split folders: a train/, and a test/ or val/ at least in one."""
+    tops = tree.below(base)
+    splits = {split_name(folder) for top in tops for folder in tree.below((*base, top))}
     return (
         len(tops) > 1
-        and all(len(found) == len(folders) for found, folders in zip(kinds, subfolders, strict=True))
-        and all("train" in found and len(found) > 1 and "" not in found for found in kinds)
+        and "train" in splits
+        and len(splits) > 1
+        and None not in splits
         and not any(tree.has_images((*base, top)) for top in tops)
     )
 
 
-def _class_first(tree: _Tree, base: Path, tops: set[str]) -> Layout:
+def _classes_of_splits(tree: _Tree, base: Path) -> _Rule:
+    """CLASS/train/* and CLASS/test/* or CLASS/val/*."""
     depth = len(base)
-    splits = {split_name(folder) for top in tops for folder in tree.tops((*base, top))}
+    classes = [(*base, top) for top in tree.below(base)]
+    found = {split_name(folder) for top in classes for folder in tree.below(top)}
+    use: dict[SplitName | None, SplitName] = {split: split for split in WORDS if split in found}
+    if val_is_test := "test" not in found:
+        use["val"] = "test"
+    _refuse_empty(tree, [base, *(top for top in classes if any(map(split_name, tree.empty(top))))])
+
+    def place(path: Path) -> Place | str:
+        if not _is_below(path, base):
+            return "in no class folder"
+        split = split_name(path[depth + 1]) if len(path) > depth + 1 else None
+        return Place(use[split], path[depth]) if split in use else "in no split folder"
+
+    shown = {used_as: _shown((*base, "CLASS", str(split))) for split, used_as in use.items()}
+    return _Rule(", ".join(f"{folder}*" for folder in shown.values()), place, _notes_on_splits(shown, val_is_test))
+
+
+def _notes_on_splits(shown: dict[SplitName, str], val_is_test: bool) -> list[str]:
+    """Where the test and validation images come from, unless test/ is there and val/ is not.
+
+    `shown`: the folder of each split.
+    """
     notes = []
-    if "test" not in splits:
-        notes.append("there is no test/, so val/ is the test set, and validation images are cut from train/")
-
-    def place(path: Path) -> Place | None:
-        if len(path) < depth + 3 or path[:depth] != base:
-            return None
-        split = split_name(path[depth + 1])
-        return Place("test" if split == "val" and "test" not in splits else split, path[depth]) if split else None
-
-    description = ", ".join(
-        _shown((*base, "CLASS", split, "*")) for split in ("train", "val", "test") if split in splits
-    )
-    return _layout(description, tree, place, lambda _: "in no class folder", notes)
+    if val_is_test:
+        notes.append(
+            f"there is no test/, so {shown['test']} is the test set, and the validation split is cut from "
+            f"{shown['train']} (data.val_share)"
+        )
+    elif "test" not in shown:
+        notes.append(f"the test set is cut from {shown['train']} (data.test_share)")
+    if "val" in shown:
+        notes.append(f"{shown['val']} is the validation split, so data.val_share is not applied")
+    return notes
 
 
-def _refuse_two_readings(tree: _Tree, base: Path, tops: set[str]) -> None:
-    """UserError if all top folders hold the same two or more subfolders: either ones could be the classes."""
-    if len(tops) < 2 or any(tree.has_images((*base, top)) for top in tops):
+def _notes_on_subfolders(tree: _Tree, base: Path) -> list[str]:
+    """A sentence if the classes, directly below `base`, have different subfolders: they may have been meant."""
+    deeper = sorted((top, below) for top in tree.below(base) for below in tree.below((*base, top)))
+    if len({below for _, below in deeper}) < 2:
+        return []
+    top, below = deeper[0]
+    return [f"subfolders of a class folder are not classes: {_shown((*base, top, below))} belongs to the class {top}"]
+
+
+def _refuse_two_readings(tree: _Tree, base: Path) -> None:
+    """UserError if all top folders hold the same two or more subfolders: either could be the classes."""
+    roots = {top: tree.descend((*base, top)) for top in tree.below(base)}
+    if len(roots) < 2 or any(tree.has_images((*base, top)) or tree.has_images(root) for top, root in roots.items()):
         return
-    subfolders = [tree.tops((*base, top)) for top in sorted(tops)]
-    same = set.intersection(*subfolders)
-    if len(same) >= 2:
+    same = set.intersection(*(tree.below(root) for root in roots.values()))
+    if len(same) > 1:
         raise UserError(
-            f"the classes could be the folders {_listed(tops)} or their subfolders {_listed(same)}, which each of them "
-            f"has. If the subfolders are the classes, move the images to CLASS/* or rename the folders to train/ and "
-            "test/. If the folders are, move their images out of the subfolders"
+            f"the classes could be {_listed(roots)}, or {_listed(same)}, which are in each of them. "
+            "If the subfolders are the classes, move their images to CLASS/*, or call the folders around them train/ "
+            "and test/. If the folders around them are, move the images out of the subfolders"
         )
 
 
-def _refuse_empty(base: Path, empty: list[Path], is_class: Callable[[Path], bool]) -> None:
-    found = sorted(_shown(path) + "/" for path in empty if path[: len(base)] == base and is_class(path))
+def _refuse_empty(tree: _Tree, roots: Iterable[Path]) -> None:
+    found = [_shown((*root, name)) for root in roots for name in tree.empty(root)]
     if found:
         raise UserError(
-            f"class folder{'s' if len(found) > 1 else ''} without any image: {', '.join(found[:10])}"
-            f"{f' and {len(found) - 10} more' if len(found) > 10 else ''}. Add images, or remove the folder"
-            f"{'s' if len(found) > 1 else ''}"
+            f"there is no image in {_listed(found)}. Put images into {'them' if len(found) > 1 else 'it'}, or remove "
+            f"{'these folders' if len(found) > 1 else 'this folder'}"
         )
 
 
-def _layout(
-    description: str,
-    tree: _Tree,
-    place: Callable[[Path], Place | None],
-    reason: Callable[[Path], str],
-    notes: list[str],
-) -> Layout:
-    places: dict[str, Place] = {}
-    left_out: dict[str, str] = {}
-    for name, path in tree.files.items():
-        if found := place(path):
-            places[name] = found
-        else:
-            left_out[name] = reason(path)
-    return Layout(description, places, left_out, notes)
+def _by_parent(folders: Iterable[Path]) -> dict[Path, set[str]]:
+    """The names of the subfolders of each folder, for `folders` and all folders above them."""
+    found: dict[Path, set[str]] = {}
+    for path in folders:
+        for depth, name in enumerate(path):
+            found.setdefault(path[:depth], set()).add(name)
+    return found
 
 
-def similar_names(labels: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of class names that differ only in case or surrounding spaces."""
-    return [(a, b) for a, b in combinations(sorted(labels), 2) if a.casefold().strip() == b.casefold().strip()]
+def _path(folder: str) -> Path:
+    return tuple(unicodedata.normalize("NFC", folder).strip("/").split("/")) if folder else ()
 
 
-def _shown(path: Path) -> str:
-    return "/".join(path)
+def _is_below(path: Path, root: Path) -> bool:
+    return len(path) > len(root) and path[: len(root)] == root
+
+
+def _shown(folder: Path) -> str:
+    return "/".join(folder) + "/"
+
+
+def _pattern(root: Path) -> str:
+    return _shown((*root, "CLASS")) + "*"
 
 
 def _listed(names: Iterable[str]) -> str:
     some = sorted(names)
-    return ", ".join(some[:5]) + (f" and {len(some) - 5} more" if len(some) > 5 else "")
+    return ", ".join(some[:LISTED]) + (f" and {len(some) - LISTED} more" if len(some) > LISTED else "")

@@ -41,11 +41,11 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
             f"{raw} does not hold the data of data.source {data.source}. Get it with: dvc repro -f download"
         )
     read = reader(found[0], data)
-    train, test = part(read.train), None if read.test is None else part(read.test)
+    train, test = with_prints(read.train), None if read.test is None else with_prints(read.test)
     if test is None:
         train, test = _cut(train, data.test_share, data.split_seed, read.classes, "data.test_share")
     if read.val is not None:
-        val = part(read.val)
+        val = with_prints(read.val)
     elif data.val_share > 0:
         of_none = "data.val_share (0 keeps no validation images)"
         train, val = _cut(train, data.val_share, data.split_seed + 1, read.classes, of_none)
@@ -73,7 +73,7 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
     return ready, read, duplicates
 
 
-def part(split: Split) -> Part:
+def with_prints(split: Split) -> Part:
     """A split with the fingerprints of its images."""
     return Part(split, fingerprints(split.images))
 
@@ -95,8 +95,7 @@ def channel_statistics(
 
 def _cut(part: Part, share: float, seed: int, classes: list[str], key: str) -> tuple[Part, Part]:
     try:
-        first = first_copies([part.split.images], [part.prints])
-        kept, cut = stratified(part.split.labels, share, seed, classes, first)
+        kept, cut = stratified(part.split.labels, share, seed, classes, first_copies(part.prints))
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     return part.rows(kept), part.rows(cut)

@@ -1,5 +1,6 @@
 """Stratified, seeded splits and samples."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,53 +12,45 @@ Indices = npt.NDArray[np.int64]
 
 
 def stratified(
-    labels: npt.NDArray[np.int64],
-    share: float,
-    seed: int,
-    classes: Sequence[str],
-    first: npt.NDArray[np.int64] | None = None,
+    labels: npt.NDArray[np.int64], share: float, seed: int, classes: Sequence[str], first: Indices | None = None
 ) -> tuple[Indices, Indices]:
     """Indices kept and indices cut off, each sorted: of every class, round(share * images), at least one.
 
-    `first` (N,): for each image the index of its first copy (`first_copies`). Copies stay on one side, so that a class
-    may get a few images more or fewer. Raises UserError if a class has fewer than two different images.
+    `first` (N,): for each image the index of its first copy (`first_copies`), its own if it is the first; None if there
+    are no copies. Copies stay on one side, also under several labels, so that a class may get a few images more or
+    fewer. Raises UserError if a class has fewer than two different images, or only copies of images on one side.
     """
     rng = np.random.default_rng(seed)
-    taken = np.zeros(len(labels), bool)
-    copied = np.zeros(0, np.int64) if first is None else _of_copies(first)
-    side: dict[int, bool] = {}  # of a group of copies, by its first image: whether it is cut off
+    first = np.arange(len(labels)) if first is None else first
+    is_cut: dict[int, bool] = {}  # by the first copy
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
-        different = len(members) if first is None else len(np.unique(first[members]))
-        if different < 2:
-            copies = "" if different == len(members) else f", which are copies of {different} picture"
+        sizes = Counter(first[rng.permutation(members)].tolist())  # in the order in which they are drawn
+        if len(sizes) < 2:
+            copies = f" ({len(members)} copies of it)" if len(members) > 1 else ""
+            raise UserError(f"class {name} has only one image left to split{copies}; it needs 2 different ones")
+        _divide(sizes, min(max(1, round(share * len(members))), len(members) - 1), is_cut)
+        if len({is_cut[group] for group in sizes}) < 2:
             raise UserError(
-                f"class {name} has {len(members)} images left to split{copies}; it needs at least 2 different ones"
+                f"class {name} cannot be split: all its images are copies of images of other classes. Remove "
+                "copies, or try another data.split_seed"
             )
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        drawn = rng.permutation(members)
-        if first is None or not np.isin(members, copied, assume_unique=True).any():
-            taken[drawn[:count]] = True
-            continue
-        groups = list(dict.fromkeys(first[drawn].tolist()))
-        free = [group for group in groups if group not in side]
-        cut = sum(int((first[members] == group).sum()) for group in groups if side.get(group))
-        for position, group in enumerate(free):
-            # At least one group is cut off and one is kept.
-            last_kept = position == len(free) - 1 and all(side.get(other, True) for other in groups)
-            side[group] = cut < count and not last_kept
-            cut += int((first[members] == group).sum()) if side[group] else 0
-        taken[members] = [side[group] for group in first[members].tolist()]
-        if taken[members].all() or not taken[members].any():
-            raise UserError(
-                f"class {name} cannot be split: its images are copies of those of other classes. Remove the copies"
-            )
+    taken = np.array([is_cut[group] for group in first.tolist()], bool)
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
-def _of_copies(first: npt.NDArray[np.int64]) -> Indices:
-    """The images that have a copy."""
-    return np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)
+def _divide(sizes: Counter[int], count: int, is_cut: dict[int, bool]) -> None:
+    """Decide in `is_cut` which groups of copies are cut off: those drawn first that fit into `count`, at least one.
+
+    `sizes`: the number of images in each group. Groups that another class has decided on stay where they are.
+    """
+    cut = sum(size for group, size in sizes.items() if is_cut.get(group))
+    undecided = [group for group in sizes if group not in is_cut]
+    for group in undecided:
+        is_cut[group] = cut + sizes[group] <= count
+        cut += sizes[group] if is_cut[group] else 0
+    if cut == 0 and undecided:
+        is_cut[min(undecided, key=sizes.__getitem__)] = True
 
 
 def drawn(labels: npt.NDArray[np.int64], share: float, seed: int) -> Indices:

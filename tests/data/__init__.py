@@ -1,0 +1,1 @@
+"""Tables of cases that the data code must read: folder layouts and image encodings."""

@@ -353,12 +353,13 @@ POOL = r"""
 import os, sys, time
 from pathlib import Path
 from src.data import image_folder
+from src.params import load_params
 def wait(content, size):
     os.write(1, b"%d\n" % os.getpid())  # in one piece: two workers write
     time.sleep(600)
 image_folder._try = wait
 image_folder.cores = lambda: 2
-image_folder.read(Path(sys.argv[1]), type("Data", (), {"size": 32, "max_unreadable": 0.0}))
+image_folder.read(Path(sys.argv[1]), load_params().data)
 """
 
 

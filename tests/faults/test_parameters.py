@@ -25,6 +25,7 @@ from stages import check, train
 from tests.faults.small import COMMITTED, SMALL, STAGES, NoMirror, enter, run, small
 from tests.pipeline.test_pipeline import another
 from tests.pipeline.workspace import IDENTITY, Workspace, failure, stages_run
+from tests.unit.data_helpers import tree, write_folder
 from tests.unit.test_dvc_graph import expected_readers
 
 LEAVES = sorted(COMMITTED)
@@ -208,6 +209,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "schedule.onecycle.max_momentum": {"schedule.onecycle.base_momentum": 0},
     "data.test_share": {"data.source": "folder"},
     "data.max_unreadable": {"data.source": "folder"},
+    "data.max_duplicates": {"data.source": "folder"},
     "train.workers": {"augment": [{"name": "GaussNoise"}]},
 }
 # Beyond these, time and memory grow with the value and nothing else changes.
@@ -279,10 +281,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
-        for number in range(12):
-            shape = Path(f"own/class {number % 2}/{number}.png")
-            shape.parent.mkdir(exist_ok=True)
-            shutil.copy(Path(__file__).parents[2] / "docs/images/report.png", shape)
+        write_folder(Path("own"), tree(*(f"class {number % 2}/{number}.png" for number in range(12))))
         run(small())
     return folder
 

@@ -33,9 +33,11 @@ def tree(*names: str) -> dict[str, bytes]:
 
 
 def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    """Names that end with '/' become folders, here and below."""
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         for name, content in files.items():
             member = tarfile.TarInfo(name)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
@@ -50,6 +52,9 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     for name, content in files.items():
+        if name.endswith("/"):
+            (path / name).mkdir(parents=True)
+            continue
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
     return path

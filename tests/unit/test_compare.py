@@ -147,6 +147,16 @@ def test_means_over_classes_stand_beside_the_accuracy() -> None:
     assert all(cell in to_html(found, {}) for cell in ("<td>33.33 %</td>", "<td>73.33 %</td>"))
 
 
+def test_a_class_that_the_test_set_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered, and has no recall."""
+    monkeypatch.chdir(tmp_path)
+    predictions = read(TRUE, ["emu"] * 4 + ["dog"] * 4, [0.75] * len(TRUE))
+    found = comparison(stored(4), replace(stored(4, "layer"), predictions=predictions))
+    assert {name: found["layer"].mean for name, found in class_recalls(found.groups).items()} == {"cat": 0, "dog": 1}
+    command.write(found)
+    assert not re.search(r"\bnan\b", command.PAGE.read_text() + to_text(found), re.IGNORECASE)
+
+
 def test_a_real_difference_in_words() -> None:
     (pair,) = pairs_of(*(stored(8, "batch", s) for s in range(3)), *(stored(r, "layer", r) for r in (3, 4, 4)))
     # 11/24 below 1: deviation of the second group 0.0722, its error 0.0417, t with 2 degrees of freedom 4.3027

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from src import artifacts
 from src.data import cifar_batches, image_folder
-from src.data.image_folder import layout
 from src.data.images import decode
 from src.data.prepare import channel_statistics, prepare
 from src.data.prepared import Prepared, digest_of
@@ -52,7 +51,7 @@ def test_split_depends_on_its_seed_and_names_small_classes() -> None:
     labels = np.repeat(np.arange(2), 50)
     first, second = (stratified(labels, 0.5, seed, ["a", "b"])[1] for seed in (0, 1))
     assert not np.array_equal(first, second)
-    with pytest.raises(UserError, match="class b has 1 images"):
+    with pytest.raises(UserError, match="class b has only one image"):
         stratified(np.array([0, 0, 1]), 0.5, 0, ["a", "b"])
 
 
@@ -106,7 +105,7 @@ def test_a_share_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_share_keeps_every_class(tmp_path: Path) -> None:
     write_tar(tmp_path / "images.tar", tree(*NAMES))
-    ready, _ = prepare(tmp_path, parameters(source="folder", share=1e-6))
+    ready, _, _ = prepare(tmp_path, parameters(source="folder", share=1e-6))
     for split in (ready.train, ready.val, ready.test):
         assert split.labels.tolist() == [0, 1, 2]
     assert len(prepare(tmp_path, parameters(source="folder", share=0.5, val_share=0.0))[0].val) == 0
@@ -124,30 +123,15 @@ def test_true_masks_follow_a_share(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mask_of[image.tobytes()], mask)
 
 
-def test_layouts() -> None:
-    assert layout(["b/1", "a/1", "a/x/2", "README"]) == (
-        {"a/1": ("", "a"), "a/x/2": ("", "a"), "b/1": ("", "b")},
-        ["README"],
-    )
-    assert layout(["top/a/1", "top/b/1", "top/README"])[0] == {"top/a/1": ("", "a"), "top/b/1": ("", "b")}
-    places, ignored = layout(["w/Train/a/1", "w/Test/a/1", "w/Train/list.txt", "w/val/a/1"])
-    assert places == {"w/Test/a/1": ("test", "a"), "w/Train/a/1": ("train", "a")}
-    assert ignored == ["w/Train/list.txt", "w/val/a/1"]
-    assert layout(["train/a/1", "train/b/1"])[0] == {"train/a/1": ("", "a"), "train/b/1": ("", "b")}
-    assert layout(["a/1", "a/2"])[0] == {"a/1": ("", "a"), "a/2": ("", "a")}
-    with pytest.raises(UserError, match="Rename val/ to test/"):
-        layout(["train/a/1", "val/a/1"])
-
-
 def test_folder_to_prepared(tmp_path: Path) -> None:
     files = tree(*NAMES)
     write_zip(tmp_path / "images.zip", dict(reversed(files.items())))
     data = parameters(source="folder", test_share=0.25)
-    ready, read = prepare(tmp_path, data)
+    ready, read, _ = prepare(tmp_path, data)
     assert ready.classes == ["cat", "dog", "emu"]
     assert [len(split) for split in (ready.train, ready.val, ready.test)] == [12, 6, 6]  # 8 - 2 - round(6 / 4) a class
     assert ready.train.images.shape == (12, 16, 16, 3)
-    assert read.unreadable == []
+    assert read.unreadable == {}
     assert (ready.mean, ready.std) == channel_statistics(ready.train.images)
     assert ready.digest == digest_of([ready.train, ready.val, ready.test], None, ready.classes)
 
@@ -166,7 +150,7 @@ def test_folder_to_prepared(tmp_path: Path) -> None:
 
 def test_own_test_split_and_no_validation(tmp_path: Path) -> None:
     write_tar(tmp_path / "images.tar", tree("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/2.png"))
-    ready, _ = prepare(tmp_path, parameters(source="folder", val_share=0.0))
+    ready, _, _ = prepare(tmp_path, parameters(source="folder", val_share=0.0))
     assert [len(split) for split in (ready.train, ready.val, ready.test)] == [2, 0, 2]
     assert ready.val.images.shape == (0, 16, 16, 3)
     assert ready.val.labels.dtype == np.int64
@@ -178,9 +162,9 @@ def test_unreadable_files_are_named_and_bounded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"2 of 26 files (.|\n)*cat/broken\.png: (.|\n)*max_unreadable=0.077") as caught:
         prepare(tmp_path, parameters(source="folder"))
     assert "README" not in str(caught.value)
-    _, read = prepare(tmp_path, parameters(source="folder", max_unreadable=0.077))
-    assert [name for name, _ in read.unreadable] == ["cat/broken.png", "cat/empty.jpg"]
-    assert read.ignored == ["README.md"]
+    _, read, _ = prepare(tmp_path, parameters(source="folder", max_unreadable=0.077))
+    assert list(read.unreadable) == ["cat/broken.png", "cat/empty.jpg"]
+    assert list(read.left_out) == ["README.md"]
 
 
 def test_long_lists_of_unreadable_files_are_cut(tmp_path: Path) -> None:
@@ -194,9 +178,8 @@ def test_long_lists_of_unreadable_files_are_cut(tmp_path: Path) -> None:
     [
         (["cat/1.png", "cat/2.png"], r"one class \(cat\)"),
         (["README.png"], "no image in a class folder"),
-        (["train/a/1.png", "train/b/1.png", "test/a/1.png"], "test/ has no b"),
-        (["train/a/1.png", "test/b/1.png", "test/a/1.png"], "train/ has no b"),
-        (["a/1.png", "a/2.png", "a/3.png", "b/1.png"], "class b has 1 images"),
+        (["a/1.png", "a/2.png", "a/3.png", "b/1.png"], "test_share: class b has only one image"),
+        (["a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"], "val_share.*class b has only one image"),
     ],
 )
 def test_wrong_classes(tmp_path: Path, names: list[str], message: str) -> None:

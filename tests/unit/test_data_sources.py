@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from src import artifacts
-from src.data.sources import FETCHERS, archive, cifar10
+from src.data.sources import FETCHERS, archive, check_source, cifar10
 from src.data.sources import download as module
 from src.data.sources.download import DownloadError, download
 from src.errors import UserError
@@ -240,6 +240,60 @@ def test_folder_without_images(workspace: Path, monkeypatch: pytest.MonkeyPatch)
         FETCHERS["folder"](parameters(source="folder", path="gone"), copy / "raw")
 
 
+def test_a_path_that_cifar10_cannot_use_is_rejected(workspace: Path) -> None:
+    write_folder(workspace / "pets", tree("cat/1.png"))
+    write_folder(workspace / "own", {"README.md": b""})
+    for check in (check_source, lambda data: FETCHERS["cifar10"](data, workspace / "raw")):
+        with pytest.raises(UserError, match=r"pets (.|\n)*-S data\.source=folder"):
+            check(parameters(path="pets"))
+    check_source(parameters(path="own"))  # it is downloaded
+    check_source(parameters(source="shapes", path="pets"))  # not used: a project may have committed its own path
+    write_folder(workspace / "pets", {cifar10.ARCHIVE: b""})
+    check_source(parameters(path="pets"))
+
+
+def test_a_home_that_dvc_does_not_expand_is_written_out(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    with pytest.raises(UserError, match=r"~/pets does not exist.*-S data\.path=/home/ann/pets"):
+        check_source(parameters(source="folder", path="~/pets"))
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>", b"\n<!-- x -->\n<HTML lang='en'>", b"\xef\xbb\xbf<html>"])
+def test_a_web_page_is_no_archive(server: Server, workspace: Path, page: bytes) -> None:
+    server.content = page
+    for digest in ("", "0" * 64):
+        data = parameters(source="folder", url=server.address, sha256=digest)
+        with pytest.raises(UserError, match=f"{server.address}.* web page"):
+            FETCHERS["folder"](data, workspace / "raw")
+    (workspace / "pets.zip").write_bytes(page)
+    with pytest.raises(UserError, match=r"pets\.zip is a web page"):
+        FETCHERS["folder"](parameters(source="folder", path="pets.zip"), workspace / "raw")
+
+
+@pytest.mark.parametrize("name", ["dog", "train/dog"])
+def test_a_link_to_a_folder_is_rejected(workspace: Path, name: str) -> None:
+    """DVC does not follow it."""
+    write_folder(workspace / "elsewhere", tree("1.png"))
+    folder = write_folder(workspace / "own", tree("cat/1.png", "train/cat/1.png"))
+    (folder / name).symlink_to(workspace / "elsewhere")
+    for get in (check_source, lambda data: FETCHERS["folder"](data, workspace / "raw")):
+        with pytest.raises(UserError, match=rf"own/{name} is a link to a folder (.|\n)*cp -rL own"):
+            get(parameters(source="folder", path="own"))
+
+
+def test_links_that_dvc_follows_are_read(workspace: Path) -> None:
+    files = tree("cat/1.png", "dog/1.png")
+    folder = write_folder(workspace / "elsewhere", files)
+    (folder / "dog/1.png").rename(workspace / "dog.png")
+    (folder / "dog/1.png").symlink_to(workspace / "dog.png")
+    (folder / "dog/.hidden").symlink_to(workspace)
+    (workspace / "own").symlink_to(folder)
+    data = parameters(source="folder", path="own")
+    check_source(data)
+    FETCHERS["folder"](data, workspace / "raw")
+    assert dict(archive.members(workspace / "raw/images.tar")) == files
+
+
 def test_broken_link_in_a_folder_is_named(workspace: Path) -> None:
     folder = write_folder(workspace / "own", tree("a/1.png"))
     (folder / "a" / "2.png").symlink_to("nowhere")
@@ -251,17 +305,20 @@ def test_broken_link_in_a_folder_is_named(workspace: Path) -> None:
 def test_tar_members(workspace: Path, mode: str) -> None:
     files = tree("top/a/1.png", "top/b/2.png")
     hidden = {"top/._a": b"x", "__MACOSX/a/1.png": b"x"}
-    path = write_tar(workspace / "x", files | hidden, mode)
+    path = write_tar(workspace / "x", {"./": b"", "top/": b""} | files | hidden, mode)
     assert archive.suffix(path) == {"w": ".tar"}.get(mode, mode.replace("w:", ".tar."))
-    assert dict(archive.members(path)) == files
+    assert dict(archive.members(path)) == {"top/": b""} | files
 
 
 def test_zip_members(workspace: Path) -> None:
     files = tree("a/1.png", "b/2.png")
-    assert dict(archive.members(write_zip(workspace / "x.zip", files | {"a/Thumbs.db": b""}))) == files
+    hidden = {"__MACOSX/a/1.png": b"x", "c/Thumbs.db": b"x"}
+    assert dict(archive.members(write_zip(workspace / "x.zip", files | hidden))) == files | {"c/": b""}
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../up.png", "a/../../up.png", "C:/x.png", "a\\b.png"])
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../up.png", "a/../../up.png", "C:/x.png", "../.hidden", "/etc/.hidden", "C:\\x.png"]
+)
 def test_names_that_lead_out_are_refused(workspace: Path, name: str) -> None:
     for path in (write_tar(workspace / "x.tar", {name: b""}), write_zip(workspace / "x.zip", {name: b""})):
         with pytest.raises(UserError, match="unsafe name"):
@@ -301,8 +358,8 @@ def test_bounds(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"a/1.png": bytes(100), "a/2.png": bytes(100)}
     for path in (write_zip(workspace / "x.zip", files), write_tar(workspace / "x.tar.gz", files, "w:gz")):
         for bound, value, said in (
-            ("MAX_MEMBERS", 1, "unfolds to more than 1 files"),
-            ("MAX_TOTAL_BYTES", 150, "unfolds to more than"),
+            ("MAX_MEMBERS", 1, "holds more than 1 files"),
+            ("MAX_TOTAL_BYTES", 150, "holds more than"),
             ("MAX_MEMBER_BYTES", 99, r"a/1\.png has 100 bytes"),
         ):
             with monkeypatch.context() as context:

@@ -1,5 +1,6 @@
 """The stages `download` and `prepare` from parameters to files, and their figures."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image
 
 from src import artifacts
 from src.data import prepared
+from src.data.prepared import Split
+from src.data.raw import RawData
 from src.figures.prepare import SHOWN_CLASSES, augmented_grid, class_counts
 from src.params import Params, load_params
 from stages import download, prepare
@@ -27,7 +30,9 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, **data: object) -> Params
 def test_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(monkeypatch, tmp_path, source="shapes", shapes={"seed": 0, "train": 40, "test": 20})
     ready = prepared.load()
-    assert artifacts.read_json(Path("metrics/data.json")) == {
+    said = artifacts.read_json(Path("metrics/data.json"))
+    assert said.pop("counts") == [{"class": name, "train": 3, "val": 1, "test": 2} for name in ready.classes]
+    assert said == {
         "source": "shapes",
         "digest": ready.digest,
         "classes": 10,
@@ -37,8 +42,13 @@ def test_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "val": 10,
         "test": 20,
         "unreadable": 0,
+        "layout": "",
+        "left_out": [],
+        "notes": [],
+        "duplicates": {"train_test": 0, "train_val": 0, "val_test": 0, "two_labels": 0, "examples": []},
     }
-    assert "60 images of 10 classes, 16 x 16: 30 train, 10 val, 20 test; 0 unreadable" in capsys.readouterr().out
+    assert "60 images of 10 classes, 16 x 16: 30 train, 10 val, 20 test\n" in capsys.readouterr().out
+    assert prepared.load_files("test") == []
     for name in ("augmented", "class_counts"):
         with Image.open(f"figures/prepare/{name}.png") as image:
             assert min(image.size) > 200
@@ -48,15 +58,72 @@ def test_a_share_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     run(monkeypatch, tmp_path, source="shapes", shapes={"seed": 0, "train": 80, "test": 20}, share=0.5)
     said = artifacts.read_json(Path("metrics/data.json"))
     assert [said[key] for key in ("share", "train", "val", "test")] == [0.5, 30, 10, 10]
-    assert "10 test; 0 unreadable; a share of 0.5 of all (data.share)" in capsys.readouterr().out
+    assert "10 test; a share of 0.5 of all (data.share)" in capsys.readouterr().out
 
 
 def test_smallest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     files = tree(*(f"{label}/{number}.png" for label in ("$a$", "é") for number in range(3)))
     write_folder(tmp_path / "mine", files | {"é/broken.jpg": b"?"})
     run(monkeypatch, tmp_path, source="folder", path="mine", max_unreadable=0.2)
-    assert [len(getattr(prepared.load(), name)) for name in prepared.SPLITS] == [2, 2, 2]
-    assert "left out: é/broken.jpg: not an image format" in capsys.readouterr().err
+    ready = prepared.load()
+    assert [len(getattr(ready, name)) for name in prepared.SPLITS] == [2, 2, 2]
+    names = {split: prepared.load_files(split) for split in prepared.SPLITS}
+    assert sorted(name for split in names.values() for name in split) == sorted(files)
+    assert [ready.classes[label] for label in ready.test.labels] == [name.split("/")[0] for name in names["test"]]
+    output = capsys.readouterr()
+    assert "layout: CLASS/*\n" in output.out
+    assert re.search(r"^  é +1 +1 +1$", output.out, re.MULTILINE)
+    assert re.search(r"^left out .unreadable: .*: é/broken\.jpg$", output.err, re.MULTILINE)
+
+
+def test_what_was_found_is_printed_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Classes that a split lacks or that have few images, what was left out and why, and copies."""
+    files = tree(
+        *(f"train/{label}/{number}.png" for label, count in (("a", 22), ("b", 4)) for number in range(count)),
+        *(f"{folder}/{number}.png" for folder in ("test/a", "more", "rest") for number in range(5)),
+    )
+    files |= {"test/a/copy.png": files["train/b/0.png"], "more/b/\u202f.png": b""}
+    write_folder(tmp_path / "mine", files)
+    run(monkeypatch, tmp_path, source="folder", path="mine", val_share=0.0)
+    said = artifacts.read_json(Path("metrics/data.json"))
+    assert said["counts"] == [
+        {"class": "a", "train": 22, "val": 0, "test": 6},
+        {"class": "b", "train": 4, "val": 0, "test": 0},
+    ]
+    few, rare = said["notes"]
+    assert "test split has no image of b" in few
+    assert "a has 5.5 times the training images of b" in rare
+    assert [(group["files"], group["examples"]) for group in said["left_out"]] == [
+        (6, ["more/0.png", "more/1.png", "more/2.png"]),
+        (5, ["rest/0.png", "rest/1.png", "rest/2.png"]),
+    ]
+    assert said["duplicates"] == {
+        "train_test": 1, "train_val": 0, "val_test": 0, "two_labels": 2,
+        "examples": [[
+            {"split": "train", "label": "b", "file": "train/b/0.png"},
+            {"split": "test", "label": "a", "file": "test/a/copy.png"},
+        ]],
+    }  # fmt: skip
+    output = capsys.readouterr()
+    assert {few, rare} <= {line.removeprefix("note: ") for line in output.out.splitlines()}
+    assert re.search(
+        r"^left out .*more/.*: more/0\.png, more/1\.png, more/2\.png and 3 more$", output.err, re.MULTILINE
+    )
+    assert "train train/b/0.png (b), test test/a/copy.png (a)" in output.err
+
+
+def test_reasons_and_classes_that_are_printed_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = Split(np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, np.int64))
+    left_out = {f"{folder}/{number}": f"in {folder}/" for folder in range(30) for number in range(30 - folder)}
+    groups = prepare.group_left_out(RawData(empty, None, [], unreadable={"x": "broken"}, left_out=left_out))
+    assert [group["files"] for group in groups] == [*range(30, 21, -1), sum(range(22)) + 1]
+    assert "22 other reasons" in groups[-1]["reason"]
+    prepare.print_counts([{"class": f"c{label}", "train": 1, "val": 2, "test": 3} for label in range(1000)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 30
+    assert [line.split() for line in (lines[1], lines[-1])] == [["c0", "1", "2", "3"], ["c999", "1", "2", "3"]]
 
 
 def test_grid_shows_the_images_it_is_given() -> None:

@@ -47,6 +47,8 @@ READERS: dict[str, set[str]] = {
     "data.test_share": {"prepare"},
     "data.split_seed": {"prepare"},
     "data.max_unreadable": {"prepare"},
+    "data.max_duplicates": {"prepare"},
+    "data.zip_encoding": {"prepare"},
     "data.shapes": {"download"},
     "augment": {"prepare", "lr_range", "train"},
     "model": {"lr_range", "train"},

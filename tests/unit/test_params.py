@@ -51,7 +51,12 @@ def test_the_committed_file_is_valid_and_is_the_documented_experiment() -> None:
         ("data.path", "/data/${norm}", "data.path is '/data/${norm}'; should not be ??? and should not contain ${"),
         ("data.path", "???", "data.path is '???'; should not be ???"),
         ("data.url", "ftp://example.org/a.zip", "data.url must begin with http"),
+        ("data.url", "https://example.org/a.zip", "data.url is set, but not used with data.source cifar10"),
         ("data.sha256", "abc", "64 hexadecimal digits"),
+        ("data.max_duplicates", -0.1, "data.max_duplicates is -0.1"),
+        ("data.zip_encoding", "klingon", "gbk"),
+        ("data.zip_encoding", "rot13", "gbk"),  # no text encoding
+        ("data.zip_encoding", "undefined", "gbk"),
         ("train.epochs", 0, "train.epochs is 0; should be greater than or equal to 1"),
         ("train.epochs", 2.5, "train.epochs is 2.5"),
         ("train.epoch", 2, "train.epoch is not a parameter (did you mean train.epochs?)"),
@@ -128,6 +133,17 @@ def test_what_needs_validation_images_is_refused_without_them(key: str, value: o
     content["data"]["val_share"] = 0
     with pytest.raises(UserError, match="needs validation images"):
         parse_params(content)
+
+
+def test_two_sources_at_once_are_rejected() -> None:
+    content = changed("data.url", "https://example.org/a.zip")
+    content["data"] |= {"source": "folder", "path": "./own"}
+    assert parse_params(content).data.url
+    content["data"]["path"] = "/data/pets"
+    with pytest.raises(UserError, match=r"data\.url is set, and so is data\.path"):
+        parse_params(content)
+    content["data"]["source"] = "shapes"  # which uses neither
+    assert parse_params(content).data.url
 
 
 def test_standardised_weights_need_a_norm() -> None:

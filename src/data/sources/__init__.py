@@ -15,7 +15,9 @@ FETCHERS: dict[str, Callable[[Data, Path], str]] = {
 
 
 def check_source(data: Data) -> None:
-    """Raise UserError if `data.path` does not exist or is not what `data.source` reads."""
+    """Raise UserError if `data.path` does not exist, or if it is not what `data.source` can read."""
     folder.check_path(data)
     if data.source == "cifar10":
         cifar10.local_archive(data)
+    if data.source == "folder":
+        folder.check_links(data)

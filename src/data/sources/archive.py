@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +22,8 @@ from src.errors import UserError
 MAX_MEMBER_BYTES = 256 << 20
 MAX_HEADER_BYTES = 1 << 20  # long names and notes of the packing program, before a member of a tar
 MAX_NAME_BYTES = 4096  # what Linux allows for a path
-MAX_TOTAL_BYTES = 64 << 30  # unfolded
+MAX_TOTAL_BYTES = 64 << 30  # uncompressed
 MAX_MEMBERS = 5_000_000
-UTF8_FLAG = 0x800  # of a zip member: its name is UTF-8
 
 # First bytes -> suffix. A tar that is not compressed has its mark at byte 257.
 MAGIC = {b"PK": ".zip", b"\x1f\x8b": ".tar.gz", b"BZh": ".tar.bz2", b"\xfd7zXZ\x00": ".tar.xz"}
@@ -31,17 +31,27 @@ MAGIC = {b"PK": ".zip", b"\x1f\x8b": ".tar.gz", b"BZh": ".tar.bz2", b"\xfd7zXZ\x
 # Control characters, line breaks, what turns the direction of writing, and bytes that are no text.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-# Files and folders that operating systems, NAS boxes and file managers leave behind; in any case of letters. Names that
-# begin with a dot are left out too.
+# Files and folders that operating systems, network drives and file managers leave behind, in any case of letters.
+# Names that begin with a dot are left out too.
 SYSTEM_NAMES = frozenset((
-    "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
-    "system volume information", "lost+found", "@eadir", "#recycle", "#snapshot", "@recycle", "@tmp",
-    "network trash folder", "temporary items", "picasa.ini",
+    "__macosx", "icon\r", "network trash folder", "temporary items",  # macOS
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information",
+    "@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",  # Synology, QNAP
+    "lost+found", "picasa.ini",
 ))  # fmt: skip
+IMAGE_SUFFIXES = frozenset((
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm",
+    "tga", "ico", "jp2", "j2k", "avif", "heic",
+))  # fmt: skip
+
 WEB_PAGE = re.compile(
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
 )
-METHODS = {9: "Deflate64", 10: "DCL Implode", 93: "Zstandard", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd"}
+UTF8_FLAG = 0x800  # of a zip member: its name is UTF-8
+UNICODE_PATH = 0x7075  # kind of the extra field in which WinRAR and Info-ZIP repeat a name in UTF-8
+READABLE = (0, 8, 12, 14)  # ways of compression in a zip: none, Deflate, bzip2 and LZMA
+METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}  # some of the others
 
 # What the readers of the standard library raise on damaged bytes.
 _DAMAGE = (
@@ -55,14 +65,13 @@ def suffix(path: Path, shown: str = "") -> str:
 
     Raises UserError for anything else; its message calls the file `shown`, or by its path.
     """
-    with path.open("rb") as file:
-        head = file.read(4096)
+    head = _head(path)
     for magic, name in MAGIC.items():
         if head.startswith(magic):
             return name
     if head[257:262] == b"ustar":
         return ".tar"
-    if WEB_PAGE.match(head):
+    if is_web_page(path):
         raise UserError(
             f"{shown or path} is a web page, not an archive. Open it in a browser and copy the address of the file "
             "behind its download button, or download the archive yourself and set data.path to it"
@@ -72,42 +81,50 @@ def suffix(path: Path, shown: str = "") -> str:
     )
 
 
+def is_web_page(path: Path) -> bool:
+    """Whether a file begins as HTML does: a server may answer so instead of with a file, to ask for a login."""
+    return WEB_PAGE.match(_head(path)) is not None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
 def members(path: Path, shown: str = "", encoding: str = "") -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every file in an archive, in its order, without hidden and system files.
 
-    Names are relative and use '/'. Folders come as 'a/b/' with no content if the archive names them, or if a left-out
-    file lies in them. `encoding` decodes the names in a zip that are not UTF-8; '' means CP437, as the zip
-    specification says. Error messages call the archive `shown`, or by its path. Raises UserError if the archive is
-    damaged, holds a name that leads out of it or cannot be printed, the same name twice, a link or a device, or more
-    than the bounds above.
+    Names are relative and use '/'. Folders come as 'a/b/' with no content, if the archive lists them or if something
+    left out lies in them. `encoding` is that of the names which a zip does not mark as UTF-8; '' takes UTF-8 if all of
+    them are, else CP437 as the zip specification says. Error messages call the archive `shown`, or by its path. Raises
+    UserError if the archive is damaged, holds a name that leads out of it or cannot be printed, the same name twice, a
+    link or a device, or more than the bounds above.
     """
     seen: set[str] = set()
     kind = suffix(path, shown)
     shown = shown or str(path)
     for name, content in _unzip(path, shown, encoding) if kind == ".zip" else _untar(path, kind, shown):
         if name in seen and not name.endswith("/"):
-            raise UserError(f"{shown} holds {name} twice; pack it again with one of them")
+            raise UserError(f"{shown} holds {name} twice; pack it again with only one of them")
         seen.add(name)
         yield name, content
 
 
 def assumed_encoding(path: Path) -> str:
-    """'cp437' if a zip holds names that are neither marked as UTF-8 nor valid UTF-8, else ''."""
+    """The encoding that `members` assumes for names in a zip which are not UTF-8; '' if there are none."""
     if suffix(path) != ".zip":
         return ""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "cp437" if any(_name_bytes(member) is not None for member in archive.infolist()) else ""
-    except _DAMAGE:
-        return ""  # `members` says so
+    with zipfile.ZipFile(path) as archive:
+        encoding = _encoding_of_names(archive)
+    return "" if encoding == "utf-8" else encoding
 
 
 def pack(folder: Path, target: Path) -> int:
     """Pack the files below the subfolders of `folder` into an uncompressed tar; return their number.
 
     Sorted by name, without owners or times: the same content gives the same bytes. Hidden and system files are left
-    out, folders without any file are kept. Links to files are followed. Raises UserError at a link to a folder, which
-    DVC does not follow: it would not notice when the files behind it change.
+    out. Folders without any file are kept, and images directly in `folder`, so that `prepare` can report them. Links
+    to files are followed. Raises UserError at a link to a folder, which DVC does not follow.
     """
     names = sorted(_entries(folder))
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
@@ -123,33 +140,51 @@ def pack(folder: Path, target: Path) -> int:
             with (folder / name).open("rb") as file:
                 member.size = os.fstat(file.fileno()).st_size
                 tar.addfile(member, file)
-    return sum(not name.endswith("/") for name in names)
+    return sum("/" in name and not name.endswith("/") for name in names)
+
+
+def visible_folders(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`folder` and all folders below: each with the names of its subfolders and files, hidden and system ones left out.
+
+    Raises UserError at a link to a folder: DVC does not follow it.
+    """
+    for name, subfolders, files in os.walk(folder):
+        current = Path(name)
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        if link := next((current / name for name in subfolders if (current / name).is_symlink()), None):
+            raise UserError(
+                f"{link} is a link to a folder ({link.readlink()}). DVC does not follow it, so it would not notice "
+                "when the images behind it change.\n"
+                f"  Copy the images: cp -rL {shlex.quote(str(folder))} COPY, then set data.path to COPY.\n"
+                "  Links to files may stay, and data.path itself may be a link"
+            )
+        yield current, subfolders, [name for name in files if not is_hidden(name)]
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Files in subfolders of `folder`, and as 'a/b/' the subfolders that hold none."""
-    for current, subfolders, files in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-        for name in subfolders:
-            if (link := Path(current, name)).is_symlink():
-                raise UserError(
-                    f"{link} is a link to a folder ({link.readlink()}). DVC does not follow such links, so it would "
-                    "not notice when the images behind it change.\n"
-                    f"  Copy the images: cp -rL {shlex.quote(str(folder))} COPY, then set data.path to COPY. "
-                    "Links to files, and a data.path that is a link itself, may stay"
-                )
-        relative = Path(current).relative_to(folder)
-        if relative.parts:  # a file that lies in no subfolder has no class
-            kept = [name for name in files if not is_hidden(name)]
-            yield from ((relative / name).as_posix() for name in kept)
-            if not kept and not subfolders:
-                yield f"{relative.as_posix()}/"
+    """The files in subfolders of `folder`, images in `folder` itself, and as 'a/b/' the subfolders without any file."""
+    for current, subfolders, files in visible_folders(folder):
+        if current == folder:
+            yield from filter(looks_like_image, files)
+            continue
+        relative = current.relative_to(folder).as_posix()
+        yield from (f"{relative}/{name}" for name in files)
+        if not files and not subfolders:
+            yield f"{relative}/"
 
 
 def is_hidden(name: str) -> bool:
     """Whether a member is hidden or left behind by a system: .DS_Store, ._copy, __MACOSX/..., @eaDir/..., Thumbs.db."""
-    parts = name.split("/")
-    return any((part.startswith(".") and part not in (".", "..")) or part.casefold() in SYSTEM_NAMES for part in parts)
+    return any(map(_is_hidden_part, name.split("/")))
+
+
+def _is_hidden_part(part: str) -> bool:
+    return (part.startswith(".") and part not in (".", "..")) or part.lower() in SYSTEM_NAMES
+
+
+def looks_like_image(name: str) -> bool:
+    """Whether the name of a file has the suffix of an image format."""
+    return name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
 def _untar(path: Path, kind: str, shown: str) -> Iterator[tuple[str, bytes]]:
@@ -164,7 +199,7 @@ def _untar(path: Path, kind: str, shown: str) -> Iterator[tuple[str, bytes]]:
                 count += 1
                 _not_too_much(shown, count, stream.tell())
                 if is_hidden(member.name):
-                    yield from _folder_of_hidden(shown, member.name)
+                    yield from _visible_folder(shown, member.name)
                     continue
                 name = _safe(shown, member.name)
                 if member.isdir():
@@ -186,10 +221,10 @@ def _untar(path: Path, kind: str, shown: str) -> Iterator[tuple[str, bytes]]:
 
 
 class _Forward:
-    """The unfolded bytes of a tar for `tarfile`: forward alone, and within the bounds.
+    """The uncompressed bytes of a tar for `tarfile`, only forward and within the bounds.
 
-    Left to itself, `tarfile` reads a name of any declared length at once, unfolds any number of bytes to pass over a
-    member, and goes round in circles where a size is negative.
+    By itself `tarfile` reads a name of any declared length at once, uncompresses any number of bytes to skip a member,
+    and loops for ever if a size is negative.
     """
 
     def __init__(self, shown: str, file: IO[bytes]) -> None:
@@ -227,10 +262,11 @@ def _unzip(path: Path, shown: str, encoding: str) -> Iterator[tuple[str, bytes]]
     total = 0
     try:
         with zipfile.ZipFile(path) as archive:
+            encoding = encoding or _encoding_of_names(archive)
             for count, member in enumerate(archive.infolist(), start=1):
                 listed = _member_name(member, shown, encoding)
-                if is_hidden(listed.rstrip("/")):
-                    yield from _folder_of_hidden(shown, listed)
+                if is_hidden(listed):
+                    yield from _visible_folder(shown, listed)
                     continue
                 name = _safe(shown, listed)
                 if listed.endswith("/"):
@@ -238,16 +274,15 @@ def _unzip(path: Path, shown: str, encoding: str) -> Iterator[tuple[str, bytes]]
                     continue
                 if member.flag_bits & 1:
                     raise UserError(f"{shown}: {name} is encrypted; pack it without a password")
-                _bounded(shown, name, member.file_size)
-                try:
-                    with archive.open(member) as file:
-                        content = file.read(MAX_MEMBER_BYTES + 1)  # the size in the directory may lie
-                except NotImplementedError:
-                    method = METHODS.get(member.compress_type, f"method {member.compress_type}")
+                if (kind := member.compress_type) not in READABLE:
+                    method = METHODS.get(kind, f"method {kind}")
                     raise UserError(
-                        f"{shown}: {name} is compressed with {method}, which Python cannot read. Unpack the archive "
-                        "with 7-Zip or your file manager, and set data.path to the folder or pack it as a .tar.gz"
-                    ) from None
+                        f"{shown}: {name} is compressed with {method}, which is not supported. Unpack the archive "
+                        "with 7-Zip or your file manager, and set data.path to the folder"
+                    )
+                _bounded(shown, name, member.file_size)
+                with archive.open(member) as file:
+                    content = file.read(MAX_MEMBER_BYTES + 1)  # the size in the directory may lie
                 _bounded(shown, name, len(content))
                 total += len(content)
                 _not_too_much(shown, count, total)
@@ -256,37 +291,53 @@ def _unzip(path: Path, shown: str, encoding: str) -> Iterator[tuple[str, bytes]]
         raise UserError(f"{shown} is damaged or cut off ({error}); get it or pack it again") from None
 
 
+def _encoding_of_names(archive: zipfile.ZipFile) -> str:
+    """UTF-8 if all names whose encoding a zip does not state are valid, else CP437, as the zip specification says.
+
+    One decision for all: a short name in another encoding is often valid UTF-8 by chance (GBK for cat is UTF-8 for è).
+    """
+    stored = map(_stored_name, archive.infolist())
+    unstated = [name for name in stored if isinstance(name, bytes)]
+    try:
+        for name in unstated:
+            name.decode()
+    except UnicodeDecodeError:
+        return "cp437"
+    return "utf-8"
+
+
+def _stored_name(member: zipfile.ZipInfo) -> str | bytes:
+    """The name, or its bytes if the zip does not state their encoding: by a flag, or by the field UNICODE_PATH."""
+    if member.flag_bits & UTF8_FLAG:
+        return member.orig_filename
+    raw = member.orig_filename.encode("cp437")  # as `zipfile` decoded it
+    extra = member.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == UNICODE_PATH and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):  # else the name was changed
+            return field[5:].decode()
+    return raw
+
+
 def _member_name(member: zipfile.ZipInfo, shown: str, encoding: str) -> str:
-    """The name with '/' between folders. Some Windows programs write backslashes, and names without their encoding."""
-    raw = _name_bytes(member)
-    name = member.filename
-    if raw is not None and encoding:
+    """The name with '/' between folders; some Windows programs write backslashes."""
+    name = _stored_name(member)
+    if isinstance(name, bytes):
         try:
-            name = raw.decode(encoding)
-        except UnicodeDecodeError:
-            raise UserError(f"{shown} holds names that are not {encoding} (data.zip_encoding): {raw!r}") from None
-    elif raw is None and not member.flag_bits & UTF8_FLAG:
-        name = name.encode("cp437").decode()
+            name = name.decode(encoding)
+        except UnicodeError:
+            raise UserError(
+                f"{shown} holds a file name that is not {encoding}: {name!r}. Set data.zip_encoding to its encoding, "
+                "for example to gbk or shift_jis"
+            ) from None
     return name.replace("\\", "/")
 
 
-def _name_bytes(member: zipfile.ZipInfo) -> bytes | None:
-    """The bytes of a name that is neither marked as UTF-8 nor valid UTF-8; None for all others."""
-    if member.flag_bits & UTF8_FLAG:
-        return None
-    raw = member.filename.encode("cp437")  # as which `zipfile` decoded it
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return raw
-    return None
-
-
-def _folder_of_hidden(shown: str, name: str) -> Iterator[tuple[str, bytes]]:
-    """The folder of a hidden member as 'a/b/', unless the folder is hidden too: it may hold nothing else."""
-    folder = name.strip("/").rpartition("/")[0]
-    if folder and not is_hidden(folder) and (safe := _safe(shown, folder)):
-        yield f"{safe}/", b""
+def _visible_folder(shown: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """The innermost folder of a hidden member that is not hidden, as 'a/b/': it may hold nothing else."""
+    if folder := _safe(shown, "/".join(takewhile(lambda part: not _is_hidden_part(part), name.split("/"))) or "."):
+        yield f"{folder}/", b""
 
 
 def _safe(where: str, name: str, cure: str = "pack it again from within its folder") -> str:

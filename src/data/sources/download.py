@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from src import artifacts
 from src.addresses import redacted
+from src.data.sources.archive import is_web_page
 from src.data.sources.digests import mismatch
 from src.locks import locked
 
@@ -54,7 +55,8 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
             if problem := mismatch(partial, digests):
                 refused = partial.with_suffix(".refused")
                 partial.replace(refused)
-                failures.append(f"  {shown}: not the right file: {problem}; set aside as {refused}")
+                what = "a web page" if is_web_page(refused) else "not the right file"
+                failures.append(f"  {shown}: {what}: {problem}; set aside as {refused}")
                 continue
             with artifacts.atomic(destination) as temporary:
                 shutil.copyfile(partial, temporary)

@@ -45,11 +45,17 @@ def check_path(data: Data) -> None:
     path = Path(data.path)
     if path.exists():
         return
-    if data.path.startswith("~") and (absolute := path.expanduser()).is_absolute():
-        raise UserError(
-            f"{path} does not exist, because DVC does not expand ~. Use {setting('data.path', str(absolute))}"
-        )
+    if path.parts[:1] == ("~",):
+        absolute = Path.home().joinpath(*path.parts[1:])
+        raise UserError(f"{path} does not exist. DVC does not expand ~: use {setting('data.path', str(absolute))}")
     raise UserError(f"{path} does not exist{_where_it_may_be(path)}")
+
+
+def check_links(data: Data) -> None:
+    """Raise UserError if a folder below `data.path` is a link."""
+    if not data.url and Path(data.path).is_dir():
+        for _ in archive.visible_folders(Path(data.path)):
+            pass
 
 
 def source_name(data: Data) -> str:
