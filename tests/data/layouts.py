@@ -137,6 +137,11 @@ LAYOUTS = [
         of(CUT, "cat", "dog"),
         left_out={"0.png": "no class folder", "README.md": "no class folder"},
     ),
+    Case(
+        "a folder without images among the classes",
+        images("cat", "dog") | {"notes/list.txt": b"cat"},
+        error=r"1 of 9 files (.|\n)*notes/list\.txt",
+    ),
     Case("system files", images("cat", "dog") | JUNK, "CLASS/*", of(CUT, "cat", "dog")),
     Case("one class", images("cat"), error="one class .cat."),
     Case("no class", images(""), error="no images in class folders|no image in a class folder"),
