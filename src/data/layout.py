@@ -272,9 +272,9 @@ def _refuse_two_readings(tree: _Tree, base: Path) -> None:
     same = set.intersection(*(tree.below(root) for root in roots.values()))
     if len(same) > 1:
         raise UserError(
-            f"the classes could be {listed(roots)}, or {listed(same)}, which are in each of them. "
-            "If the subfolders are the classes, move their images to CLASS/*, or call the folders around them train/ "
-            "and test/. If the folders around them are, move the images out of the subfolders"
+            f"the classes could be the folders {listed(roots)} or their subfolders {listed(same)}, which are the same "
+            "in each. If the subfolders are the classes, move their images to CLASS/*, or call the folders around them "
+            "train/ and test/. If the folders around them are, move the images out of the subfolders"
         )
 
 
