@@ -10,6 +10,7 @@ import torch
 from src import artifacts
 from src.data import prepared
 from src.data.augmenters import make_augmenter
+from src.data.layout import listed
 from src.data.prepare import prepare
 from src.data.raw import RawData
 from src.errors import printable
@@ -67,8 +68,8 @@ def main(params: Params) -> None:
         print(f"note: {line}")
     for group in left_out:
         more = group["files"] - len(group["examples"])
-        listed = ", ".join(group["examples"]) + (f" and {more:,} more" if more else "")
-        print(f"left out ({group['reason']}): {listed}", file=sys.stderr)
+        names = ", ".join(group["examples"]) + (f" and {more:,} more" if more else "")
+        print(f"left out ({group['reason']}): {names}", file=sys.stderr)
     for line in duplicates.lines():
         print(f"duplicates: {printable(line)}", file=sys.stderr)
 
@@ -86,8 +87,7 @@ def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences about classes that a split lacks, and about very different sizes."""
     missing = {split: [row["class"] for row in counts if not row[split]] for split in ("val", "test")}
     found = [
-        f"the {split} split has no image of {', '.join(names[:5])}"
-        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        f"the {split} split has no image of {listed(names)}"
         for split, names in missing.items()
         if 0 < len(names) < len(counts)
     ]

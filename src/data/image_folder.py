@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from src.data.images import WHITE, Decoded, decode_with_peak
-from src.data.layout import CURE, SplitName, recognise
+from src.data.layout import CURE, SplitName, listed, recognise
 from src.data.prepared import Split
 from src.data.raw import RawData
 from src.data.sources import archive
@@ -46,13 +46,22 @@ def read(path: Path, data: Data) -> RawData:
     shown = source_name(data)
     folders: set[str] = set()
     files = _files(archive.members(path, shown, data.zip_encoding), folders)
-    decoded = dict(_decode_all(files, shown, data.size))
-    images = [n for n, found in decoded.items() if isinstance(found, Decoded) or archive.looks_like_image(n)]
+    pixels: dict[str, Pixels] = {}
+    peaks: dict[str, int] = {}  # largest samples of 16-bit grey
+    failed: dict[str, str] = {}  # reason by name
+    for name, result in _decode_all(files, shown, data.size):
+        if isinstance(result, UserError):
+            failed[name] = str(result)
+        else:
+            pixels[name] = result.pixels
+            if result.peak is not None:
+                peaks[name] = result.peak
     try:
-        layout = recognise(decoded, images, folders)
+        images = pixels.keys() | filter(archive.looks_like_image, failed)
+        layout = recognise(pixels.keys() | failed.keys(), images, folders)
     except UserError as error:
         raise UserError(f"{shown}: {error}") from None
-    unreadable = {name: str(image) for name in layout.places if isinstance(image := decoded[name], UserError)}
+    unreadable = {name: failed[name] for name in layout.places if name in failed}
     _refuse_many(shown, unreadable, len(layout.places), data.max_unreadable)
 
     found: dict[SplitName, dict[str, list[str]]] = {"train": {}}  # split, class, names of its readable images
@@ -62,7 +71,6 @@ def read(path: Path, data: Data) -> RawData:
             of_class.append(name)
     classes = sorted(found["train"])
     _check_classes(shown, found, layout.description)
-    pixels = {name: image.pixels for name, image in decoded.items() if isinstance(image, Decoded)}
     splits = {split: _stack(names, classes, pixels) for split, names in found.items()}
     notes = list(layout.notes)
     if not data.zip_encoding and (assumed := archive.assumed_encoding(path)):
@@ -70,8 +78,7 @@ def read(path: Path, data: Data) -> RawData:
             f"the archive does not say how its file names are encoded, and they were read as {assumed}. If classes "
             "have wrong names, set data.zip_encoding, for example to gbk or shift_jis"
         )
-    used = [image for name in layout.places if isinstance(image := decoded[name], Decoded)]
-    notes += _note_smaller_depth([image.peak for image in used if image.peak is not None])
+    notes += _note_smaller_depth([peaks[name] for name in layout.places if name in peaks])
     return RawData(
         splits["train"],
         splits.get("test"),
@@ -137,12 +144,12 @@ def _try(content: bytes, size: int) -> Decoded | UserError:
 
 def _refuse_many(shown: str, unreadable: dict[str, str], files: int, allowed: float) -> None:
     if len(unreadable) > allowed * files:
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in list(unreadable.items())[:10])
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in list(unreadable.items())[:10])
         more = f"\n  and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
         share = np.ceil(1000 * len(unreadable) / files) / 1000
         allow = f", or allow a share of them: -S data.max_unreadable={share:g} (now {allowed:g})" if share < 1 else ""
         raise UserError(
-            f"{len(unreadable)} of {files} files of {shown} cannot be read as images:\n{listed}{more}\n"
+            f"{len(unreadable)} of {files} files of {shown} cannot be read as images:\n{lines}{more}\n"
             f"Repair or remove them in the source{allow}"
         )
 
@@ -168,19 +175,13 @@ def _check_classes(shown: str, found: dict[SplitName, dict[str, list[str]]], lay
         raise UserError(f"{shown} holds {what}; at least two classes are needed. {CURE}")
     for split, of_class in found.items():
         if unknown := [label for label in of_class if label not in train]:
+            hint = nearest(unknown[0], list(train)) if len(unknown) == 1 else ""
             raise UserError(
-                f"{shown}: the {split} split has classes that train/ lacks: {_listed(unknown, list(train))}. "
+                f"{shown}: the {split} split has classes that train/ lacks: {listed(unknown)}{hint}. "
                 "Add their training images, or remove or rename their folders"
             )
         if empty := [label for label, names in of_class.items() if not names]:
-            raise UserError(f"{shown}: class {', '.join(empty)} has no readable image")
-
-
-def _listed(unknown: list[str], known: list[str]) -> str:
-    """The first names, each with the known one that it may mean."""
-    return ", ".join(f"{label}{nearest(label, known)}" for label in unknown[:5]) + (
-        f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-    )
+            raise UserError(f"{shown}: no image can be read in {listed(f'class {label}' for label in empty)}")
 
 
 def _stack(names: dict[str, list[str]], classes: list[str], pixels: dict[str, Pixels]) -> Split:

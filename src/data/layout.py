@@ -100,9 +100,9 @@ def split_name(folder: str) -> SplitName | None:
 def recognise(names: Iterable[str], images: Iterable[str], folders: Iterable[str] = ()) -> Layout:
     """Find splits and classes among files named like 'a/b/c.jpg'.
 
-    `images`: the names that are images or should be; only their folders can be classes. `folders`: folders that the
-    source lists, such as 'a/b/', so that empty ones are noticed. Raises UserError, which says how to go on, if the
-    folders can mean several things or if a class folder is empty.
+    `images`: the names that are images or should be; their folders decide. `folders`: folders that the source lists,
+    such as 'a/b/', so that empty ones are noticed. Raises UserError, which says what to change, if the folders can mean
+    several things or if a class folder is empty.
     """
     folder_of = {name: name.rpartition("/")[0] for name in sorted(names)}
     paths = {folder: _path(folder) for folder in set(folder_of.values())}
@@ -117,6 +117,12 @@ def recognise(names: Iterable[str], images: Iterable[str], folders: Iterable[str
         else:
             left_out[name] = place
     return Layout(rule.description, places, left_out, rule.notes)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names in sorted order, and the number of the others."""
+    some = sorted(names)
+    return ", ".join(some[:LISTED]) + (f" and {len(some) - LISTED:,} more" if len(some) > LISTED else "")
 
 
 def _find_rule(tree: _Tree) -> _Rule:
@@ -150,13 +156,13 @@ def _split_folders(tree: _Tree, base: Path) -> dict[SplitName, str]:
         same = [_shown((*base, top)) for top, other in named.items() if other == split]
         if len(same) > 1:
             raise UserError(
-                f"{_listed(same)} all have names of the {split} split. Keep one of them, or move the images into one"
+                f"{listed(same)} all have names of the {split} split. Keep one of them, or move the images into one"
             )
     if "train" not in found or len(found) == 1:
-        lone = _listed(_shown((*base, top)) for top in named)
+        lone = listed(_shown((*base, top)) for top in named)
         others = [_shown((*base, top)) for top in tops - named.keys()]
         raise UserError(
-            f"{lone} has the name of a split{f' and lies beside {_listed(others)}' if others else ''}, but there is no "
+            f"{lone} has the name of a split{f' and lies beside {listed(others)}' if others else ''}, but there is no "
             f"{'test/ or val/' if 'train' in found else 'train/'}. {CURE}. If {lone} is a class, rename it"
         )
     folder_of = {split: top for top, split in named.items()}
@@ -266,9 +272,9 @@ def _refuse_two_readings(tree: _Tree, base: Path) -> None:
     same = set.intersection(*(tree.below(root) for root in roots.values()))
     if len(same) > 1:
         raise UserError(
-            f"the classes could be {_listed(roots)}, or {_listed(same)}, which are in each of them. "
-            "If the subfolders are the classes, move their images to CLASS/*, or call the folders around them train/ "
-            "and test/. If the folders around them are, move the images out of the subfolders"
+            f"the classes could be the folders {listed(roots)} or their subfolders {listed(same)}, which are the same "
+            "in each. If the subfolders are the classes, move their images to CLASS/*, or call the folders around them "
+            "train/ and test/. If the folders around them are, move the images out of the subfolders"
         )
 
 
@@ -276,7 +282,7 @@ def _refuse_empty(tree: _Tree, roots: Iterable[Path]) -> None:
     found = [_shown((*root, name)) for root in roots for name in tree.empty(root)]
     if found:
         raise UserError(
-            f"there is no image in {_listed(found)}. Put images into {'them' if len(found) > 1 else 'it'}, or remove "
+            f"there is no image in {listed(found)}. Put images into {'them' if len(found) > 1 else 'it'}, or remove "
             f"{'these folders' if len(found) > 1 else 'this folder'}"
         )
 
@@ -304,8 +310,3 @@ def _shown(folder: Path) -> str:
 
 def _pattern(root: Path) -> str:
     return _shown((*root, "CLASS")) + "*"
-
-
-def _listed(names: Iterable[str]) -> str:
-    some = sorted(names)
-    return ", ".join(some[:LISTED]) + (f" and {len(some) - LISTED} more" if len(some) > LISTED else "")

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.data import image_folder
 from src.data.images import decode
-from src.data.layout import split_name
+from src.data.layout import recognise, split_name
 from src.data.prepare import prepare
 from src.data.prepared import SPLITS, Prepared
 from src.data.raw import RawData
@@ -63,6 +65,26 @@ def test_layout(case: Case, container: str, write: Writer, tmp_path: Path, monke
             for image, label, name in zip(split.images, split.labels, split.files, strict=True):
                 np.testing.assert_array_equal(image, decode(case.files[name], 16))
                 assert ready.classes[label] in name or "\u0301" in name
+
+
+FOLDERS = st.lists(st.sampled_from(["train", "Test", "valid", "cat", "dog", "images"]), max_size=4).map("/".join)
+
+
+@given(st.dictionaries(FOLDERS, st.sampled_from(["image", "text", "empty"]), max_size=12))
+def test_any_tree_is_recognised_or_rejected(tree: dict[str, str]) -> None:
+    """Every file gets a place or a reason, and a class is a folder on its path."""
+    names = [f"{folder}/{kind}".lstrip("/") for folder, kind in tree.items() if kind != "empty"]
+    try:
+        found = recognise(names, [name for name in names if name.endswith("image")], [f"{f}/" for f in tree if f])
+    except UserError:
+        return
+    assert sorted([*found.places, *found.left_out]) == sorted(names)
+    for name, (split, label) in found.places.items():
+        folders = name.split("/")[:-1]
+        assert label in folders
+        assert split == "train" or split in map(split_name, folders) or "valid" in folders
+    empty = {f for f, kind in tree.items() if f and kind == "empty"} - {name.split("/")[0] for name in names}
+    assert found.description != "CLASS/*" or all("/" in folder for folder in empty)  # no class vanishes
 
 
 def test_names_of_splits() -> None:

@@ -26,6 +26,7 @@ from stages import evaluate
 from tests.faults import memory
 from tests.faults.small import STAGES, enter, run, small
 from tests.pipeline.workspace import IDENTITY, Workspace, failure
+from tests.unit.data_helpers import tree, write_folder
 from tests.unit.test_explain_stages import DESCRIPTION
 
 CPU = torch.device("cpu")
@@ -187,6 +188,12 @@ def own(**changes: Any) -> Any:
     return small(**({"data.source": "folder", "data.test_share": 0.3, "data.val_share": 0.3} | changes))
 
 
+def images_by_class() -> list[tuple[int, int, int]]:
+    """Of each class those for training, validation and testing."""
+    data = artifacts.read_json(artifacts.METRICS / "data.json")
+    return [(row["train"], row["val"], row["test"]) for row in data["counts"]]
+
+
 def assert_finite() -> None:
     """No number of a result is NaN or infinite; only an undefined score is an empty cell."""
     for file in artifacts.METRICS.iterdir():
@@ -197,14 +204,16 @@ def assert_finite() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [(BLACK, BLACK), (WHITE, WHITE), (RED, RED), (RED, GREEN)])
 def test_constant_images(one: Colour, other: Colour) -> None:
-    """No variation within an image, or, where all images are equal, none at all: standard deviation 0."""
-    paint("own/a", [one] * 8)
-    paint("own/b", [other] * 8)
-    run(own(), "check", "download", "prepare")
-    for norm in ("batch", "instance", "none"):
-        run(own(norm=norm), "lr_range", "train", "evaluate", "gradcam")
+    """No variation within an image or, if all images are equal, none at all: standard deviation 0."""
+    for split in ("train", "test"):  # they cannot be split: copies stay together
+        paint(f"own/{split}/a", [one] * 8)
+        paint(f"own/{split}/b", [other] * 8)
+    params = {norm: own(norm=norm, **{"data.val_share": 0}) for norm in ("batch", "instance", "none")}
+    run(params["none"], "check", "download", "prepare")
+    for of_norm in params.values():
+        run(of_norm, "lr_range", "train", "evaluate", "gradcam")
         assert_finite()
-    run(own(norm=norm), "report")
+    run(params["none"], "report")
 
 
 @pytest.mark.slow
@@ -220,32 +229,57 @@ def test_one_two_or_three_images_a_class(images: int) -> None:
     run(own(norm=norm, **{"data.val_share": 0}), "report")
 
 
+@pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
     ("folders", "key"), [(("own/a", "own/b"), "data.test_share"), (("own/train/a", "own/train/b", "own/test/a",
                                                                     "own/test/b"), "data.val_share")],
 )  # fmt: skip
-def test_one_image_of_a_class_cannot_be_split(folders: tuple[str, ...], key: str) -> None:
+def test_one_image_of_a_class_cannot_be_split(folders: tuple[str, ...], key: str, images: int) -> None:
+    """Nor can its copies."""
     for folder in folders:
-        paint(folder, [RED])
-    with pytest.raises(UserError, match=rf"{re.escape(key)}.*class a has 1 images left to split.*at least 2"):
+        paint(folder, [RED] * images)
+    with pytest.raises(UserError, match=rf"{re.escape(key)}.*class a has only one image left to split"):
         run(own())
     assert not artifacts.PREPARED.exists()
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_class_missing_in_a_split_is_named(split: str) -> None:
-    for folder in ("train/a", "train/b", "train/c", "test/a", "test/b", "test/c"):
-        if folder != f"{split}/c":
-            paint(f"own/{folder}", [RED, GREEN])
-    with pytest.raises(UserError, match=f"{split}/ has no c; train/ and test/ must have the same classes"):
+@pytest.mark.slow
+def test_eight_images_a_class_and_two_of_another() -> None:
+    """With a batch larger than the training split."""
+    write_folder(Path("own"), tree(*(f"{label}/{i}.png" for label in "ab" for i in range(8)), "c/0.png", "c/1.png"))
+    with pytest.raises(UserError, match=r"data\.val_share \(0 keeps no .*class c has only one image left to split"):
+        run(own(), "download", "prepare")
+    run(own(**{"data.val_share": 0, "train.batch_size": 128}))
+    assert images_by_class() == [(6, 0, 2), (6, 0, 2), (1, 0, 1)]
+    assert_finite()
+
+
+def test_a_class_that_train_lacks_is_named() -> None:
+    for folder in ("train/a", "train/b", "test/a", "test/b", "test/c"):
+        paint(f"own/{folder}", [RED, GREEN])
+    with pytest.raises(UserError, match="train/ lacks: c"):
         run(own())
+
+
+@pytest.mark.slow
+def test_a_class_that_test_lacks_has_no_scores() -> None:
+    for folder in ("train/a", "train/b", "train/c", "test/a", "test/b"):
+        paint(f"own/{folder}", [RED, GREEN])
+    run(own())
+    assert images_by_class() == [(1, 1, 2), (1, 1, 2), (1, 1, 0)]
+    assert_finite()
+    scores = artifacts.read_csv(artifacts.METRICS / "per_class.csv")
+    assert [(row["class"], row["images"], row["recall"] == "") for row in scores] == [
+        ("a", "2", False), ("b", "2", False), ("c", "0", True)
+    ]  # fmt: skip
+    for page in (artifacts.REPORT, artifacts.CARD):
+        assert not re.search(r"\bnan\b", page.read_text(), re.IGNORECASE)
 
 
 @pytest.mark.slow
 def test_batches_of_one_and_batches_larger_than_the_data() -> None:
     """14 training images: batches of 13 leave one image over, of which batch norm cannot take statistics."""
-    paint("own/a", [RED] * 14)
-    paint("own/b", [GREEN] * 14)
+    write_folder(Path("own"), tree(*(f"{label}/{number}.png" for label in "ab" for number in range(14))))
     run(own(), "check", "download", "prepare")
     assert len(prepared.load().train) == 14
     for batch_size in (1, 2, 3, 13, 14, 1_000_000):

@@ -101,7 +101,7 @@ def test_parameters_are_logged_without_passwords_and_name_the_same_run() -> None
 
     def at(user: str) -> Params:
         data = params.data.model_copy(
-            update={"url": f"https://{user}host/pets.zip", "mirrors": [f"http://{user}mirror/"]}
+            update={"source": "folder", "url": f"https://{user}host/pets.zip", "mirrors": [f"http://{user}mirror/"]}
         )
         return params.model_copy(update={"data": data})
 

@@ -190,7 +190,7 @@ def test_wrong_classes(tmp_path: Path, names: list[str], message: str) -> None:
 
 def test_class_without_a_readable_image(tmp_path: Path) -> None:
     write_tar(tmp_path / "images.tar", tree("a/1.png", "a/2.png", "b/1.png") | {"c/1.png": b"?"})
-    with pytest.raises(UserError, match="class c has no readable image"):
+    with pytest.raises(UserError, match="no image can be read in class c"):
         prepare(tmp_path, parameters(source="folder", max_unreadable=0.5))
 
 

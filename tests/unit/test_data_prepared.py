@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.prepared import Prepared, Split, digest_of, load, save
+from src.data.prepared import Prepared, Split, digest_of, load, load_files, save
 from src.errors import UserError
 
 
@@ -42,6 +42,18 @@ def test_round_trip(tmp_path: Path, val: int, masks: bool) -> None:
     assert (after.test_masks is not None) == masks
     assert after.digest == digest_of([after.train, after.val, after.test], after.test_masks, after.classes)
     assert isinstance(after.train.images, np.memmap)
+
+
+def test_names_of_files_survive(tmp_path: Path) -> None:
+    before = make()
+    names = ["a/1.png", 'ä\u0301/=1+1, "<b>" | 日本 🐶.png', " x ", "-rf"]
+    test = replace(before.test, files=np.array(names, dtype=object))
+    save(replace(before, test=test), tmp_path)
+    assert load_files("test", tmp_path) == names
+    assert load_files("train", tmp_path) == []
+    (tmp_path / "test_files.json").write_text("[]")
+    with pytest.raises(UserError, match=r"is damaged .* dvc repro"):
+        load_files("test", tmp_path)
 
 
 def test_digest_sees_every_part() -> None:

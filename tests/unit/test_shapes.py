@@ -85,8 +85,9 @@ def test_neither_colour_nor_background_gives_the_class_away(drawn: tuple[Split, 
 def test_through_download_and_prepare(tmp_path: Path) -> None:
     data = parameters(source="shapes", shapes=SPEC)
     FETCHERS["shapes"](data, tmp_path)
-    ready, _ = prepare(tmp_path, data)
+    ready, _, duplicates = prepare(tmp_path, data)
     assert [len(split) for split in (ready.train, ready.val, ready.test)] == [30, 10, 20]
+    assert duplicates.images == 0
     assert ready.classes == sorted(SHAPES)
     assert ready.test_masks is not None
     assert ready.test_masks.shape == (20, 16, 16)

@@ -328,8 +328,8 @@ def _member_name(member: zipfile.ZipInfo, shown: str, encoding: str) -> str:
             name = name.decode(encoding)
         except UnicodeError:
             raise UserError(
-                f"{shown} holds a file name that is not {encoding}: {name!r}. Set data.zip_encoding to its encoding, "
-                "for example to gbk or shift_jis"
+                f"{shown} holds a file name that is not {encoding}: {name[:200]!r}. Set data.zip_encoding, for example "
+                "to gbk or shift_jis"
             ) from None
     return name.replace("\\", "/")
 

@@ -55,8 +55,8 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
             if problem := mismatch(partial, digests):
                 refused = partial.with_suffix(".refused")
                 partial.replace(refused)
-                what = "a web page" if is_web_page(refused) else "not the right file"
-                failures.append(f"  {shown}: {what}: {problem}; set aside as {refused}")
+                what = "a web page, " if is_web_page(refused) else ""
+                failures.append(f"  {shown}: {what}not the right file: {problem}; set aside as {refused}")
                 continue
             with artifacts.atomic(destination) as temporary:
                 shutil.copyfile(partial, temporary)
