@@ -70,9 +70,10 @@ def floor(settings: Settings) -> list[Row]:
         return batch / floor_seconds(operations, moved, rate, bandwidth)
 
     rates = in_turn(partial(ours.resident, _steps(settings, batch)), least, settings.repeats)
+    precision = resolve_precision("auto", settings.device)
     note = (
         f"batch {batch}, {operations / batch / 1e9:.2f} G operations and {moved / batch / 1e6:.1f} MB an image; "
-        f"against: the rate of a {resolve_precision('auto', settings.device)} product of 4096 x 4096 matrices, and of a copy of 1 GiB"
+        f"against: the rate of a {precision} product of 4096 x 4096 matrices, and of a copy of 1 GiB"
     )
     return [Row("training step: ours / floor", *rates, "images/s", FLOOR_GOAL[settings.device.type], note=note)]
 
