@@ -28,6 +28,7 @@ from benchmarks.measure import (
     matmul_rate,
 )
 from benchmarks.session import LR, Ours, call, elsewhere, plain_rate
+from src.model.device import resolve_precision
 from stages import keep_memory
 
 BATCHES = {"cpu": (64, 512), "cuda": (256, 512, 1024)}
@@ -69,9 +70,10 @@ def floor(settings: Settings) -> list[Row]:
         return batch / floor_seconds(operations, moved, rate, bandwidth)
 
     rates = in_turn(partial(ours.resident, _steps(settings, batch)), least, settings.repeats)
+    precision = resolve_precision("auto", settings.device)
     note = (
         f"batch {batch}, {operations / batch / 1e9:.2f} G operations and {moved / batch / 1e6:.1f} MB an image; "
-        "against: the rate of a bf16 product of 4096 x 4096 matrices, and of a copy of 1 GiB"
+        f"against: the rate of a {precision} product of 4096 x 4096 matrices, and of a copy of 1 GiB"
     )
     return [Row("training step: ours / floor", *rates, "images/s", FLOOR_GOAL[settings.device.type], note=note)]
 
