@@ -63,3 +63,10 @@ def test_values_that_are_not_used_are_rejected(workspace: Workspace, tmp_path: P
     assert f"data.path={workspace.root.parent}/home/pets" in said
     assert "200 + 100 images" in run(workspace, "download", f"data.path={pets}")  # generated images do not use it
     workspace.undo()
+
+
+def test_check_runs_if_only_the_size_of_images_changes(workspace: Workspace) -> None:
+    """DVC's run cache ignores parameters that are called `size`, and would take `check` from there."""
+    for size in (24, 32):
+        assert "check" in stages_run(run(workspace, "check", "data.source=shapes", f"data.size={size}"))
+    assert "data.size is 8" in rejected(workspace, "check", "data.source=shapes", "data.size=8")
