@@ -73,7 +73,7 @@ def stage(workspace: Workspace, name: str) -> psutil.Process | None:
     """The process of a stage, after DVC's shell and `env` have become Python."""
     for process in workspace.processes():
         with suppress(psutil.Error):  # it ended meanwhile
-            if process.cmdline()[1:] == ["-m", f"stages.{name}"]:
+            if process.cmdline()[1:3] == ["-m", f"stages.{name}"]:
                 return process
     return None
 
