@@ -1,0 +1,369 @@
+"""Regret of `lr: auto`: what a short training loses by the rate of its range test, against the best fixed rate.
+
+    python -m benchmarks.range_test --data own/cifar10-jpeg.tar.xz
+
+trains width-16 networks at each rate of a grid and at the rate of each seed's range test, in SETTINGS that differ in
+data, norm, batch size and optimiser. Accuracy is that on images that the run did not train on: the rest of the training
+images, or more generated ones. Test images are not used. The result is written after each training to
+benchmarks/results/range-test.json, and the same command continues there. A changed rule of the range test runs only the
+sweeps again, and trainings at rates that are new.
+
+Half of the settings are for developing the rule (`--half develop`), the others only for confirming it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from benchmarks.measure import RESULTS, commit, machine, params_with
+from commands import run_command
+from src import artifacts
+from src.data.augmenters import make_augmenter
+from src.data.loader import train_loader
+from src.data.prepare import channel_statistics, prepare
+from src.data.prepared import Prepared, Split, digest_of
+from src.data.sources import FETCHERS
+from src.data.split import drawn
+from src.errors import UserError
+from src.evaluation.logits import predict_logits
+from src.model.device import Precision, resolve_precision
+from src.params import Params
+from src.processes import cores
+from src.training.loop import train
+from src.training.lr_range import choose_rate, range_test
+from src.training.randomness import seed_everything
+from src.training.sources import sha256_sources
+from src.training.untrained import new_model
+from stages import keep_memory
+
+FILE = RESULTS / "range-test.json"
+CACHE = Path(".benchmarks/range-test")
+SEEDS = (0, 1, 2)
+GRID = {
+    "sgd": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "adamw": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+}
+TRAINS = 0.5  # a rate trains if accuracy exceeds chance by this share of what the best rate of the setting gains
+SHARES = {"photographs": 0.2, "small": 0.02}  # of the training images
+UNSEEN = 5000  # images that accuracy is measured on
+SHAPES = {"data.source": "shapes", "data.shapes.train": 6000, "data.shapes.test": UNSEEN, "data.size": 32}
+
+Data = Literal["photographs", "small", "shapes"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained: on which images, with which norm, batch size and optimiser, for how many epochs."""
+
+    half: Literal["develop", "confirm"]
+    data: Data
+    norm: str
+    batch: int
+    optimizer: Literal["sgd", "adamw"]
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """For the table and the file."""
+        return f"{self.data}, {self.norm} norm, batch {self.batch}, {self.optimizer}"
+
+    def params(self, seed: int) -> Params:
+        """params.yaml with this setting."""
+        return params_with(
+            {
+                "norm": self.norm, "seed": seed, "device": "cpu", "model.width": 16,
+                "train.batch_size": self.batch, "train.optimizer": self.optimizer, "train.epochs": self.epochs,
+                "train.weight_decay": 0.0005 if self.optimizer == "sgd" else 0.05, "train.workers": 0,
+                "data.val_share": 0.0,
+            }
+        )  # fmt: skip
+
+
+SETTINGS = (
+    Setting("develop", "photographs", "batch", 128, "sgd", 4),
+    Setting("develop", "photographs", "layer", 128, "sgd", 4),
+    Setting("develop", "photographs", "group", 512, "adamw", 5),
+    Setting("develop", "small", "layer", 32, "sgd", 15),
+    Setting("develop", "small", "batch", 32, "adamw", 15),
+    Setting("develop", "shapes", "batch", 128, "sgd", 5),
+    Setting("confirm", "photographs", "batch", 512, "sgd", 5),
+    Setting("confirm", "photographs", "layer2d", 128, "sgd", 4),
+    Setting("confirm", "photographs", "layer", 128, "adamw", 4),
+    Setting("confirm", "small", "batch", 32, "sgd", 15),
+    Setting("confirm", "small", "group", 128, "sgd", 20),
+    Setting("confirm", "shapes", "layer", 32, "adamw", 4),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training at `rate`, or one range test (`rate` None)."""
+
+    setting: Setting
+    seed: int
+    rate: float | None
+
+
+def run(job: Job, archive: str) -> dict[str, Any]:
+    """Do `job` on one core: {'rate': ...} of a sweep (None if it was rejected), or {'accuracy': ...} of a training."""
+    torch.set_num_threads(1)
+    params = job.setting.params(job.seed)
+    ready, unseen = load(job.setting.data, archive)
+    device, precision = torch.device("cpu"), resolve_precision("auto", torch.device("cpu"))
+    start = time.perf_counter()
+    if job.rate is None:
+        result: dict[str, Any] = {"rate": sweep(ready, params, device, precision)}
+    else:
+        result = {"accuracy": accuracy(ready, unseen, params, job.rate, device, precision)}
+    return result | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def sweep(ready: Prepared, params: Params, device: torch.device, precision: Precision) -> float | None:
+    """The rate that the stage lr_range would choose, or None if it would reject the curve."""
+    seed_everything(params.seed)
+    model = new_model(params, len(ready.classes))
+    loader = train_loader(
+        ready.train,
+        make_augmenter(params.augment, ready.size, params.seed),
+        batch_size=params.train.batch_size,
+        seed=params.seed,
+        device=device,
+        workers=0,
+    )
+    try:
+        return choose_rate(range_test(model, ready, loader, params, device, precision), params)
+    except UserError:
+        return None
+
+
+def accuracy(
+    ready: Prepared, unseen: Split, params: Params, rate: float, device: torch.device, precision: Precision
+) -> float:
+    """Accuracy on `unseen` after training at `rate`; that of chance if the training diverges."""
+    with tempfile.TemporaryDirectory() as checkpoints:
+        try:
+            trained = train(
+                ready, params, rate, device, precision, Path(checkpoints), lambda row: None, lambda sentence: None
+            )
+            logits = predict_logits(trained.model, unseen, ready.mean, ready.std, device=device, batch_size=500)
+        except UserError:  # a loss or a logit is not finite
+            return 1 / len(ready.classes)
+    return float((logits.argmax(axis=1) == unseen.labels).mean())
+
+
+@lru_cache(maxsize=1)
+def load(data: Data, archive: str) -> tuple[Prepared, Split]:
+    """Images to train on, without validation images, and others to measure accuracy on."""
+    keep_memory()
+    images = {name: np.load(CACHE / f"{'shapes' if data == 'shapes' else 'photographs'}-{name}.npy", mmap_mode="r")
+              for name in ("train", "train_labels", "more", "more_labels")}  # fmt: skip
+    everything = Split(np.asarray(images["train"]), np.asarray(images["train_labels"]))
+    classes = [str(label) for label in range(int(everything.labels.max()) + 1)]
+    if data == "shapes":
+        own, unseen = everything, Split(np.asarray(images["more"]), np.asarray(images["more_labels"]))
+    else:
+        used = drawn(everything.labels, SHARES[data], 0)
+        rest = np.setdiff1d(np.arange(len(everything)), used)
+        held = rest[drawn(everything.labels[rest], UNSEEN / len(rest), 1)]
+        own, unseen = (Split(everything.images[rows], everything.labels[rows]) for rows in (used, held))
+    nothing = Split(own.images[:0], own.labels[:0])
+    mean, std = channel_statistics(own.images)
+    digest = digest_of([own, nothing, nothing], None, classes)
+    return Prepared(own, nothing, nothing, classes, mean, std, data, digest, None), unseen
+
+
+def make_cache(archive: str) -> None:
+    """Decode and draw the images once, for all processes."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        "shapes": SHAPES,
+        "photographs": {"data.source": "folder", "data.path": archive, "data.size": 32},
+    }
+    for name, changes in wanted.items():
+        if (CACHE / f"{name}-more_labels.npy").exists():
+            continue
+        params = params_with(changes | {"data.val_share": 0.0})
+        with tempfile.TemporaryDirectory() as raw:
+            FETCHERS[params.data.source](params.data, Path(raw))
+            ready = prepare(Path(raw), params.data)[0]
+        more = ready.test if name == "shapes" else Split(ready.test.images[:1], ready.test.labels[:1])  # not used
+        for key, array in {
+            "train": ready.train.images, "train_labels": ready.train.labels,
+            "more": more.images, "more_labels": more.labels,
+        }.items():  # fmt: skip
+            np.save(CACHE / f"{name}-{key}.npy", array)
+
+
+class Record:
+    """The file of results: sweeps and trainings, each valid for the code that made it."""
+
+    def __init__(self, file: Path) -> None:
+        """Continue with `file` if it exists; what other code made is left out."""
+        self.file = file
+        training = [Path("src/data"), Path("src/model"), *_training_sources()]
+        self.codes = {
+            "training": sha256_sources(training)[:12],
+            "sweep": sha256_sources([*training, Path("src/training/lr_range.py")])[:12],
+        }
+        before: list[dict[str, Any]] = artifacts.read_json(file)["rows"] if file.exists() else []
+        self.rows = [row for row in before if row["code"] == self.codes[row["kind"]]]
+
+    def find(self, job: Job) -> dict[str, Any] | None:
+        """The row of a job that was done."""
+        wanted = {"setting": asdict(job.setting), "seed": job.seed}
+        for row in self.rows:
+            if row["setting"] == wanted["setting"] and row["seed"] == job.seed:
+                if (job.rate is None) == (row["kind"] == "sweep") and (job.rate is None or row["rate"] == job.rate):
+                    return row
+        return None
+
+    def add(self, job: Job, result: dict[str, Any]) -> None:
+        """Keep the result of a job, and write the file."""
+        kind = "sweep" if job.rate is None else "training"
+        row = {"kind": kind, "setting": asdict(job.setting), "seed": job.seed, "rate": job.rate, **result}
+        self.rows.append(row | {"code": self.codes[kind]})
+        about = {"machine": machine(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+        artifacts.write_json(self.file, about | {"rows": self.rows})
+
+
+def _training_sources() -> list[Path]:
+    return [file for file in Path("src/training").glob("*.py") if file.name != "lr_range.py"]
+
+
+def jobs(settings: Iterable[Setting], record: Record) -> Iterator[Job]:
+    """All sweeps, then all trainings: at the rates of the grid, and at those that the sweeps chose."""
+    settings = list(settings)
+    for setting in settings:
+        for seed in SEEDS:
+            yield Job(setting, seed, None)
+    for setting in settings:
+        for rate in GRID[setting.optimizer]:
+            for seed in SEEDS:
+                yield Job(setting, seed, rate)
+    for setting in settings:
+        for seed in SEEDS:
+            row = record.find(Job(setting, seed, None))
+            if row is not None and row["rate"] is not None:
+                yield Job(setting, seed, row["rate"])
+
+
+def run_all(settings: Iterable[Setting], record: Record, archive: str, minutes: float) -> bool:
+    """Do what `record` lacks, one job per core at a time; False if time ran out first."""
+    end = time.monotonic() + 60 * minutes
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+        while True:
+            left = [job for job in dict.fromkeys(jobs(settings, record)) if record.find(job) is None]
+            if not left:
+                return True
+            if time.monotonic() > end:
+                return False
+            batch = {pool.submit(run, job, archive): job for job in left[: 2 * cores()]}
+            for done in as_completed(batch):
+                job, result = batch[done], done.result()
+                record.add(job, result)
+                print(f"{job.setting.name}, seed {job.seed}, rate {job.rate}: {json.dumps(result)}", flush=True)
+
+
+def summary(settings: Iterable[Setting], record: Record) -> list[dict[str, Any]]:
+    """One row per setting: mean accuracy at the best rate of the grid, and what `auto` loses against it, in points."""
+    rows = []
+    for setting in settings:
+        by_rate = {
+            rate: [_accuracy(record, Job(setting, seed, rate)) for seed in SEEDS] for rate in GRID[setting.optimizer]
+        }
+        means = {rate: statistics.mean(of) for rate, of in by_rate.items()}
+        best = max(means, key=lambda rate: means[rate])
+        chosen = [(record.find(Job(setting, seed, None)) or {}).get("rate") for seed in SEEDS]
+        reached = [
+            1 / 10 if rate is None else _accuracy(record, Job(setting, seed, rate))
+            for seed, rate in zip(SEEDS, chosen, strict=True)
+        ]
+        rows.append(
+            {
+                "setting": setting,
+                "means": means,
+                "best_rate": best,
+                "best": means[best],
+                "rates": chosen,
+                "regret": 100 * (means[best] - statistics.mean(reached)),
+            }
+        )
+    return rows
+
+
+def constant_rates(rows: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """For each optimiser the fixed rate with the least mean regret over its settings, and that regret in points."""
+    found = {}
+    for optimizer, rates in GRID.items():
+        own = [row for row in rows if row["setting"].optimizer == optimizer]
+        if own:
+            regrets = {rate: statistics.mean(100 * (row["best"] - row["means"][rate]) for row in own) for rate in rates}
+            best = min(regrets, key=lambda rate: regrets[rate])
+            found[optimizer] = (best, regrets[best])
+    return found
+
+
+def agreement(rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Pairs of seeds whose rates agree within a factor of 2, and all pairs."""
+    pairs = [pair for row in rows for pair in combinations(row["rates"], 2)]
+    return sum(None not in pair and max(pair) <= 2 * min(pair) for pair in pairs), len(pairs)
+
+
+def _accuracy(record: Record, job: Job) -> float:
+    row = record.find(job)
+    if row is None:
+        raise UserError(f"not trained yet: {job.setting.name}, seed {job.seed}, rate {job.rate}")
+    return float(row["accuracy"])
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table and the goals."""
+    print("| setting | best rate | accuracy | rates of auto | regret |\n|---|---|---|---|---|")
+    for row in rows:
+        rates = ", ".join("rejected" if rate is None else f"{rate:g}" for rate in row["rates"])
+        print(f"| {row['setting'].name} | {row['best_rate']:g} | {row['best']:.2%} | {rates} | {row['regret']:.2f} |")
+    regrets = [row["regret"] for row in rows]
+    alike, pairs = agreement(rows)
+    print(f"\nmean regret {statistics.mean(regrets):.2f} points, worst {max(regrets):.2f}; rates within a factor of 2 "
+          f"for {alike} of {pairs} pairs of seeds")  # fmt: skip
+    for optimizer, (rate, regret) in constant_rates(rows).items():
+        own = [row["regret"] for row in rows if row["setting"].optimizer == optimizer]
+        print(f"{optimizer}: auto {statistics.mean(own):.2f}, best constant rate {rate:g}: {regret:.2f}")
+
+
+def main() -> None:
+    """Measure, then print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.range_test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, metavar="PATH", help="CIFAR-10 as a folder or archive of images")
+    parser.add_argument("--half", choices=("develop", "confirm", "both"), default="both")
+    parser.add_argument("--minutes", type=float, default=180, help="start no training after so many minutes")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    settings = [setting for setting in SETTINGS if arguments.half in (setting.half, "both")]
+    archive = str(Path(arguments.data).resolve())
+    make_cache(archive)
+    record = Record(FILE)
+    if not run_all(settings, record, archive, arguments.minutes):
+        print("not finished; the same command continues")
+        return
+    show(summary(settings, record))
+
+
+if __name__ == "__main__":
+    run_command(main)
