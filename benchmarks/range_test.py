@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from multiprocessing import get_context
@@ -57,7 +57,6 @@ GRID = {
     "sgd": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "adamw": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
 }
-TRAINS = 0.5  # a rate trains if accuracy exceeds chance by this share of what the best rate of the setting gains
 SHARES = {"photographs": 0.2, "small": 0.02}  # of the training images
 UNSEEN = 5000  # images that accuracy is measured on
 SHAPES = {"data.source": "shapes", "data.shapes.train": 6000, "data.shapes.test": UNSEEN, "data.size": 32}
@@ -118,11 +117,11 @@ class Job:
     rate: float | None
 
 
-def run(job: Job, archive: str) -> dict[str, Any]:
+def run(job: Job) -> dict[str, Any]:
     """Do `job` on one core: {'rate': ...} of a sweep (None if it was rejected), or {'accuracy': ...} of a training."""
     torch.set_num_threads(1)
     params = job.setting.params(job.seed)
-    ready, unseen = load(job.setting.data, archive)
+    ready, unseen = load(job.setting.data)
     device, precision = torch.device("cpu"), resolve_precision("auto", torch.device("cpu"))
     start = time.perf_counter()
     if job.rate is None:
@@ -166,7 +165,7 @@ def accuracy(
 
 
 @lru_cache(maxsize=1)
-def load(data: Data, archive: str) -> tuple[Prepared, Split]:
+def load(data: Data) -> tuple[Prepared, Split]:
     """Images to train on, without validation images, and others to measure accuracy on."""
     keep_memory()
     images = {name: np.load(CACHE / f"{'shapes' if data == 'shapes' else 'photographs'}-{name}.npy", mmap_mode="r")
@@ -220,24 +219,25 @@ class Record:
             "sweep": sha256_sources([*training, Path("src/training/lr_range.py")])[:12],
         }
         before: list[dict[str, Any]] = artifacts.read_json(file)["rows"] if file.exists() else []
-        self.rows = [row for row in before if row["code"] == self.codes[row["kind"]]]
+        self.rows = [row for row in before if row["code"] == self.codes[_kind(row["job"]["rate"])]]
 
     def find(self, job: Job) -> dict[str, Any] | None:
         """The row of a job that was done."""
-        wanted = {"setting": asdict(job.setting), "seed": job.seed}
-        for row in self.rows:
-            if row["setting"] == wanted["setting"] and row["seed"] == job.seed:
-                if (job.rate is None) == (row["kind"] == "sweep") and (job.rate is None or row["rate"] == job.rate):
-                    return row
-        return None
+        return next((row for row in self.rows if row["job"] == _json(job)), None)
 
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """Keep the result of a job, and write the file."""
-        kind = "sweep" if job.rate is None else "training"
-        row = {"kind": kind, "setting": asdict(job.setting), "seed": job.seed, "rate": job.rate, **result}
-        self.rows.append(row | {"code": self.codes[kind]})
+        self.rows.append({"job": _json(job), **result, "code": self.codes[_kind(job.rate)]})
         about = {"machine": machine(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
         artifacts.write_json(self.file, about | {"rows": self.rows})
+
+
+def _json(job: Job) -> dict[str, Any]:
+    return {"setting": job.setting.name, "epochs": job.setting.epochs, "seed": job.seed, "rate": job.rate}
+
+
+def _kind(rate: float | None) -> str:
+    return "sweep" if rate is None else "training"
 
 
 def _training_sources() -> list[Path]:
@@ -261,7 +261,7 @@ def jobs(settings: Iterable[Setting], record: Record) -> Iterator[Job]:
                 yield Job(setting, seed, row["rate"])
 
 
-def run_all(settings: Iterable[Setting], record: Record, archive: str, minutes: float) -> bool:
+def run_all(settings: Iterable[Setting], record: Record, minutes: float) -> bool:
     """Do what `record` lacks, one job per core at a time; False if time ran out first."""
     end = time.monotonic() + 60 * minutes
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
@@ -271,7 +271,7 @@ def run_all(settings: Iterable[Setting], record: Record, archive: str, minutes: 
                 return True
             if time.monotonic() > end:
                 return False
-            batch = {pool.submit(run, job, archive): job for job in left[: 2 * cores()]}
+            batch = {pool.submit(run, job): job for job in left[: 2 * cores()]}
             for done in as_completed(batch):
                 job, result = batch[done], done.result()
                 record.add(job, result)
@@ -348,7 +348,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, then print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.range_test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.range_test",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", required=True, metavar="PATH", help="CIFAR-10 as a folder or archive of images")
     parser.add_argument("--half", choices=("develop", "confirm", "both"), default="both")
@@ -356,10 +358,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     settings = [setting for setting in SETTINGS if arguments.half in (setting.half, "both")]
-    archive = str(Path(arguments.data).resolve())
-    make_cache(archive)
+    make_cache(str(Path(arguments.data).resolve()))
     record = Record(FILE)
-    if not run_all(settings, record, archive, arguments.minutes):
+    if not run_all(settings, record, arguments.minutes):
         print("not finished; the same command continues")
         return
     show(summary(settings, record))

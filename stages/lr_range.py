@@ -6,12 +6,11 @@ from src import artifacts
 from src.data.augmenters import make_augmenter
 from src.data.loader import train_loader
 from src.data.prepared import load
-from src.errors import UserError
 from src.figures.lr_range import lr_range_figure
 from src.figures.style import save
 from src.model.device import resolve_device, resolve_precision
 from src.params import Params
-from src.training.lr_range import fell, range_test, round2, suggestions
+from src.training.lr_range import choose_rate, range_test, suggestions
 from src.training.randomness import seed_everything
 from src.training.untrained import new_model
 from stages import compute_turn, run_stage
@@ -38,15 +37,7 @@ def main(params: Params) -> None:
         seconds = time.perf_counter() - start
 
     found = suggestions(sweep.lrs, sweep.smoothed)
-    if params.lr == "auto":
-        if not fell(sweep.smoothed):
-            raise UserError(
-                f"the loss never fell in the range test from {params.lr_range.start:g}: it suggests no rate. "
-                "Lower lr_range.start, raise lr_range.iterations, or set lr to a number"
-            )
-        lr = round2(found[params.lr_range.suggestion])
-    else:
-        lr = params.lr
+    lr = choose_rate(sweep, params) if params.lr == "auto" else params.lr
     rows = [
         {"lr": rate, "loss": loss, "smoothed": mean}
         for rate, loss, mean in zip(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), strict=True)

@@ -131,6 +131,16 @@ def smooth(losses: Curve, width: float) -> Curve:
     return np.asarray(gaussian_filter1d(median_filter(losses, 5, mode="nearest"), max(width, 1e-6), mode="nearest"))
 
 
+def choose_rate(sweep: Sweep, params: Params) -> float:
+    """The rate of `lr_range.suggestion`, rounded. Raises UserError if the loss never fell, as no rule then applies."""
+    if not fell(sweep.smoothed):
+        raise UserError(
+            f"the loss never fell in the range test from {params.lr_range.start:g}, so it suggests no rate. "
+            "Lower lr_range.start, raise lr_range.iterations, or set lr to a number"
+        )
+    return round2(suggestions(sweep.lrs, sweep.smoothed)[params.lr_range.suggestion])
+
+
 def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
     """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2.
 
