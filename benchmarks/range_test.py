@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.measure import RESULTS, commit, machine, params_with
@@ -200,10 +201,11 @@ def make_cache(archive: str) -> None:
             FETCHERS[params.data.source](params.data, Path(raw))
             ready = prepare(Path(raw), params.data)[0]
         more = ready.test if name == "shapes" else Split(ready.test.images[:1], ready.test.labels[:1])  # not used
-        for key, array in {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "train": ready.train.images, "train_labels": ready.train.labels,
             "more": more.images, "more_labels": more.labels,
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for key, array in arrays.items():
             np.save(CACHE / f"{name}-{key}.npy", array)
 
 
