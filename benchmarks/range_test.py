@@ -169,7 +169,7 @@ def accuracy(
 def load(data: Data) -> tuple[Prepared, Split]:
     """Images to train on, without validation images, and others to measure accuracy on."""
     keep_memory()
-    images = {name: np.load(CACHE / f"{'shapes' if data == 'shapes' else 'photographs'}-{name}.npy", mmap_mode="r")
+    images = {name: np.load(CACHE / f"{'shapes' if data == 'shapes' else 'photographs'}-{name}.npy", mmap_mode="c")
               for name in ("train", "train_labels", "more", "more_labels")}  # fmt: skip
     everything = Split(np.asarray(images["train"]), np.asarray(images["train_labels"]))
     classes = [str(label) for label in range(int(everything.labels.max()) + 1)]
