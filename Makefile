@@ -43,7 +43,7 @@ quickstart:  ## the whole pipeline on generated images, on the CPU
 test: install lint  ## format, lint, types and tests (5 minutes; 8 on CPUs without AVX-512)
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not scale"
 
-test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (at most 15 minutes)
+test-faults: install  ## what takes longer: kills, servers that hang, full disks, parallel runs (15 to 20 minutes)
 	@python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=2400 -m "slow and not scale"
 
 test-scale: install-scale postgresql  ## many devices and machines, played by this one (20 minutes; an hour on CPUs without AVX-512)
