@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 from multiprocessing import get_context
@@ -27,16 +27,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.measure import RESULTS, commit, machine, params_with
 from commands import run_command
 from src import artifacts
-from src.data.augmenters import make_augmenter
-from src.data.loader import train_loader
+from src.data import prepared
 from src.data.prepare import channel_statistics, prepare
-from src.data.prepared import Prepared, Split, digest_of
+from src.data.prepared import Prepared, Split
 from src.data.sources import FETCHERS
 from src.data.split import drawn
 from src.errors import UserError
@@ -45,10 +43,8 @@ from src.model.device import Precision, resolve_precision
 from src.params import Params
 from src.processes import cores
 from src.training.loop import train
-from src.training.lr_range import choose_rate, range_test
-from src.training.randomness import seed_everything
+from src.training.lr_range import choose_rate, sweep
 from src.training.sources import sha256_sources
-from src.training.untrained import new_model
 from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"
@@ -126,26 +122,16 @@ def run(job: Job) -> dict[str, Any]:
     device, precision = torch.device("cpu"), resolve_precision("auto", torch.device("cpu"))
     start = time.perf_counter()
     if job.rate is None:
-        result: dict[str, Any] = {"rate": sweep(ready, params, device, precision)}
+        result: dict[str, Any] = {"rate": rate_of(ready, params, device, precision)}
     else:
         result = {"accuracy": accuracy(ready, unseen, params, job.rate, device, precision)}
     return result | {"seconds": round(time.perf_counter() - start, 1)}
 
 
-def sweep(ready: Prepared, params: Params, device: torch.device, precision: Precision) -> float | None:
+def rate_of(ready: Prepared, params: Params, device: torch.device, precision: Precision) -> float | None:
     """The rate that the stage lr_range would choose, or None if it would reject the curve."""
-    seed_everything(params.seed)
-    model = new_model(params, len(ready.classes))
-    loader = train_loader(
-        ready.train,
-        make_augmenter(params.augment, ready.size, params.seed),
-        batch_size=params.train.batch_size,
-        seed=params.seed,
-        device=device,
-        workers=0,
-    )
     try:
-        return choose_rate(range_test(model, ready, loader, params, device, precision), params)
+        return choose_rate(sweep(ready, params, device, precision), params)
     except UserError:
         return None
 
@@ -169,44 +155,28 @@ def accuracy(
 def load(data: Data) -> tuple[Prepared, Split]:
     """Images to train on, without validation images, and others to measure accuracy on."""
     keep_memory()
-    images = {name: np.load(CACHE / f"{'shapes' if data == 'shapes' else 'photographs'}-{name}.npy", mmap_mode="c")
-              for name in ("train", "train_labels", "more", "more_labels")}  # fmt: skip
-    everything = Split(np.asarray(images["train"]), np.asarray(images["train_labels"]))
-    classes = [str(label) for label in range(int(everything.labels.max()) + 1)]
+    ready = prepared.load(CACHE / ("shapes" if data == "shapes" else "photographs"))
     if data == "shapes":
-        own, unseen = everything, Split(np.asarray(images["more"]), np.asarray(images["more_labels"]))
-    else:
-        used = drawn(everything.labels, SHARES[data], 0)
-        rest = np.setdiff1d(np.arange(len(everything)), used)
-        held = rest[drawn(everything.labels[rest], UNSEEN / len(rest), 1)]
-        own, unseen = (Split(everything.images[rows], everything.labels[rows]) for rows in (used, held))
-    nothing = Split(own.images[:0], own.labels[:0])
+        return ready, ready.test
+    images, labels = ready.train.images, ready.train.labels
+    used = drawn(labels, SHARES[data], 0)
+    rest = np.setdiff1d(np.arange(len(labels)), used)
+    held = rest[drawn(labels[rest], UNSEEN / len(rest), 1)]
+    own = Split(images[used], labels[used])
     mean, std = channel_statistics(own.images)
-    digest = digest_of([own, nothing, nothing], None, classes)
-    return Prepared(own, nothing, nothing, classes, mean, std, data, digest, None), unseen
+    return replace(ready, train=own, mean=mean, std=std), Split(images[held], labels[held])
 
 
 def make_cache(archive: str) -> None:
     """Decode and draw the images once, for all processes."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        "shapes": SHAPES,
-        "photographs": {"data.source": "folder", "data.path": archive, "data.size": 32},
-    }
-    for name, changes in wanted.items():
-        if (CACHE / f"{name}-more_labels.npy").exists():
+    photographs = {"data.source": "folder", "data.path": archive, "data.size": 32}
+    for name, changes in {"shapes": SHAPES, "photographs": photographs}.items():
+        if (CACHE / name / prepared.META).exists():
             continue
-        params = params_with(changes | {"data.val_share": 0.0})
+        data = params_with(changes | {"data.val_share": 0.0}).data
         with tempfile.TemporaryDirectory() as raw:
-            FETCHERS[params.data.source](params.data, Path(raw))
-            ready = prepare(Path(raw), params.data)[0]
-        more = ready.test if name == "shapes" else Split(ready.test.images[:1], ready.test.labels[:1])  # not used
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "train": ready.train.images, "train_labels": ready.train.labels,
-            "more": more.images, "more_labels": more.labels,
-        }  # fmt: skip
-        for key, array in arrays.items():
-            np.save(CACHE / f"{name}-{key}.npy", array)
+            FETCHERS[data.source](data, Path(raw))
+            prepared.save(prepare(Path(raw), data)[0], CACHE / name)
 
 
 class Record:

@@ -3,16 +3,12 @@
 import time
 
 from src import artifacts
-from src.data.augmenters import make_augmenter
-from src.data.loader import train_loader
 from src.data.prepared import load
 from src.figures.lr_range import lr_range_figure
 from src.figures.style import save
 from src.model.device import resolve_device, resolve_precision
 from src.params import Params
-from src.training.lr_range import choose_rate, range_test, suggestions
-from src.training.randomness import seed_everything
-from src.training.untrained import new_model
+from src.training.lr_range import choose_rate, suggestions, sweep
 from stages import compute_turn, run_stage
 
 
@@ -20,27 +16,16 @@ def main(params: Params) -> None:
     """data/prepared -> models/lr.json, metrics/lr_range.*, figures/lr_range"""
     prepared = load()
     device = resolve_device(params.device)
-    seed_everything(params.seed)
-    model = new_model(params, len(prepared.classes))
-    augmenter = make_augmenter(params.augment, prepared.size, params.seed)
-    loader = train_loader(
-        prepared.train,
-        augmenter,
-        batch_size=params.train.batch_size,
-        seed=params.seed,
-        device=device,
-        workers=0,  # a sweep is short, and ends in the middle of an epoch: nothing to shut down
-    )
     with compute_turn(device):
         start = time.perf_counter()
-        sweep = range_test(model, prepared, loader, params, device, resolve_precision(params.precision, device))
+        swept = sweep(prepared, params, device, resolve_precision(params.precision, device))
         seconds = time.perf_counter() - start
 
-    found = suggestions(sweep.lrs, sweep.smoothed)
-    lr = choose_rate(sweep, params) if params.lr == "auto" else params.lr
+    found = suggestions(swept.lrs, swept.smoothed)
+    lr = choose_rate(swept, params) if params.lr == "auto" else params.lr
     rows = [
         {"lr": rate, "loss": loss, "smoothed": mean}
-        for rate, loss, mean in zip(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), strict=True)
+        for rate, loss, mean in zip(swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist(), strict=True)
     ]
     artifacts.write_csv(artifacts.METRICS / "lr_range.csv", rows)
     result = {
@@ -52,7 +37,7 @@ def main(params: Params) -> None:
         "seconds": seconds,
     }
     artifacts.write_json(artifacts.METRICS / "lr_range.json", result)
-    figure = lr_range_figure(sweep.lrs.tolist(), sweep.losses.tolist(), sweep.smoothed.tolist(), found, lr)
+    figure = lr_range_figure(swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist(), found, lr)
     save(figure, artifacts.FIGURES / "lr_range" / "lr_range.png")
     artifacts.write_json(artifacts.LR, {"lr": lr})
     print(f"rates: {', '.join(f'{name} {rate:.2g}' for name, rate in found.items())}; used: {lr:g}")

@@ -34,9 +34,9 @@ def main(params: Params) -> None:
     """Write data/prepared, figures/prepare and metrics/data.json."""
     ready, read, duplicates = prepare(artifacts.RAW, params.data)
     prepared.save(ready, artifacts.PREPARED)
-    draw(ready, params)
-    sizes = {name: len(getattr(ready, name)) for name in prepared.SPLITS}
     counts = counts_by_class(ready)
+    draw(ready, counts, params)
+    sizes = {name: len(getattr(ready, name)) for name in prepared.SPLITS}
     notes = [*read.notes, *warn_of_counts(counts)]
     left_out = group_left_out(read)
     artifacts.write_json(
@@ -131,7 +131,7 @@ def group_left_out(read: RawData) -> list[dict[str, Any]]:
     ]
 
 
-def draw(ready: prepared.Prepared, params: Params) -> None:
+def draw(ready: prepared.Prepared, counts: Sequence[Mapping[str, Any]], params: Params) -> None:
     """The figures: an image or more of each class as training sees it, and the sizes of the classes."""
     labels = ready.train.labels
     of_class = [np.flatnonzero(labels == label) for label in range(len(ready.classes))]
@@ -144,8 +144,8 @@ def draw(ready: prepared.Prepared, params: Params) -> None:
     variants = torch.stack([augmenter(pixels, chosen, epoch) for epoch in EPOCHS]).numpy()
     names = [ready.classes[label] for label in labels[indices]]
     style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
-    counts = {name: np.array([row[name] for row in counts_by_class(ready)]) for name in prepared.SPLITS}
-    style.save(figures.class_counts(ready.classes, counts), FOLDER / "class_counts.png")
+    by_split = {name: np.array([row[name] for row in counts]) for name in prepared.SPLITS}
+    style.save(figures.class_counts(ready.classes, by_split), FOLDER / "class_counts.png")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def explain(
     For the class that each run predicts, at the last of `gradcam.layers`. The figure's columns are the runs with the
     lowest seed of each group; of a single group, its runs. A run whose model cannot be had is left out, and the next
     seed of its group takes its place. `progress` wraps the ids of the runs. `files` are the paths of all test images,
-    () if they have none. UserError where there are no `data`, or those of no run, or fewer than two runs can be
+    () if they have none. Raises UserError if there are no `data`, if no run has them, or if fewer than two runs can be
     explained.
     """
     data = check_images([run for group in groups for run in group.runs], data, params)

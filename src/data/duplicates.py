@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from src.data.prepared import SPLITS, Split
+from src.data.split import Indices
 
 Pixels = npt.NDArray[np.uint8]
 Prints = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
 
 EXAMPLES = 5  # pictures whose copies are listed
 COPIES = 4  # copies that are listed of one picture

@@ -20,7 +20,7 @@ WORDS: dict[SplitName, str] = {
 PATTERNS = {split: re.compile(f"{FILLERS}(?:{word}){FILLERS}") for split, word in WORDS.items()}
 
 CURE = "Use train/CLASS/* and test/CLASS/* (val/CLASS/* may be added), or only CLASS/*, from which a test set is cut"
-LISTED = 5  # names in a sentence
+LISTED = 5  # names that a message shows of a longer list
 
 Path = tuple[str, ...]  # names of folders from the top, in NFC
 

@@ -21,7 +21,8 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.data.loader import Batch, set_epoch
+from src.data.augmenters import make_augmenter
+from src.data.loader import Batch, set_epoch, train_loader
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.device import Precision, prefers_channels_last
@@ -29,7 +30,8 @@ from src.params import Params
 from src.training.forward import FromPixels
 from src.training.loss import make_class_weights, training_loss
 from src.training.optimisers import make_optimizer
-from src.training.randomness import preserved
+from src.training.randomness import preserved, seed_everything
+from src.training.untrained import new_model
 
 FEWEST = 5  # points that a suggestion may rest on
 DIVERGED = 0.02  # a loss this share above the first one is the end of the curve
@@ -106,6 +108,21 @@ def range_test(
         )
     raw = np.array(losses)
     return Sweep(lrs, raw, smooth(raw, settings.smoothing * settings.iterations))
+
+
+def sweep(prepared: Prepared, params: Params, device: torch.device, precision: Precision) -> Sweep:
+    """Run the range test of `params` on a new model and the training images, as the stage lr_range does."""
+    seed_everything(params.seed)
+    model = new_model(params, len(prepared.classes))
+    loader = train_loader(
+        prepared.train,
+        make_augmenter(params.augment, prepared.size, params.seed),
+        batch_size=params.train.batch_size,
+        seed=params.seed,
+        device=device,
+        workers=0,  # a sweep is short, and ends in the middle of an epoch: nothing to shut down
+    )
+    return range_test(model, prepared, loader, params, device, precision)
 
 
 class _Epochs:

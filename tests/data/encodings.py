@@ -157,8 +157,8 @@ def pgm(samples: Ints, largest: int, plain: bool = False) -> bytes:
 def jpeg2000(samples: Ints, bits: int) -> bytes:
     """Lossless grey of 16 bits or fewer.
 
-    Pillow writes 16 bits only, as differences from the middle (32,768). A decoder that is told of fewer bits adds
-    their middle instead, so shifted samples and a changed depth make a file of fewer bits.
+    Pillow writes 16 bits only, as differences from the middle (32,768). If the file declares fewer bits,
+    a decoder adds their middle instead, so shifted samples and a changed depth make a file of fewer bits.
     """
     shifted = samples + (1 << 15) - (1 << bits - 1)
     content = bytearray(saved(Image.fromarray(shifted.astype(np.uint16)), "JPEG2000", no_jp2=True))

@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, overrides: dict[s
 
 
 def test_class_weights_enter_the_training_loss_and_nothing_else(tmp_path: Path) -> None:
-    """Black images at a rate of almost 0: the loss of an image depends on its label alone, in every step."""
+    """Black images at a rate of almost 0: the loss of an image depends only on its label, in every step."""
     labels = np.array([0] * 8 + [1] * 3 + [2], np.int64)
     black = Split(np.zeros((12, 16, 16, 3), np.uint8), labels)
     prepared = replace(make_prepared(), train=black, val=black)
