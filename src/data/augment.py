@@ -10,6 +10,7 @@ import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 
+from src.data.batch_augment import alternating_draws
 from src.params import fill_size, nearest, wrong_value
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home on import
@@ -27,6 +29,13 @@ REFUSED = ("FDA", "HistogramMatching", "Lambda", "PixelDistributionAdaptation", 
 TRIALS = 16  # draws that `check_transforms` tries: enough to meet both sides of a gate of p = 0.5
 
 _NO_DRAWS = np.zeros(4, np.uint64)
+
+
+class AlternatingFlip(albumentations.HorizontalFlip):  # type: ignore[misc]
+    """Mirrors each image in every second epoch, see `alternating_draws`."""
+
+    def __init__(self) -> None:
+        super().__init__(p=1.0)  # `ImageAugmenter` calls it in every second epoch
 
 
 class ImageAugmenter:
@@ -45,6 +54,7 @@ class ImageAugmenter:
         self.seed = seed
         self._generator = np.random.Generator(np.random.Philox(key=0))
         self._random = random.Random(0)
+        self._flips = lru_cache(maxsize=1)(self._draw_flips)  # of one epoch
         self._transforms = [_build(position, entry) for position, entry in enumerate(transforms)]
         for transform in self._transforms:
             transform.set_random_state(self._generator, self._random)
@@ -52,10 +62,14 @@ class ImageAugmenter:
     def __call__(self, images: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
         """Rows `indices` (B,) of the split's `images`, uint8 (N, S, S, 3), augmented for `epoch`: (B, S, S, 3)."""
         chosen = images.index_select(0, indices).numpy()
+        flips = self._flips(len(images), epoch)
         for row, index in enumerate(indices.tolist()):
             self._stand_at(epoch, index)
-            chosen[row] = self._apply(chosen[row])
+            chosen[row] = self._apply(chosen[row], flips[index])
         return torch.from_numpy(chosen)
+
+    def _draw_flips(self, count: int, epoch: int) -> list[bool]:
+        return list(alternating_draws(count, self.seed, epoch) < 0.5)
 
     def _stand_at(self, epoch: int, index: int) -> None:
         # Setting the state takes 3 µs, a new generator 11 µs.
@@ -72,8 +86,10 @@ class ImageAugmenter:
         }
         self._random.seed(self.seed << 128 | epoch << 64 | index)
 
-    def _apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def _apply(self, image: npt.NDArray[np.uint8], mirror: bool) -> npt.NDArray[np.uint8]:
         for position, transform in enumerate(self._transforms):
+            if isinstance(transform, AlternatingFlip) and not mirror:
+                continue
             try:
                 image = transform(image=image)["image"]
             except Exception as error:  # whatever a transform raises, the person must hear which one it was
@@ -102,14 +118,16 @@ def check_transforms(transforms: Sequence[Mapping[str, Any]], size: int) -> None
 
 def _build(position: int, entry: Mapping[str, Any]) -> Any:
     """One transform from {'name': ..., argument: value, ...}."""
-    names = sorted(name for name, value in vars(albumentations).items() if _is_transform(value))
+    known = {name: value for name, value in vars(albumentations).items() if _is_transform(value)}
+    known[AlternatingFlip.__name__] = AlternatingFlip
+    names = sorted(known)
     if "name" not in entry:
         raise wrong_value(f"augment[{position}]", "has no `name` of an Albumentations transform")
     name = str(entry["name"])
     key = _key(position, name)
     if name not in names:
         raise wrong_value(key, f"is not an Albumentations transform{nearest(name, names)}")
-    transform = getattr(albumentations, name)
+    transform = known[name]
     arguments = {k: v for k, v in entry.items() if k != "name"}
     allowed = [parameter for parameter in inspect.signature(transform.__init__).parameters if parameter != "self"]
     for argument in arguments:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.batch_augment import augment_batch, steps_of
+from src.data.batch_augment import alternating_draws, augment_batch, steps_of
 from src.params import fill_size
 
 
@@ -43,7 +43,13 @@ class BatchAugmenter:
     def _draw(self, count: int, epoch: int, device: torch.device) -> Tensor:
         """(count, K) float64; a row depends on the seed, the epoch and its position, not on the count."""
         generator = np.random.Generator(np.random.Philox(key=np.array([self._seed, epoch], np.uint64)))
-        return torch.from_numpy(generator.random((count, sum(step.draws for step in self._steps)))).to(device)
+        draws = generator.random((count, sum(step.draws for step in self._steps)))
+        column = 0
+        for step in self._steps:
+            if step.alternates:
+                draws[:, column] = alternating_draws(count, self._seed, epoch)
+            column += step.draws
+        return torch.from_numpy(draws).to(device)
 
 
 def make_augmenter(transforms: Sequence[Mapping[str, Any]], size: int, seed: int) -> Augmenter:

@@ -2,7 +2,8 @@
 
 All but the hole only say which row and column of the stored image each row and column of the result shows: two small
 index maps, through which the pixels are gathered once, as int32. Names, arguments and defaults are those of
-Albumentations, and given the same draws so is every pixel. The rest is a KeyError, TypeError or ValueError.
+Albumentations, and given the same draws so is every pixel. `AlternatingFlip` is ours. The rest is a KeyError, TypeError
+or ValueError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,6 +46,7 @@ class Step(NamedTuple):
     shape: Shape  # of the result
     draws: int  # numbers that it needs for each image
     apply: Callable[[View, Tensor], None]  # changes the view, by draws (K, B, 1), float64, uniform in [0, 1)
+    alternates: bool = False  # its draw is that of `alternating_draws`
 
 
 def pad(shape: Shape, padding: Any = 0, border_mode: int = 0, fill: Any = 0, p: float = 1.0) -> Step:
@@ -83,6 +86,20 @@ def horizontal_flip(shape: Shape, p: float = 0.5) -> Step:
     return Step(shape, 1, apply)
 
 
+def alternating_flip(shape: Shape) -> Step:
+    return horizontal_flip(shape)._replace(alternates=True)
+
+
+def alternating_draws(count: int, seed: int, epoch: int) -> npt.NDArray[np.float64]:
+    """Draws (count,) in [0, 1) by which a flip of p = 0.5 mirrors each image in every second epoch.
+
+    Half of the images start mirrored. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6,
+    https://arxiv.org/abs/2404.00498
+    """
+    first = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64))).random(count)
+    return (first + epoch / 2) % 1
+
+
 def coarse_dropout(shape: Shape, fill: Any = 0, p: float = 0.5, **ranges: Any) -> Step:
     holes, *sides = (ranges.pop(f"{name}_range") for name in ("num_holes", "hole_height", "hole_width"))
     fixed = all(type(low) is int and 1 <= low == high <= shape[axis] for axis, (low, high) in enumerate(sides))
@@ -102,7 +119,7 @@ def coarse_dropout(shape: Shape, fill: Any = 0, p: float = 0.5, **ranges: Any) -
 
 STEPS: dict[str, Callable[..., Step]] = {
     "Pad": pad, "PadIfNeeded": pad_if_needed, "RandomCrop": random_crop, "HorizontalFlip": horizontal_flip,
-    "CoarseDropout": coarse_dropout,
+    "AlternatingFlip": alternating_flip, "CoarseDropout": coarse_dropout,
 }  # fmt: skip
 
 

@@ -100,6 +100,18 @@ def test_probability_is_honoured(way: type[Augmenter]) -> None:
 
 
 @WAYS
+def test_an_alternating_flip_mirrors_each_image_in_every_second_epoch(way: type[Augmenter]) -> None:
+    flips = [{"name": "AlternatingFlip"}]
+    first, second, third = (positions(way, flips, 2000, epoch)[:, 1] == 16 for epoch in (1, 2, 3))
+    assert (first != second).all()
+    assert (first == third).all()
+    assert first.mean() == pytest.approx(0.5, abs=0.04)
+    assert (first == (positions(way, flips, 2000, seed=1)[:, 1] == 16)).mean() == pytest.approx(0.5, abs=0.04)
+    found = positions(way, [*PAD_CROP, *flips], 10_000)  # drawn apart from the crop
+    assert abs(np.corrcoef(found[:, 0], np.abs(found[:, 1] - 15.5) * 2)[0, 1]) < 0.04
+
+
+@WAYS
 def test_transforms_are_independent_of_each_other(way: type[Augmenter]) -> None:
     found = positions(way, [*FLIP, *PAD_CROP], 10_000)
     assert abs(np.corrcoef(found[:, 0], found[:, 1])[0, 1]) < 0.04

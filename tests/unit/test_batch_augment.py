@@ -114,7 +114,7 @@ def test_by_hand() -> None:
     assert out[0, :, :, 0].tolist() == [[7, 7], [20, 10]]
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", sorted(set(STEPS) - {"AlternatingFlip"}))
 def test_arguments_and_defaults_are_those_of_albumentations(name: str) -> None:
     theirs = inspect.signature(getattr(albumentations, name).__init__).parameters
     ours = list(inspect.signature(STEPS[name]).parameters.values())[1:]  # without `shape`

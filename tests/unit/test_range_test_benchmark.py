@@ -37,7 +37,7 @@ def test_the_file_continues_and_forgets_what_other_code_made(tmp_path: Path) -> 
     again = Record(file)
     assert again.rows == record.rows
     assert [job for job in jobs([SETTING], again) if again.find(job) is None] == []
-    file.write_text(file.read_text().replace(record.codes["sweep"], "0" * 12))
+    file.write_text(file.read_text().replace(record.code, "0" * 12))
     missing = [job for job in jobs([SETTING], Record(file)) if Record(file).find(job) is None]
     assert {job.rate for job in missing} == {None}  # the sweeps; trainings at the rates of the grid stay
     with pytest.raises(UserError, match="not trained yet"):
