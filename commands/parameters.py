@@ -31,8 +31,9 @@ HEAD = """# Parameters
 <!-- Written by `python -m commands.parameters`. Change params.yaml or src/params.py and run it again. -->
 
 [params.yaml](../../params.yaml) holds every choice of an experiment. There are no hidden defaults, and the values below
-are those of the committed file. Set a key for one run with `dvc exp run -S KEY=VALUE`, or write it into the file or into
-a [recipe](recipes.md). The first stage, `check`, rejects unknown keys and wrong values before any output is deleted.
+are those of the committed file. To set a key for one run, use `dvc exp run -S KEY=VALUE`. To keep it, write it into the
+file or into a [recipe](recipes.md). The first stage, `check`, rejects unknown keys and wrong values before DVC deletes
+any output.
 
 *Read by* names the stages that run again if the key changes, apart from `check` and `report`, which read every key.
 If the cell is empty, only these two run. A later stage runs again only if a file that it depends on changed.
