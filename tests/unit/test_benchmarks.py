@@ -381,8 +381,12 @@ def test_all_peers_get_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
         used.append(images)
         return 1.0
 
+    def ours(changes: object, rate: float, images: int, device: torch.device) -> float:
+        used.append(images)
+        return 2.0
+
     monkeypatch.setattr(peers, "in_process", side)
-    monkeypatch.setattr(peers, "ours", lambda changes, rate, images, device: used.append(images) or 2.0)
+    monkeypatch.setattr(peers, "ours", ours)
     for name in peers.MEASURES:
         (row,) = run.find(name)(Settings(CPU, smoke=False, repeats=1))
         assert row.ratio in (1.0, 2.0)
