@@ -71,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
     settings = Settings(device, arguments.smoke, 1 if arguments.smoke else REPEATS)
-    plan = dict.fromkeys(MEASURES, settings) | peer_plan(settings)
+    plan = {**dict.fromkeys(MEASURES, settings), **peer_plan(settings)}
     file = (arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)) / "gpu.json"
     chosen = {name: plan[name] for name in arguments.only or plan if name in plan}
     run(chosen, file, arguments.again, arguments.minutes)

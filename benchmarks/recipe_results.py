@@ -97,8 +97,12 @@ class Results:
         return next((run for run in self.runs if run.name == name and run.is_of(params, device_type)), None)
 
     def add(self, run: Logged) -> None:
-        """Put `run` in the place of what was known of the same variant and seed, and write the file."""
-        others = [r for r in self.runs if (r.name, r.seed) != (run.name, run.seed)]
+        """Write the file with `run`, without earlier runs of its variant with the same seed or with other settings."""
+
+        def stays(other: Logged) -> bool:
+            return other.name != run.name or (other.seed != run.seed and other.settings_digest == run.settings_digest)
+
+        others = [other for other in self.runs if stays(other)]
         order = list(VARIANTS)
         self.runs = sorted([*others, run], key=lambda r: (order.index(r.name), r.seed))
         artifacts.write_json(self.file, self.content())
@@ -323,7 +327,7 @@ def _row(name: str, runs: Sequence[Logged]) -> Sequence[str]:
 
 
 def _trial(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[str]:
-    changes = {key: value for key, value in row["params"].items() if value != recipe[key]}
+    changes = {key: value for key, value in row["params"].items() if value != recipe.get(key)}
     what = ", ".join(f"{key} {_value(value)}" for key, value in changes.items()) or "nothing"
     rate = f"{row['lr']:g}" if "lr" in row else ""
     if "failed" in row:

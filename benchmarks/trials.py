@@ -138,9 +138,17 @@ def run_all(trials: dict[str, dict[str, Any]], ready: Prepared, results: Record,
             continue
         print(f"{name} ...", flush=True)
         row = run(ready, parse_params(nest(keys)), CACHE / "checkpoints")
-        about = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "data_digest": ready.digest}
-        about |= {"images": {"train": len(ready.train), "val": len(ready.val)}, "params": shaping(keys)}
-        results.add({"name": name} | row | about)
+        results.add(
+            {
+                "name": name,
+                **row,
+                "images": {"train": len(ready.train), "val": len(ready.val)},
+                "data_digest": ready.digest,
+                "params": shaping(keys),
+                "commit": commit(),
+                "date": time.strftime("%Y-%m-%d"),
+            }
+        )
         if "model_key" in row:
             shutil.rmtree(CACHE / "checkpoints" / row["model_key"], ignore_errors=True)
 

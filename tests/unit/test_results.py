@@ -52,7 +52,8 @@ def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:
         low=accuracy - 0.01, high=accuracy + 0.01, flip=None, reference=None, seconds=60.0, images_per_second=12_345.6,
         val_accuracy=[0.5, 0.7], hardware="a machine", device="cpu", precision="fp32", versions="python 3",
         date="2026-01-02", commit="abc", run_id="1", images={"train": 45_000, "val": 5_000, "test": 10_000},
-        data_digest="d", params_digest=params_digest(params), model_key=model_key(params, 0.5, "d", "cpu", "fp32"),
+        data_digest="d", params_digest=params_digest(params), settings_digest="s",
+        model_key=model_key(params, 0.5, "d", "cpu", "fp32"),
     )  # fmt: skip
     return replace(run, **changes)
 
@@ -145,6 +146,8 @@ def test_a_file_continues_and_is_replaced_for_other_data(tmp_path: Path, capsys:
         ("seed-000", 0, 0.8),
     ]
     assert again.runs == before.runs
+    again.add(a_run("standard", settings_digest="of a changed recipe"))
+    assert [(run.name, run.seed) for run in again.runs] == [("standard", 0), ("seed-000", 0)]
     assert Results(file, "other images", "python x").runs == []
     assert "they are replaced" in capsys.readouterr().out
 
@@ -365,7 +368,7 @@ def test_a_run_is_found_by_its_parameters_and_read_whole(store: Store) -> None:
     assert run == a_run(
         "standard", 0.9, params=params, seed=5, epochs=2, batch_size=128, low=0.8, high=0.95, seconds=30,
         images_per_second=200, val_accuracy=[0.3, 0.4], images={"train": 45, "val": 5, "test": 10}, commit="0123456",
-        run_id=run_id, date=run.date if run else "",
+        run_id=run_id, date=run.date if run else "", settings_digest=params_digest(params_with({"seed": 0})),
     )  # fmt: skip
     elsewhere = found(params_with({"seed": 5, "data.path": "/here", "device": "cpu"}))
     assert elsewhere is not None
