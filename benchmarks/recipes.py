@@ -107,6 +107,12 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
     if found := found or results.known(planned.name, planned.params, device_type):
         print(f"  kept: run {found.run_id}")
         return found
+    return experiment(planned, device_type, revision)
+
+
+def experiment(planned: Planned, device_type: str, revision: str) -> Logged:
+    """Run `planned` here, in a repository whose original is at `revision`, and read its run from the store."""
+    client, store = open_store()
     flags = [part for key, value in planned.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
     name = f"{planned.name}-seed{planned.params.seed}".replace(":", "-").replace("=", "-")  # a name that git takes
     command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags]
@@ -127,14 +133,18 @@ def common_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.smoke:
         return settings | SMOKE
     if arguments.data:
-        path = Path(arguments.data).resolve()
-        digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
-        settings |= {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
+        settings |= own_images(Path(arguments.data).resolve())
     if arguments.share < 1:
         settings["data.share"] = arguments.share
     if arguments.epochs:
         settings["train.epochs"] = arguments.epochs
     return settings
+
+
+def own_images(path: Path) -> dict[str, Any]:
+    """The settings, as dotted keys, for the images of a folder or an archive."""
+    digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
+    return {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
 
 
 def command_line(arguments: argparse.Namespace) -> str:

@@ -10,9 +10,20 @@ from benchmarks.measure import CODE
 def copy_repository(target: Path) -> Path:
     """The files of CODE as they are, in a git repository of their own: experiments need one, and leave things in it.
 
-    Where `target` is such a copy already, it is brought up to date.
+    A `target` that is such a copy already is brought up to date. It keeps what git ignores and the results of stages,
+    but no history: a killed experiment may have left git's files locked or its own parameters committed.
     """
-    for name in (*CODE, ".dvc/config", ".dvcignore", ".gitignore", "metrics/README.md", "own/README.md"):
+    for name in (".git", *CODE):
+        shutil.rmtree(target / name, ignore_errors=True)
+    for name in (
+        *CODE,
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".dvcignore",
+        ".gitignore",
+        "metrics/README.md",
+        "own/README.md",
+    ):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(name).is_dir():
             shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)

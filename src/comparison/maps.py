@@ -80,6 +80,11 @@ class PairMaps:
     p_holm: float | None
 
     @property
+    def differs(self) -> bool:
+        """Whether the test shows that the maps differ more than those of two seeds."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
     def sentence(self) -> str:
         """What the permutation test says."""
         both = f"{self.second.group.label} and {self.first.group.label}"
@@ -88,7 +93,7 @@ class PairMaps:
                 f"whether the maps of {both} differ more than those of two seeds is not known: run at least 2 seeds "
                 "of each"
             )
-        if self.p_holm < ALPHA:
+        if self.differs:
             return f"the runs of {both} look at different places more than two seeds of one group do"
         return f"maps of {both}: no evidence of a difference beyond that between random seeds"
 

@@ -68,7 +68,8 @@ def test_groups_are_by_what_differs_but_the_seed() -> None:
     assert differing(runs) == ["lr", "norm"]
     assert grouping_keys(runs) == ["lr", "norm"]
     assert grouping_keys(runs[:1]) == ["norm"]
-    assert [g.label for g in group(runs, ["lr", "norm"])] == ["lr=0.1, batch norm", "lr=0.1, layer norm", "lr=0.2, batch norm"]
+    labels = [g.label for g in group(runs, ["lr", "norm"])]
+    assert labels == ["lr=0.1, batch norm", "lr=0.1, layer norm", "lr=0.2, batch norm"]
     assert [g.seeds for g in group(runs, ["norm"])] == [[0, 1], [1]]
     assert [g.label for g in group([stored(4, "none"), stored(4, "layer2d")], ["norm"])] == ["layer2d norm", "no norm"]
 
@@ -153,7 +154,7 @@ def test_a_class_that_the_test_set_lacks(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     predictions = read(TRUE, ["emu"] * 4 + ["dog"] * 4, [0.75] * len(TRUE))
     found = comparison(stored(4), replace(stored(4, "layer"), predictions=predictions))
-    assert {name: found["layer norm"].mean for name, found in class_recalls(found.groups).items()} == {"cat": 0, "dog": 1}
+    assert {name: of["layer norm"].mean for name, of in class_recalls(found.groups).items()} == {"cat": 0, "dog": 1}
     command.write(found)
     assert not re.search(r"\bnan\b", command.PAGE.read_text() + to_text(found), re.IGNORECASE)
 
@@ -259,7 +260,8 @@ def test_loss_and_speed_are_tested_too() -> None:
     numbers = to_json(comparison(*runs))["pairs"][0]
     assert numbers["welch_of"].keys() == {"loss", "ece", "images_per_second"}
     assert numbers["welch_of"]["loss"]["p_holm"] == loss.p_holm
-    assert re.search(r"b norm − a norm +loss +\+2\.000 +−0\.267 to \+4\.267 +0\.070 +0\.211", to_text(comparison(*runs)))
+    line = r"b norm − a norm +loss +\+2\.000 +−0\.267 to \+4\.267 +0\.070 +0\.211"
+    assert re.search(line, to_text(comparison(*runs)))
 
 
 def test_speeds_of_other_hardware_are_not_compared() -> None:
