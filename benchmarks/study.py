@@ -28,6 +28,7 @@ from benchmarks.cpu import SMOKE_RESULTS
 from benchmarks.logged import Logged, find
 from benchmarks.measure import RESULTS, commit
 from benchmarks.recipes import SMOKE, Planned, experiment, own_images
+from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
 from commands import run_command
@@ -214,9 +215,15 @@ def write_figures(compared: Mapping[str, Comparison], folder: Path) -> None:
 
 @contextmanager
 def workplace(smoke: bool) -> Iterator[None]:
-    """A copy of the repository as this process's folder, with a store of its own; for a smoke run a temporary one."""
+    """A copy of the repository as this process's folder, with a store of its own; for a smoke run a temporary one.
+
+    Raises UserError if another process works there: an experiment outlives a killed study.
+    """
     with tempfile.TemporaryDirectory() as temporary:
-        copy = copy_repository(Path(temporary) / "normlens" if smoke else COPY.resolve())
+        place = Path(temporary).resolve() / "normlens" if smoke else COPY.resolve()
+        if busy := processes_in(place):
+            raise UserError(f"process {busy[0].pid} still works in {place}. Let it finish or end it, then start again")
+        copy = copy_repository(place)
         os.environ["DVC_ROOT"] = str(copy)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         with chdir(copy):

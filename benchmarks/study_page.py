@@ -96,7 +96,7 @@ def section(name: str, found: Sequence[Finished], comparison: Comparison | None)
         parts.append(f"Maps: {maps.method} at `{maps.layer}`, {len(maps.sample)} test images.")
         parts.append(_table([AGREEMENT, *agreement_rows(maps)]))
     parts += figures.values()
-    if rows := worth_rows(comparison.worth.means):
+    if name == "own-rate" and (rows := worth_rows(comparison.worth.means)):
         parts += [_table([["maps of", *rows[0][1:]], *rows[1:]]), WORTH]
     return "\n\n".join(filter(None, parts))
 
@@ -150,11 +150,17 @@ def listed(parts: Sequence[str], word: str = "and") -> str:
 
 
 def _groups(comparison: Comparison, rates: Mapping[str, float]) -> str:
-    """The table of the groups, with the learning rates by seed."""
-    rows = [[*header(comparison.levels), "rates"]]
+    """The table of the groups, with the learning rates by seed and without what equals the accuracy here.
+
+    The classes of the test set have the same size.
+    """
+    names = header(comparison.levels)
+    shown = [place for place, name in enumerate(names) if name not in ("balanced accuracy", "macro F1")]
+    rows = [[*(names[place] for place in shown), "rates"]]
     for group in comparison.groups:
-        used = ", ".join(f"{rates[run.id]:g}" for run in group.runs)
-        rows.append([*cells(group, comparison.levels), used])
+        row = cells(group, comparison.levels)
+        rates_used = ", ".join(f"{rates[run.id]:g}" for run in group.runs)
+        rows.append([*(row[place] for place in shown), rates_used])
     return _table(rows)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +185,27 @@ def test_runs_at_a_common_rate_differ_in_the_norm_only(kept: Path) -> None:
     assert common.notes == []
     assert [one.label for one in common.groups] == ["batch norm", "layer norm"]
     assert "one common rate" in study_page.conclusion(list(found.values()), compare_all(found, kept), len(RUNS))
+
+
+def test_the_study_works_in_a_kept_copy_with_a_store_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "study"
+    monkeypatch.setattr(study, "COPY", copy)
+    monkeypatch.setenv("DVC_ROOT", "/elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    for _ in range(2):
+        with study.workplace(smoke=False):
+            assert Path.cwd() == copy
+            assert tracking.tracking_uri() == f"sqlite:///{copy}/mlflow.db"
+            assert planned("batch", 0, {}, tmp_path).params.recipe == NAME
+        assert Path.cwd() == REPOSITORY
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], cwd=copy, stdin=subprocess.PIPE),
+        pytest.raises(UserError, match="still works in"),
+        study.workplace(smoke=False),
+    ):
+        pass
 
 
 def test_a_study_without_runs_says_so(tmp_path: Path) -> None:
