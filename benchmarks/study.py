@@ -8,7 +8,7 @@ After an interruption, the same command resumes from the last completed epoch. `
 N minutes.
 
 At the end, and without `--data`, the runs in benchmarks/results/study-norms are compared: the numbers go into
-benchmarks/results/study-norms.json, the figures into docs/images/study-norms, and the page is filled.
+benchmarks/results/study-norms.json, the figures into docs/images, and the page is filled.
 """
 
 import argparse
@@ -22,6 +22,9 @@ from contextlib import chdir, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks import study_page
 from benchmarks.cpu import SMOKE_RESULTS
@@ -38,14 +41,16 @@ from src.comparison.comparison import Comparison
 from src.comparison.explain import run_maps
 from src.comparison.groups import Group, findings, group, levels, same_images
 from src.comparison.images import draw_sample
-from src.comparison.maps import Maps, collect
+from src.comparison.maps import Maps, collect, mean_agreement
 from src.comparison.models import check_images
 from src.comparison.numbers import to_json
 from src.comparison.pairs import compare
 from src.comparison.stored import read_runs
 from src.data import prepared
 from src.errors import UserError
+from src.explain.agreement import Float32
 from src.figures.comparison import draw
+from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
@@ -213,6 +218,34 @@ def write_figures(compared: Mapping[str, Comparison], folder: Path) -> None:
                 save(drawn, folder / name / f"{figure}.png")
 
 
+def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Figure | None:
+    """A test image with its map by one run per norm and the accuracies over all seeds; None until all norms have a run.
+
+    Of the images of the sample in `folder` that all these runs answer right, it is the one whose maps agree least.
+    """
+    arms = COMPARISONS["own-rate"]
+    first = {arm: next((found[arm, seed] for seed in SEEDS if (arm, seed) in found), None) for arm in arms}
+    runs = [one for one in first.values() if one is not None]
+    if len(runs) < len(arms):
+        return None
+    sample = read_sample(folder / SAMPLE)
+    right = np.all([one.run.predictions.predicted == one.run.predictions.true for one in runs], axis=0)
+    maps: list[Float32] = [(one.maps / 255).astype(np.float32) for one in runs]
+    place = int(np.where(right[sample.indices], mean_agreement(maps), np.inf).argmin())
+    true = runs[0].run.predictions.true[sample.indices[place]]
+    heading = f"Where four norms look to answer “{true}”"
+    weight = float(runs[0].run.params["gradcam.image_weight"])
+    count = 1 + len(arms)
+    figure, sheet, corners = cells(count, count, heading, head=HEAD, left=EDGE, title=2 * LINE, bar=weight)
+    show(sheet, corners[0], sample.images[place])
+    put_title(sheet, corners[0], f"test image\n{true}", fontsize=9)
+    for arm, corner, values in zip(arms, corners[1:], maps, strict=True):
+        accuracies = [found[arm, seed].run.metrics["test/accuracy"] for seed in SEEDS if (arm, seed) in found]
+        show(sheet, corner, sample.images[place], values[place], weight)
+        put_title(sheet, corner, f"{arm} norm\n{study_page.accuracy(accuracies)}", fontsize=9)
+    return figure
+
+
 @contextmanager
 def workplace(smoke: bool) -> Iterator[None]:
     """A copy of the repository as this process's folder, with a store of its own; for a smoke run a temporary one.
@@ -269,6 +302,8 @@ def main() -> None:
     if found:
         artifacts.write_json(folder.with_suffix(".json"), numbers(found, compared))
     write_figures(compared, folder / "figures" if arguments.smoke else study_page.IMAGES)
+    if (picture := hero(found, folder)) is not None and not arguments.smoke:
+        save(picture, study_page.HERO)
     if not arguments.smoke:
         study_page.write_document(list(found.values()), compared, len(RUNS))
     print(f"{len(found)} of {len(runs)} runs are in {folder}")

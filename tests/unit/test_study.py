@@ -23,6 +23,7 @@ from src.comparison.pairs import compare
 from src.comparison.runs import StoredRun
 from src.comparison.stored import Selection
 from src.errors import UserError
+from src.figures.style import save
 from src.params import Params
 from tests.conftest import REPOSITORY
 from tests.run_files import committed_params
@@ -171,6 +172,21 @@ def test_the_page_says_no_more_than_the_tests(kept: Path, monkeypatch: pytest.Mo
     assert [Path(link).stem for link in links] == ["curves", "differences", "agreement", "maps"]
     assert all((study_page.DOCUMENT.parent / link).is_file() for link in links)
     assert "own-rate" in study.numbers(found, compared)
+
+
+def test_the_hero_needs_a_run_of_each_norm(kept: Path) -> None:
+    found = read_all(kept)
+    assert study.hero(found, kept) is None
+    for arm, lender in (("layer2d", "batch"), ("group", "layer")):
+        write_run(file_of(kept, arm, 0), found[lender, 0])
+    figure = study.hero(read_all(kept), kept)
+    assert figure is not None
+    sheet = figure.axes[0]
+    assert len(sheet.images) == 1 + 2 * 4  # the image, and for each norm the image and its map
+    texts = [text.get_text() for text in sheet.texts]
+    assert "batch norm\n85.00 ± 4.14 %" in texts
+    assert "group norm\n90.00 %" in texts  # a single seed has no interval
+    save(figure, kept / "hero.png")
 
 
 def test_runs_at_a_common_rate_differ_in_the_norm_only(kept: Path) -> None:
