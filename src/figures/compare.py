@@ -1,5 +1,6 @@
-"""Groups of runs beside each other: learning curves with bands, and the recall of each class."""
+"""Groups of runs beside each other: learning curves, and the recall of each class."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,56 +9,49 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.comparison.classes import Recall
-from src.comparison.statistics import Corrected, mean_interval
-from src.figures.style import INK, PALETTE, new_figure, plain
+from src.comparison.statistics import Corrected
+from src.figures.style import BLUE, INK, PALETTE, RED, new_figure, plain
 
-BAND = 3  # runs that make a band; of two it would be thirteen deviations wide
 LINES = ("-", "--", ":")  # groups beyond the palette
+ACROSS = 3  # panels of differences in a row
 
 
 def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
-    """Validation accuracy and loss by epoch: the mean over a group's runs, in a band of its 95 % t-interval.
+    """Validation accuracy and loss by epoch: a thin line per run, and the mean of each group.
 
-    `groups` holds by label the curves (a sequence of runs) of `val/accuracy` and `val/loss`. Runs that ended early make
-    the mean and the band of the epochs that they had. Groups of fewer than BAND runs have thin lines for the runs
-    instead, and there is no band where fewer are left.
+    `groups` holds by label the curves (a sequence of runs) of `val/accuracy` and `val/loss`. A run that ended early
+    counts in the mean of the epochs that it had.
     """
     figure = new_figure(11.2, 4.3)
     panels = figure.subplots(1, 2)
     for axes, metric in zip(panels, ("val/accuracy", "val/loss"), strict=True):
-        highest = 1.0 if metric == "val/accuracy" else np.inf
+        ends: dict[str, float] = {}
         for index, (label, metrics) in enumerate(groups.items()):
-            runs = [run for run in metrics[metric] if run]
-            if runs:
-                _mean_and_band(axes, runs, index, label, highest)
-        values = [value for metrics in groups.values() for run in metrics[metric] for value in run]
-        if values:  # of three runs an early band may be many times as wide as all curves together
-            margin = 0.05 * (max(values) - min(values)) or 0.05
-            axes.set_ylim(min(values) - margin, max(values) + margin)
-        axes.set(xlabel="epoch", ylabel=metric.removeprefix("val/"), title=f"Validation {metric.removeprefix('val/')}")
+            if runs := [run for run in metrics[metric] if run]:
+                ends[plain(label)] = _lines(axes, runs, index, label)
+        axes.set(xlabel="epoch", ylabel=metric.removeprefix("val/"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if ends and metric == "val/accuracy":
+            best = max(ends, key=lambda label: ends[label])
+            axes.set_title(f"Validation accuracy: {best} ends highest, at {100 * ends[best]:.1f} %")
+        elif ends:
+            best = min(ends, key=lambda label: ends[label])
+            axes.set_title(f"Validation loss: {best} ends lowest, at {ends[best]:.3g}")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def _mean_and_band(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str, highest: float) -> None:
-    """One group; its band is cut off at 0 and `highest`."""
+def _lines(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str) -> float:
+    """Draw the runs of a group and their mean by epoch, and return the mean of their last values."""
     colour, line = PALETTE[index % len(PALETTE)], LINES[index // len(PALETTE) % len(LINES)]
     by_epoch = [[run[e] for run in runs if len(run) > e] for e in range(max(map(len, runs)))]
-    means = [mean_interval(values) for values in by_epoch]
-    epochs = np.arange(1, len(by_epoch) + 1)
-    marker = "o" if len(by_epoch) <= 60 else ""
-    axes.plot(epochs, [m.mean for m in means], line, color=colour, marker=marker, label=plain(label))
-    if len(runs) < BAND:
-        for run in runs if len(runs) > 1 else ():
-            axes.plot(epochs[: len(run)], run, line, color=colour, linewidth=0.8, alpha=0.7)
-        return
-    half = np.array([m.half_width if m.n >= BAND and m.half_width is not None else np.nan for m in means])
-    mean = np.array([m.mean for m in means])
-    axes.fill_between(
-        epochs, np.maximum(mean - half, 0), np.minimum(mean + half, highest), color=colour, alpha=0.18, linewidth=0
-    )
+    means = [float(np.mean(values)) for values in by_epoch]
+    marker = "o" if len(means) <= 60 else ""
+    axes.plot(range(1, len(means) + 1), means, line, color=colour, marker=marker, label=plain(label))
+    for run in runs if len(runs) > 1 else ():
+        axes.plot(range(1, len(run) + 1), run, line, color=colour, linewidth=0.8, alpha=0.5)
+    return float(np.mean([run[-1] for run in runs]))
 
 
 def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
@@ -82,27 +76,31 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
 
 
 def differences(pairs: Mapping[str, Mapping[str, Corrected]]) -> Figure:
-    """Recall of one group minus that of another, with its interval, by class from the top down.
+    """Recall of one group minus that of another, with its interval, by class from the top down: a panel per pair.
 
     `pairs` holds them by the label of the pair and by class, at least one of each. A dot is full where the difference
     is significant, else hollow.
     """
     names = list(next(iter(pairs.values())))
-    figure = new_figure(8.4, 1.5 + len(names) * (0.16 + 0.14 * len(pairs)))
-    axes = figure.subplots()
-    for index, (label, found) in enumerate(pairs.items()):
-        colour = PALETTE[index % len(PALETTE)]
-        axes.plot([], [], "o", color=colour, label=plain(label, 60))
+    across = min(ACROSS, len(pairs))
+    down = -(-len(pairs) // across)
+    figure = new_figure(1.3 + 3.3 * across, down * (1.1 + 0.2 * len(names)))
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
+    for axes, (label, found) in zip(panels, pairs.items(), strict=False):
         for row, name in enumerate(names):
-            one, height = found[name], row + 0.6 * ((index + 0.5) / len(pairs) - 0.5)
+            one, colour = found[name], RED if found[name].real else BLUE
             if one.low is not None and one.high is not None:
-                axes.plot([one.low, one.high], [height, height], "-", color=colour, linewidth=1.2)
-            axes.plot(one.difference, height, "o", color=colour, markerfacecolor=colour if one.real else "white")
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(names)), [plain(name, 24) for name in names])
-    axes.set(
-        ylim=(len(names) - 0.5, -0.5), xlabel="difference of recall in points", title="Difference of recall by class"
-    )
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+                axes.plot([one.low, one.high], [row, row], "-", color=colour, linewidth=1.2)
+            axes.plot(one.difference, row, "o", color=colour, markerfacecolor=colour if one.real else "white")
+        axes.axvline(0, color=INK, linewidth=0.8)
+        real = sum(found[name].real for name in names)
+        title = "\n".join(plain(line, 42) for line in textwrap.wrap(label, 42)[:2])
+        axes.set_title(f"{title}\n{real} of {len(names)} classes differ significantly", fontsize=9)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    first = next(iter(figure.axes))
+    first.set_yticks(range(len(names)), [plain(name, 24) for name in names])
+    first.set_ylim(len(names) - 0.5, -0.5)
+    for axes in figure.axes[len(pairs) :]:
+        axes.remove()
+    figure.supxlabel("difference of recall in points", fontsize=9.5)
     return figure

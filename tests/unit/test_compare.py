@@ -303,7 +303,7 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
     assert same.class_sentence.endswith("the same in every class: +0.00 points")
 
 
-def test_bands_are_t_intervals_of_three_runs_or_more() -> None:
+def test_each_run_has_a_line_and_each_group_a_mean(tmp_path: Path) -> None:
     three, two = [[0.1, 0.3], [0.2, 0.4], [0.3, 0.5, 0.6]], [[0.1, 0.2], [0.3, 0.2]]
     figure = figures.curves(
         {
@@ -312,23 +312,24 @@ def test_bands_are_t_intervals_of_three_runs_or_more() -> None:
             "one": {"val/accuracy": [[0.5]], "val/loss": [[]]},
         }
     )
-    axes = figure.axes[0]
-    (band,) = axes.collections  # the groups of two and of one have none
-    low, high = band.get_paths()[0].get_extents().get_points()
-    half = 4.302653 * 0.1 / math.sqrt(3)
-    assert low.tolist() == pytest.approx([1, 0])  # 0.2 ± half begins below 0
-    assert high.tolist() == pytest.approx([2, 0.4 + half], abs=1e-6)  # no band where one run is left
-    drawn = [line.get_ydata().tolist() for line in axes.lines]
-    assert drawn == [pytest.approx([0.2, 0.4, 0.6]), [0.2, 0.2], *two, [0.5]]
-    assert axes.get_ylim() == pytest.approx((0.075, 0.625))  # of the runs, not of the band
+    drawn = [list(line.get_ydata()) for line in figure.axes[0].lines]
+    assert drawn == [pytest.approx([0.2, 0.4, 0.6]), *three, pytest.approx([0.2, 0.2]), *two, [0.5]]
+    accuracy, loss = (axes.get_title(loc="left") for axes in figure.axes)
+    assert "one ends highest, at 50.0 %" in accuracy  # the three end at 0.3, 0.4 and 0.6
+    assert "two ends lowest, at 0.2" in loss
+    save(figure, tmp_path / "figure.png")
 
 
-def test_differences_that_are_real_have_full_dots(tmp_path: Path) -> None:
+def test_each_pair_has_a_panel_and_real_differences_full_dots(tmp_path: Path) -> None:
     real, maybe = Corrected(-0.3, -0.4, -0.2, 0.001, 0.01), Corrected(0.1, None, None, None, None)
-    figure = figures.differences({"b − a": {"cat": real, "$x$ " + "y" * 99: maybe}})
-    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert [line.get_xdata()[0] for line in dots] == [-0.3, 0.1]
-    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True]
+    found = {"cat": real, "$x$ " + "y" * 99: maybe}
+    figure = figures.differences({f"b{i} − a": found for i in range(4)})
+    assert len(figure.axes) == 4
+    for axes in figure.axes:
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [line.get_xdata()[0] for line in dots] == [-0.3, 0.1]
+        assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True]
+        assert "1 of 2 classes" in axes.get_title(loc="left")
     save(figure, tmp_path / "figure.png")
 
 
