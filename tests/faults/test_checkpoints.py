@@ -121,7 +121,8 @@ def test_with_both_damaged_training_starts_anew_and_keeps_what_it_then_writes(tm
     assert epoch is None
     assert "epoch-000005.pt is damaged" in said[0]
     assert "epoch-000004.pt is damaged" in said[1]
-    assert said[2:] == [f"no checkpoint in {tmp_path} can be used: training starts from its first epoch"]
+    assert len(said) == 3
+    assert f"no checkpoint in {tmp_path}" in said[2]
     assert not has_checkpoint(tmp_path)
     save(tmp_path, 1)
     assert load(tmp_path) == (1, [])
