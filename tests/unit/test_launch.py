@@ -66,9 +66,9 @@ def test_a_mistake_is_told_in_its_own_words(failed: Any) -> None:
     assert str(error) == "lower the rate: lr\n  like this"
     memory = reason({0: failed(1, LOST), 1: failed(1, MemoryError("CUDA out of memory"))})
     assert isinstance(memory, UserError)
-    assert str(memory).startswith("memory is short: CUDA out of memory\n")
+    assert "memory: CUDA out of memory\n" in str(memory)
     nccl = reason({0: failed(1, LOST), 1: failed(1, RuntimeError("NCCL error: out of memory"))})
-    assert str(nccl).startswith("memory is short: NCCL error")
+    assert "memory: NCCL error" in str(nccl)
 
 
 def test_an_error_of_the_program_keeps_its_traceback(failed: Any) -> None:

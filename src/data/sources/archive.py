@@ -76,9 +76,7 @@ def suffix(path: Path, shown: str = "") -> str:
             f"{shown or path} is a web page, not an archive. Open it in a browser and copy the address behind its "
             "download button into data.url, or download the archive yourself and set data.path to it"
         )
-    raise UserError(
-        f"{shown or path} is not a supported archive. Make it a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
-    )
+    raise UserError(f"{shown or path} is not a supported archive. Make it a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz")
 
 
 def is_web_page(path: Path) -> bool:
