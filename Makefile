@@ -26,7 +26,7 @@ install: .venv/installed  ## .venv with the pinned requirements
 	@.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
-install-scale: .venv-scale/installed  ## .venv-scale: the same, and what many machines need (docs/scale.md)
+install-scale: .venv-scale/installed  ## .venv-scale: the same, and what many machines need (docs/scale)
 
 .venv-scale/installed: requirements-scale.lock .venv/installed
 	@test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale
@@ -59,7 +59,7 @@ lint: install
 	@ruff check .
 	@mypy
 
-bench: install  ## measure the speed on this CPU (10 minutes, nothing else may run) for docs/performance.md
+bench: install  ## measure the speed on this CPU (10 minutes, nothing else may run) for docs/explanation/performance.md
 	@python -m benchmarks.cpu
 	@python -m benchmarks.document
 

@@ -1,5 +1,6 @@
 """Measurements, run by hand.
 
-`make bench` and `python -m benchmarks.gpu` measure speed, for docs/performance.md; `python -m benchmarks.recipes` what
-the recipes reach, for docs/results.md; `python -m benchmarks.soak` whether anything grows, for docs/reliability.md.
+`make bench` and `python -m benchmarks.gpu` measure speed (docs/explanation/performance.md).
+`python -m benchmarks.recipes` measures what the recipes reach (docs/results.md).
+`python -m benchmarks.soak` measures whether anything grows over many experiments (docs/explanation/reliability.md).
 """

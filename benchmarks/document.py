@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/results into docs/performance.md and docs/scale.md: `python -m benchmarks.document`
+"""Put the tables of benchmarks/results into the documents: `python -m benchmarks.document`
 
 A table stands between `<!-- results: NAME -->` and `<!-- end of results -->` and comes from NAME.json, with the names
 of the measures that are still to be taken. No number in it is typed; a test compares the documents with the files.
@@ -16,11 +16,11 @@ from src import artifacts
 from src.errors import UserError
 
 DOCUMENTS: dict[Path, dict[str, tuple[str, ...]]] = {
-    Path("docs/performance.md"): {
+    Path("docs/explanation/performance.md"): {
         "cpu": cpu.MEASURES, "cpu-avx2": (), "peers-cpu": peers.MEASURES, "devices-cpu": devices.MEASURES,
         "gpu": gpu.MEASURES + peers.MEASURES,
     },
-    Path("docs/scale.md"): {"scale": scale.MEASURES},
+    Path("docs/scale/capacity.md"): {"scale": scale.MEASURES},
 }  # fmt: skip
 PLACE = re.compile(r"<!-- results: (\S+) -->\n(.*?)<!-- end of results -->", re.DOTALL)
 

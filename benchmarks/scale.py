@@ -1,11 +1,11 @@
-"""How far it goes: the set of docs/scale.md.
+"""How far it goes: the set of docs/scale/capacity.md.
 
     python -m benchmarks.scale [--only NAME ...] [--again] [--smoke] [--out FILE] [--store URI]
 
 measures what tracking, DVC and images cost as they become many, in under 15 minutes on two cores, and writes
 benchmarks/results/scale.json after each measure. Most rows compare a larger number with the smallest: their ratio says
 how much the cost grew. `--store` is an empty database for the server's runs in place of a SQLite file, such as that of
-docs/scale.md: postgresql+psycopg2://mlflow@127.0.0.1:5432/mlflow (with .venv-scale active).
+docs/scale/shared-server.md: postgresql+psycopg2://mlflow@127.0.0.1:5432/mlflow (with .venv-scale active).
 """
 
 import argparse

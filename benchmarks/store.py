@@ -38,7 +38,7 @@ EPOCHS = 20
 RUN = (f"train.epochs={EPOCHS}", "data.shapes.train=500", "data.shapes.test=10000", "model.width=4", "gradcam.count=4",
        "train.batch_size=100", "train.workers=0", "lr=0.01")  # fmt: skip
 SMOKE_RUN = (*RUN[2:], f"train.epochs={EPOCHS}", "data.shapes.train=200", "data.shapes.test=100")
-FAR = 100_000  # runs for which docs/scale.md has a design
+FAR = 100_000  # runs that docs/scale/capacity.md extrapolates to
 PAGE = 100  # runs that MLflow's UI asks for at once
 PREDICTIONS = "metrics/predictions.csv"
 COMPARED = 100  # runs that `compare` reads over a server: of a thousand it would be half of the whole set's time

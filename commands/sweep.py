@@ -1,7 +1,7 @@
 """Many trainings over many machines: a grid or a search, each trial a DVC experiment and an MLflow run.
 
 Runs on the Ray cluster of RAY_ADDRESS, or on this machine alone. Stopped in any way, the same command goes on.
-docs/scale.md shows a SPEC.
+docs/scale/sweeps.md explains the keys of SPEC.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m commands.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("spec", metavar="SPEC", type=Path, help="a YAML file, e.g. docs/sweep.yaml")
+    parser.add_argument("spec", metavar="SPEC", type=Path, help="a YAML file, e.g. docs/scale/sweep.yaml")
     file = parser.parse_args().spec
     spec = read_spec(file)
     committed = flatten(committed_params())

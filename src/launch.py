@@ -50,7 +50,7 @@ def this_node(nodes: int) -> int:
     if not re.fullmatch("[0-9]{1,6}", number) or int(number) >= nodes:
         raise UserError(
             f"of {nodes} nodes this one must know its number: set {NODE} to 0 on the node that runs DVC, and to 1 to "
-            f"{nodes - 1} where `python -m stages.train` helps it (docs/scale.md)"
+            f"{nodes - 1} where `python -m stages.train` helps it (docs/scale/devices.md)"
         )
     if not re.fullmatch(r"\S+:[0-9]{1,5}", place):
         raise UserError(f"{nodes} nodes need a place to meet: set {RENDEZVOUS} to HOST:PORT of node 0 on each of them")

@@ -1,7 +1,7 @@
 """Misclassified images and the maps over them, always in the order of the one list of mistakes.
 
-Maps are drawn in turbo (Mikhailov, 2019): it reads like the jet of the Grad-CAM paper, blue for none and red for most,
-without jet's false edges. Images keep their pixels (nearest neighbour); maps are smooth (bilinear).
+Maps are drawn in inferno, a perceptually uniform colour map, and their opacity follows the evidence: the image stays
+visible where there is none. Images keep their pixels (nearest neighbour); maps are smooth (bilinear).
 """
 
 import textwrap
@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from src.figures.style import MUTED, new_figure, new_sheet, plain, put
 
-COLOURS = "turbo"
+COLOURS = colormaps["inferno"]
 LARGEST = 200  # images in one figure; the list itself is whole in metrics/misclassified.csv
 
 # Lengths in inches.
@@ -33,7 +35,7 @@ def image_grid(images: np.ndarray, titles: Sequence[str], columns: int, heading:
 def overlay_grid(
     images: np.ndarray, maps: np.ndarray, titles: Sequence[str], columns: int, heading: str, image_weight: float
 ) -> Figure:
-    """Maps (N, S, S) in [0, 1] laid over images uint8 (N, S, S, 3): `image_weight` is the share of the image.
+    """Maps (N, S, S) in [0, 1] over images uint8 (N, S, S, 3); see `show` for `image_weight`.
 
     Of more than LARGEST images, the maps of the first LARGEST do.
     """
@@ -55,7 +57,7 @@ def layer_matrix(
     names = ["image", *(_layer_title(name) for name in layers)]
     lines = 1 + max(name.count("\n") for name in names)
     figure, sheet, corners = cells(
-        len(images) * columns, columns, heading, head=HEAD + lines * LINE, left=1.35, title=0.0, bar=True
+        len(images) * columns, columns, heading, head=HEAD + lines * LINE, left=1.35, title=0.0, bar=image_weight
     )
     for row, (image, title) in enumerate(zip(images, titles, strict=True)):
         first, *rest = corners[row * columns : (row + 1) * columns]
@@ -79,7 +81,7 @@ def pair_titles(predicted: Sequence[str], true: Sequence[str]) -> list[str]:
 
 def prediction(image: np.ndarray, values: np.ndarray, title: str, image_weight: float) -> Figure:
     """An image (S, S, 3) beside the same with its map (S, S)."""
-    figure, sheet, corners = cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=True)
+    figure, sheet, corners = cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=image_weight)
     show(sheet, corners[0], image)
     show(sheet, corners[1], image, values, image_weight)
     return figure
@@ -100,7 +102,13 @@ def _grid(
         heading = f"{heading} (the first {shown} of {len(images)})"
     lines = 1 + max(title.count("\n") for title in titles[:shown])
     figure, sheet, corners = cells(
-        shown, min(columns, shown), heading, head=HEAD, left=EDGE, title=lines * LINE, bar=maps is not None
+        shown,
+        min(columns, shown),
+        heading,
+        head=HEAD,
+        left=EDGE,
+        title=lines * LINE,
+        bar=None if maps is None else image_weight,
     )
     for i, corner in enumerate(corners):
         show(sheet, corner, images[i], None if maps is None else maps[i], image_weight)
@@ -109,9 +117,12 @@ def _grid(
 
 
 def cells(
-    count: int, columns: int, heading: str, *, head: float, left: float, title: float, bar: bool
+    count: int, columns: int, heading: str, *, head: float, left: float, title: float, bar: float | None
 ) -> tuple[Figure, Axes, list[Corner]]:
-    """A sheet with `head` inches for the heading and room for `count` cells, each with `title` inches above it."""
+    """A sheet with `head` inches for the heading and room for `count` cells, each with `title` inches above it.
+
+    `bar` is the `image_weight` of the overlays in the cells, for the colour bar beside them; None for no bar.
+    """
     rows = -(-count // columns)
     across, down = CELL + GAP, title + CELL + GAP
     width = max(left + columns * across + BAR, NARROWEST)  # with or without the bar: figures lie beside each other
@@ -122,10 +133,10 @@ def cells(
     for i, line in enumerate(words):
         sheet.text(EDGE, 0.12 + i * HEADING_LINE, line, fontsize=10.5, fontweight="bold", va="top")
     corners = [(left + i % columns * across, head + title + i // columns * down) for i in range(count)]
-    if bar:
+    if bar is not None:
         x, y, length = left + columns * across + 0.05, head + title, min(2 * CELL, rows * CELL)
         axes = figure.add_axes((x / width, 1 - (y + length) / height, 0.12 / width, length / height))
-        colours = figure.colorbar(ScalarMappable(cmap=COLOURS), cax=axes)
+        colours = figure.colorbar(ScalarMappable(cmap=_over_grey(bar)), cax=axes)
         colours.set_label("evidence", labelpad=-14)  # between the two tick labels
         colours.set_ticks([0, 1], labels=["least", "most"])
     return figure, sheet, corners
@@ -134,11 +145,21 @@ def cells(
 def show(
     sheet: Axes, corner: Corner, image: np.ndarray, values: np.ndarray | None = None, image_weight: float = 1.0
 ) -> None:
-    """One image (S, S, 3) in a cell, with the map (S, S) over it where there is one."""
+    """One image (S, S, 3) in a cell, with the map `values` (S, S) in [0, 1] over it if there is one.
+
+    `image_weight` is the share of the image where the map is 1; where it is 0, the image is as it is.
+    """
     put(sheet, image, *corner, CELL, interpolation="nearest")
     if values is not None:
-        alpha = 1 - image_weight
+        alpha = (1 - image_weight) * values
         put(sheet, values, *corner, CELL, cmap=COLOURS, vmin=0, vmax=1, alpha=alpha, interpolation="bilinear")
+
+
+def _over_grey(image_weight: float) -> ListedColormap:
+    """The colours of the overlay of a grey image."""
+    evidence = np.linspace(0, 1, 256)
+    opacity = ((1 - image_weight) * evidence)[:, None]
+    return ListedColormap(opacity * COLOURS(evidence)[:, :3] + (1 - opacity) * 0.7)
 
 
 def put_title(sheet: Axes, corner: Corner, text: str, **look: Any) -> None:

@@ -29,7 +29,13 @@ def side_by_side(maps: Maps) -> Figure:
     most = max(map(len, lines))
     heading = f"{maps.method} at {maps.layer} for the class that each run predicts"
     figure, sheet, corners = cells(
-        len(maps.rows) * across, across, heading, head=HEAD + most * LINE + 0.08, left=LEFT, title=LINE, bar=True
+        len(maps.rows) * across,
+        across,
+        heading,
+        head=HEAD + most * LINE + 0.08,
+        left=LEFT,
+        title=LINE,
+        bar=maps.image_weight,
     )
     for (x, y), name in zip(corners, lines, strict=False):
         sheet.text(

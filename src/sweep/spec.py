@@ -1,4 +1,4 @@
-"""The file of a sweep: which trainings, what each may use, and where its results go. `docs/scale.md` shows one."""
+"""The file of a sweep: trainings, resources and where results go. docs/scale/sweeps.md explains every key."""
 
 import itertools
 import math
@@ -150,14 +150,14 @@ def read_spec(file: Path) -> Spec:
     try:
         content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: there is no such file. Write one as docs/scale.md shows") from None
+        raise UserError(f"{file}: there is no such file. Write one like docs/scale/sweep.yaml") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid YAML: {error}") from None
     try:
         return Spec.model_validate(content)
     except ValidationError as error:
-        told = dict.fromkeys(_explain(e["type"], e["loc"], e["input"], e["msg"]) for e in error.errors())
-        raise UserError("\n".join(f"{file}: {line}" for line in told) + "\n  docs/scale.md has every key") from None
+        told = dict.fromkeys(f"{file}: {_explain(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors())
+        raise UserError("\n".join([*told, "  docs/scale/sweeps.md explains each key"])) from None
 
 
 def _explain(kind: str, place: tuple[int | str, ...], value: Any, message: str) -> str:

@@ -1,4 +1,4 @@
-"""PostgreSQL, an S3 server and an MLflow server, started by the very lines of docs/scale.md, on ports of their own."""
+"""PostgreSQL, an S3 and an MLflow server on free ports, started by the code blocks of docs/scale/shared-server.md."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from src.tracking import MlflowClient
 from tests.conftest import REPOSITORY
 from tests.faults.tracking_server import free_port
 
-DOCUMENT = REPOSITORY / "docs/scale.md"
+DOCUMENT = REPOSITORY / "docs/scale/shared-server.md"
 PATIENCE = 900.0  # seconds until a service answers: the machine may be busy
 
 
 def documented(name: str) -> str:
-    """The shell lines of docs/scale.md that stand below `<!-- tested: NAME -->`."""
+    """The shell code of the page below `<!-- tested: NAME -->`."""
     (lines,) = re.findall(
         rf"<!-- tested: {re.escape(name)} -->\n```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL
     )

@@ -1,4 +1,4 @@
-"""One MLflow server and one DVC remote for many machines: PostgreSQL, S3 and the lines of docs/scale.md."""
+"""One MLflow server and one DVC remote for many machines, by the code blocks of docs/scale/shared-server.md."""
 
 import multiprocessing
 import subprocess

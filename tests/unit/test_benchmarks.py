@@ -223,7 +223,7 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_place_in_a_document_holds_the_table_and_what_is_not_measured(tmp_path: Path) -> None:
-    sets = document.DOCUMENTS[Path("docs/performance.md")]
+    sets = document.DOCUMENTS[Path("docs/explanation/performance.md")]
     places = [f"<!-- results: {name} -->\nold\n<!-- end of results -->" for name in sets]
     text = "before\n" + "\nbetween\n".join(places) + "\nafter\n"
     Results(tmp_path / "cpu.json", SMOKE).add("training.step", SMOKE, 1.0, [Row("a", 2, 1, "s", None)])

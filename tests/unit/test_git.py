@@ -16,7 +16,7 @@ from stages import OLD_DATA, check, reject_shallow_clone
 from tests.conftest import PARAMS_YAML, REPOSITORY
 
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "params.yaml", "own/README.md")]
-DOCUMENTS += sorted((REPOSITORY / "docs").glob("*.md"))
+DOCUMENTS += sorted((REPOSITORY / "docs").rglob("*.md"))
 COMMAND = re.compile(r"git (?:checkout|restore|reset) [^`\n&,)]*params\.yaml")
 
 

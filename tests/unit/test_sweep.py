@@ -53,7 +53,7 @@ def test_a_grid_is_every_combination_the_last_key_fastest(tmp_path: Path) -> Non
 
 
 def test_the_example_is_a_sweep_of_parameters_that_are_allowed() -> None:
-    file = REPOSITORY / "docs/sweep.yaml"
+    file = REPOSITORY / "docs/scale/sweep.yaml"
     spec = read_spec(file)
     check_points(spec, {**COMMITTED, **spec.set}, file)
     assert spec.search
@@ -84,7 +84,7 @@ def test_what_a_file_may_not_say_is_a_sentence(tmp_path: Path, content: dict[str
     with pytest.raises(UserError) as error:
         read_spec(write(tmp_path, **content))
     assert f"sweep.yaml: {said}" in str(error.value)
-    assert "docs/scale.md" in str(error.value)
+    assert "docs/scale/sweeps.md" in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["a: &x [1]\nb: *x", "!!python/object:os.system {}", "a: 1\na: 2"])
