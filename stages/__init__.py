@@ -113,7 +113,7 @@ def keep_memory() -> None:
 def compute_turn(device: "torch.device") -> Iterator[None]:
     """On the CPU, wait until other stages of this repository leave enough cores free, and hold them for the block.
 
-    Two computations on the same cores wait for each other at every step, which was measured to be 20 times slower than
+    Two computations on the same cores wait for each other at every step. This was measured to be 20 times slower than
     one after the other. With OMP_NUM_THREADS=1, as many queued experiments compute at once as there are cores.
     """
     if device.type != "cpu":

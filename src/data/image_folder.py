@@ -40,8 +40,8 @@ RESCALE = (
 def read(path: Path, data: Data) -> RawData:
     """Decode an archive into (S, S, 3) images, in the order of their names.
 
-    Raises UserError if the layout is ambiguous, if there are fewer than two classes or an empty one, if val/ or test/
-    has a class that train/ lacks, or if too many files are unreadable.
+    Raises UserError if the layout is ambiguous, if there are fewer than two classes, or if a class is empty. Also
+    raises it if val/ or test/ has a class that train/ lacks, or if too many files are unreadable.
     """
     shown = source_name(data)
     folders: set[str] = set()

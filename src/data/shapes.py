@@ -1,7 +1,7 @@
 """Generated images of coloured shapes. Their outlines are known, so explanations can be checked against them.
 
-Shapes of ten classes have random positions, sizes (40 % to 75 % of the side), rotations (up to 45 degrees either way)
-and bright colours, on darker random textures with random specks. Only the outline depends on the class.
+Shapes of ten classes have random positions, sizes (40 % to 75 % of the side) and rotations (up to 45 degrees either
+way). Their colours are bright, on darker random textures with random specks. Only the outline depends on the class.
 """
 
 from collections.abc import Callable

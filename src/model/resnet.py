@@ -137,8 +137,8 @@ def build(
 def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_size: int) -> None:
     """Raise UserError if the variance of a norm would be over a single value.
 
-    This happens if `strides` shrink an image of `size` x `size` pixels to one position: always for instance norm, for
-    group norm if the stage has one channel per group, and for batch norm if the batch has one image.
+    This can happen if `strides` shrink an image of `size` x `size` pixels to one position. It always affects instance
+    norm. It affects group norm with one channel per group, and batch norm with one image per batch.
     """
     for stage, stride in enumerate(strides):
         size = -(-size // stride)
@@ -146,9 +146,9 @@ def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_
         alone = {"instance": True, "group": GROUPS % channels == 0, "batch": batch_size == 1}
         if size == 1 and alone.get(norm, False):
             raise UserError(
-                f"the variance of norm {norm} would be over a single value, because model.strides {list(strides)} "
-                f"shrink an image to 1x1 with {channels} channels, and train.batch_size is {batch_size}. Use smaller "
-                "strides, a larger data.size or another norm"
+                f"the variance of norm {norm} would be over a single value. model.strides {list(strides)} shrink an "
+                f"image to 1x1 with {channels} channels, and train.batch_size is {batch_size}. Use smaller strides, a "
+                "larger data.size or another norm"
             )
 
 

@@ -1,8 +1,8 @@
 """Optimisers by name, the values of `train.optimizer`.
 
 With `train.decay_norms: true`, weight decay applies to all parameters, as by default in PyTorch. With `false` it only
-applies to the weights of the convolutions and the linear layer (He et al., "Bag of Tricks", CVPR 2019, section 3.1,
-https://arxiv.org/abs/1812.01187). All optimisers are fused: they run one kernel per step, and skip a step on the device
+applies to the weights of the convolutions and the linear layer. See He et al., "Bag of Tricks", CVPR 2019, section 3.1,
+https://arxiv.org/abs/1812.01187. All optimisers are fused: they run one kernel per step, and skip a step on the device
 if `found_inf` is set (see `loop.py`).
 """
 

@@ -97,8 +97,8 @@ def members(path: Path, shown: str = "", encoding: str = "") -> Iterator[tuple[s
     all of them are valid, else CP437, as the zip specification says. Messages name the archive by `shown`, or by its
     path.
 
-    Raises UserError if the archive is damaged or exceeds the limits above, or if it contains a duplicate name, a name
-    that leads out of it or cannot be printed, a link or a device.
+    Raises UserError if the archive is damaged, exceeds the limits above, or contains links, devices or duplicate names.
+    Also raises it for names that lead out of the archive or cannot be printed.
     """
     seen: set[str] = set()
     kind = suffix(path, shown)
