@@ -1,12 +1,11 @@
 """The CUDA set, in one go or in pieces:
 
-    python -m benchmarks.gpu [--kuangliu PATH] [--airbench PATH] [--seed PATH] [--minutes 8] [--only NAME ...] [--again]
-                             [--out DIR]
+    python -m benchmarks.gpu [--minutes 8] [--only NAME ...] [--again] [--out DIR]
 
 writes gpu.json into DIR (benchmarks/results) after each measure and goes on where it stopped; a measure that fails is
 recorded with its reason and the others go on. --minutes starts none after so many minutes, for machines that are lent
-for short. `--device cpu --smoke` runs all of it with tiny sizes, to see that it runs. Accuracy and the time of whole
-trainings are those of benchmarks/recipes.py.
+for short. `--device cpu --smoke` runs all of it with tiny sizes, to see that it runs. It includes the peers that
+benchmarks/peers.py finds. Accuracy and the time of whole trainings are those of benchmarks/recipes.py.
 """
 
 import argparse
@@ -18,7 +17,6 @@ from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import train_rates
 from benchmarks.measure import RESULTS, Row, Settings
 from benchmarks.peers import MEASURES as PEER_MEASURES
-from benchmarks.peers import PEERS, add_paths
 from benchmarks.peers import plan as peer_plan
 from benchmarks.run import run
 from commands import run_command
@@ -67,15 +65,13 @@ def main() -> None:
     """Run the set, or some of it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     add_options(parser, MEASURES + PEER_MEASURES)
-    add_paths(parser)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--minutes", type=float, help="start no further measure after so many")
     parser.add_argument("--out", type=Path, metavar="DIR")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
     settings = Settings(device, arguments.smoke, 1 if arguments.smoke else REPEATS)
-    plan = dict.fromkeys(MEASURES, settings)
-    plan |= peer_plan({peer: getattr(arguments, peer) for peer in PEERS}, settings)
+    plan = {**dict.fromkeys(MEASURES, settings), **peer_plan(settings)}
     file = (arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)) / "gpu.json"
     chosen = {name: plan[name] for name in arguments.only or plan if name in plan}
     run(chosen, file, arguments.again, arguments.minutes)

@@ -51,6 +51,7 @@ class Logged:
     images: dict[str, int]  # train, val and test
     data_digest: str
     params_digest: str
+    settings_digest: str  # of all parameters except the seed
     model_key: str
 
     def is_of(self, params: Params, device_type: str) -> bool:
@@ -110,6 +111,7 @@ def read(client: "MlflowClient", run: "Run", name: str, params: Params) -> Logge
         images={split: data[split] for split in ("train", "val", "test")},
         data_digest=model["data_digest"],
         params_digest=params_digest(params),
+        settings_digest=params_digest(params.model_copy(update={"seed": 0})),
         model_key=tags["model_key"],
     )
 

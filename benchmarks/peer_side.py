@@ -1,20 +1,19 @@
-"""One epoch of a peer's own code, in a process of its own; the code is a checkout beside this repository.
+"""The images/s of an epoch of another project's own code, in a process of its own.
 
-    python -m benchmarks.peer_side SIDE CHECKOUT IMAGES DEVICE BATCH
+    python -m benchmarks.peer_side SIDE IMAGES DEVICE BATCH
 
-prints the images/s of a second epoch over IMAGES of noise in batches of BATCH. What a peer downloads is replaced by
-that noise, and nothing else of it is changed but what its adapter below says.
+runs an unmeasured epoch over IMAGES of noise in batches of BATCH, then more for a second or longer. The noise replaces
+what the project downloads. Nothing else of it is changed except what its adapter below says.
 """
 
 import ast
 import importlib
-import importlib.util
 import io
 import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ import torchvision
 from PIL import Image
 
 from benchmarks import session
-from benchmarks.measure import params_with, random_data, seconds_of
+from benchmarks.measure import now, params_with, random_data
 from benchmarks.seed_loop import WORKERS, recipe, seed_schedule, seed_transform
 from commands import run_command
 from src.data.loader import set_epoch
@@ -34,6 +33,13 @@ from src.model.device import prefers_channels_last
 from src.model.inputs import to_input
 
 Epoch = Callable[[], object]  # one pass over the data
+
+CLONES = Path(".benchmarks/peers")
+FOLDERS = {
+    "kuangliu": CLONES / "pytorch-cifar",
+    "airbench": CLONES / "cifar10-airbench",
+    "seed": CLONES / "ERA-V1/ERA-V1-Session-11",
+}
 AIRBENCH_AUGMENT = [
     {"name": "Pad", "padding": 2, "border_mode": 4},
     {"name": "RandomCrop", "height": "size", "width": "size"},
@@ -41,24 +47,26 @@ AIRBENCH_AUGMENT = [
 ]
 
 
-class Noise(torchvision.datasets.CIFAR10):  # type: ignore[misc]
-    """torchvision's CIFAR10 with other pixels: items are made as it makes them."""
+class Noise(torch.utils.data.Dataset[Any]):
+    """Items as torchvision's CIFAR10 makes them: an array becomes a PIL image, which is transformed."""
 
-    count = 0
+    def __init__(self, images: int, transform: Callable[[Any], Any] = lambda image: image, **_: Any) -> None:
+        data = random_data(images).train
+        self.images, self.labels, self.transform = data.images, data.labels.tolist(), transform
 
-    def __init__(self, root: str, train: bool = True, transform: Any = None, **_: Any) -> None:
-        data = random_data(self.count if train else 0)
-        self.root, self.train, self.transform, self.target_transform = root, train, transform, None
-        self.data, self.targets, self.classes = data.train.images, data.train.labels.tolist(), data.classes
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
 def kuangliu(images: int, device: torch.device, batch: int) -> Epoch:
-    """`train(epoch)` of kuangliu/pytorch-cifar's main.py: the file as it is, but for its last loop over the epochs.
+    """`train(epoch)` of kuangliu/pytorch-cifar's main.py: the file as it is, without its last loop over the epochs.
 
-    It trains SimpleDLA as committed; here the ResNet18 of its own, which it has as an alternative.
+    It trains SimpleDLA as committed; here its own ResNet18, which it has as an alternative.
     """
-    Noise.count = images
-    torchvision.datasets.CIFAR10 = Noise
+    torchvision.datasets.CIFAR10 = partial(Noise, images)
     os.popen = lambda *_: io.StringIO("24 80")  # type: ignore[assignment]  # its bar asks `stty size`, there is no terminal
     models: Any = importlib.import_module("models")
     models.SimpleDLA = models.ResNet18
@@ -79,7 +87,7 @@ def seed(images: int, device: torch.device, batch: int) -> Epoch:
     The transforms are the recipe's in today's names, because its own names of arguments are gone from Albumentations.
     """
     model = importlib.import_module("models.resnet").ResNet18().to(device)
-    dataset = importlib.import_module("utils.dataset").MyDataset(Items(images), transforms=seed_transform())
+    dataset = importlib.import_module("utils.dataset").MyDataset(Noise(images), transforms=seed_transform())
     loader: Any = torch.utils.data.DataLoader(
         dataset, batch_size=batch, shuffle=True, num_workers=WORKERS, pin_memory=device.type == "cuda"
     )
@@ -93,43 +101,19 @@ def seed(images: int, device: torch.device, batch: int) -> Epoch:
     return epoch
 
 
-class Items(Sequence[tuple[Image.Image, int]]):
-    """PIL images and labels, as torchvision's CIFAR10 without a transform gives them."""
-
-    def __init__(self, count: int) -> None:
-        split = random_data(count).train
-        self.images, self.labels = split.images, split.labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Any) -> Any:
-        return Image.fromarray(self.images[index]), self.labels[index]
-
-
 def airbench(images: int, device: torch.device, batch: int) -> Epoch:
     """CifarLoader of KellerJordan/cifar10-airbench (airbench/utils.py): pad 2, crop, flip, normalised fp16 images.
 
-    It loads onto `cuda`; elsewhere torch.load is told another place.
+    It reads a file onto `cuda`; here torch.load gives it the noise on `device`.
     """
-    spec = importlib.util.spec_from_file_location("airbench_utils", Path("airbench/utils.py"))
-    if spec is None or spec.loader is None:
-        raise UserError("there is no airbench/utils.py")
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    data = random_data(images)
-    load = torch.load
+    module: Any = importlib.import_module("airbench.utils")
+    data = random_data(images).train
+    content = {"images": torch.from_numpy(data.images).to(device), "labels": torch.from_numpy(data.labels).to(device)}
+    torch.load = lambda *_, **__: content | {"classes": None}
     with tempfile.TemporaryDirectory() as folder:
-        content = {
-            "images": torch.from_numpy(data.train.images),
-            "labels": torch.from_numpy(data.train.labels),
-            "classes": data.classes,
-        }
-        torch.save(content, Path(folder) / "train.pt")
-        torch.load = lambda path, **_: load(path, map_location=device)
+        (Path(folder) / "train.pt").touch()
         loader = module.CifarLoader(folder, train=True, batch_size=batch, aug={"flip": True, "translate": 2})
-        torch.load = load
-    return partial(exhaust, loader)
+    return lambda: [None for _ in loader]
 
 
 def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
@@ -149,27 +133,25 @@ def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
     return once
 
 
-def exhaust(loader: Any) -> None:
-    """Take every batch."""
-    for _ in loader:
-        pass
-
-
 SIDES = {"kuangliu": kuangliu, "seed": seed, "airbench": airbench, "our_loader": our_loader}
 
 
 def main() -> None:
-    """Print the images/s of the second epoch."""
-    side, checkout, images, device, batch = sys.argv[1:]
-    where = torch.device(device)
-    if checkout != "-":
-        sys.path.insert(0, checkout)
-        os.chdir(checkout)
+    """Print the images/s."""
+    side, images, name, batch = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    device = torch.device(name)
+    if side in FOLDERS:
+        sys.path.insert(0, str(FOLDERS[side].resolve()))
+        os.chdir(FOLDERS[side])
     with redirect_stdout(sys.stderr):
-        epoch = SIDES[side](int(images), where, int(batch))
+        epoch = SIDES[side](images, device, batch)
         epoch()
-        seconds = seconds_of(epoch, where)
-    print(int(images) / seconds)
+        start, epochs = now(device), 0
+        while not epochs or now(device) - start < 1:  # an epoch of a loader takes milliseconds
+            epoch()
+            epochs += 1
+        seconds = now(device) - start
+    print(epochs * images / seconds)
 
 
 if __name__ == "__main__":

@@ -32,13 +32,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine, params_with
 from commands import run_command
 from src import artifacts
 from src.data import prepared
-from src.data.prepare import channel_statistics, prepare
+from src.data.prepare import channel_statistics
 from src.data.prepared import Prepared, Split
-from src.data.sources import FETCHERS
 from src.data.split import drawn
 from src.errors import UserError
 from src.evaluation.logits import predict_logits
@@ -182,12 +182,7 @@ def make_cache(archive: str) -> None:
     """Decode and draw the images once, for all processes."""
     photographs = {"data.source": "folder", "data.path": archive, "data.size": 32}
     for name, changes in {"shapes": SHAPES, "photographs": photographs}.items():
-        if (CACHE / name / prepared.META).exists():
-            continue
-        data = params_with(changes | {"data.val_share": 0.0}).data
-        with tempfile.TemporaryDirectory() as raw:
-            FETCHERS[data.source](data, Path(raw))
-            prepared.save(prepare(Path(raw), data)[0], CACHE / name)
+        prepare_once(CACHE / name, changes | {"data.val_share": 0.0})
 
 
 class Record:

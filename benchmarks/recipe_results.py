@@ -1,14 +1,15 @@
-"""The recipes' results: their file, the tables, goals and curves of docs/results.md.
+"""The page docs/results.md: its claims, goals, tables and curves.
 
     python -m benchmarks.recipe_results
 
-fills the document, and draws the curves, from benchmarks/results/recipes-*.json and recipes/*.yaml. No number in it is
-typed; a test compares the document with the files.
+fills it from benchmarks/results/recipes-*.json, laptop-trials.json and recipes/*.yaml, and draws the curves. No number
+of the page is typed; a test compares it with the files.
 """
 
 import json
+import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,77 +25,98 @@ from recipes.read import base, read_recipe
 from src import artifacts
 from src.comparison.statistics import mean_interval
 from src.errors import UserError
+from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
+from src.report.formats import duration, percent, shown
+from src.yaml_files import flatten
 
 DOCUMENT = Path("docs/results.md")
 
 # Name -> recipe, and what else is set; in the order in which they run and stand in the tables.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "laptop": ("laptop", {}),
     "standard": ("standard", {}),
     "standard-layer": ("standard-layer", {}),
+    "seed-004": ("seed-004", {}),
+    "seed-002": ("seed-002", {}),
     "standard:norm=layer": ("standard", {"norm": "layer"}),
-    **{f"seed-{number:03}": (f"seed-{number:03}", {}) for number in range(5)},
+    "seed-000": ("seed-000", {}),
+    "seed-001": ("seed-001", {}),
+    "seed-003": ("seed-003", {}),
 }
-SEEDS = [name for name in VARIANTS if name.startswith("seed-")]
+SOURCES = sorted(name for name in VARIANTS if name.startswith("seed-"))  # the five earlier projects
 
-# Places of the document: those of result files, by the file's name; and others.
-FILES = {"recipes-cuda": "A CUDA GPU was not at hand so far.", "recipes-cpu": ""}
-GOALS, RECORDED = "goals", "recorded"
+# Places of the page that show a result file, by its name, with what stands there until it exists.
+FILES = {"recipes-cpu": "", "recipes-cuda": "No CUDA GPU was available."}
+TRIALS_FILE = "laptop-trials.json"  # of benchmarks/trials.py
 
-# Ours are drawn through, the seeds' dashed; colours tell the recipes apart within each.
+# Ours are drawn through, the source projects' dashed; colours tell the recipes apart within each.
 LOOKS: dict[str, tuple[str, str]] = {
+    "laptop": (style.INK, "-"),
     "standard": (style.BLUE, "-"),
     "standard-layer": (style.RED, "-"),
     "standard:norm=layer": (style.ORANGE, "-"),
     "seed-000": (style.GREEN, "--"),
     "seed-001": (style.PURPLE, "--"),
     "seed-002": (style.SKY, "--"),
-    "seed-003": (style.INK, "--"),
+    "seed-003": (style.YELLOW, "--"),
     "seed-004": (style.MUTED, "--"),
 }
 
-# {"data": name, "share": 1.0, "epochs": None or for all, "command": ..., "runs": [Logged, ...]}
+# Goals: test accuracies, and the longest training of `laptop`.
+STANDARD, LAYER, LAPTOP, LAPTOP_MINUTES = 0.94, 0.92, 0.90, 15
+LAPTOP_SEEDS = (0, 1, 2)
+
+# {"data": name, "command": without --only and --seeds, "runs": [Logged, ...]}
 Result = dict[str, Any]
+Runs = Mapping[str, Sequence[Logged]]  # by variant, each of VARIANTS
+Verdict = tuple[str, str]  # whether a goal is reached, and by which numbers
+
+REACHED, SHORT, UNKNOWN = "reached", "**falls short**", "not measured"
 
 
 class Results:
-    """A result file that is complete after each run. `about` (data, share, epochs) holds for all of its runs."""
+    """A result file that is complete after each run; all of its runs are of the same data."""
 
-    def __init__(self, file: Path, about: dict[str, Any], command: str) -> None:
-        """Go on with `file` where it is about the same; else its runs are replaced, which a line says."""
+    def __init__(self, file: Path, data: str, command: str) -> None:
+        """Continue with `file` if it is about the same data; else its runs are replaced, and a line says so."""
         self.file = file
-        self.about = about
+        self.data = data
         self.command = command
         self.runs: list[Logged] = []
         if file.exists():
             before = read(file)
-            if {key: before[key] for key in about} == about:
+            if before["data"] == data:
                 self.runs = runs_of(before)
             else:
-                print(f"{file} holds results of other data or of another length; they are replaced")
+                print(f"{file} holds results of other data; they are replaced")
 
     def known(self, name: str, params: Params, device_type: str) -> Logged | None:
-        """The run of `params` by the code as it is now, where the file has it."""
+        """The run of `params` by the code as it is now, if the file has it."""
         return next((run for run in self.runs if run.name == name and run.is_of(params, device_type)), None)
 
     def add(self, run: Logged) -> None:
-        """Put `run` in the place of what was known of the same variant and seed, and write the file."""
-        others = [r for r in self.runs if (r.name, r.seed) != (run.name, run.seed)]
+        """Write the file with `run`, without earlier runs of its variant with the same seed or with other settings."""
+
+        def stays(other: Logged) -> bool:
+            return other.name != run.name or (other.seed != run.seed and other.settings_digest == run.settings_digest)
+
+        others = [other for other in self.runs if stays(other)]
         order = list(VARIANTS)
         self.runs = sorted([*others, run], key=lambda r: (order.index(r.name), r.seed))
         artifacts.write_json(self.file, self.content())
 
     def content(self) -> Result:
         """What the file holds."""
-        return self.about | {"command": self.command, "runs": [asdict(run) for run in self.runs]}
+        return {"data": self.data, "command": self.command, "runs": [asdict(run) for run in self.runs]}
 
 
 def read(file: Path) -> Result:
-    """A result file; UserError where it is something else."""
+    """A result file. Raises UserError if it is something else."""
     try:
         result: Result = json.loads(file.read_bytes())
-        if missing := {"data", "share", "epochs", "command", "runs"} - set(result):
+        if missing := {"data", "command", "runs"} - set(result):
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         runs_of(result)
     except (OSError, ValueError, TypeError) as error:
@@ -107,71 +129,125 @@ def runs_of(result: Result) -> list[Logged]:
     return [Logged(**run) for run in result["runs"]]
 
 
+def by_variant(result: Result | None) -> Runs:
+    """The runs of each of VARIANTS; none before anything is measured."""
+    runs = runs_of(result) if result else []
+    return {name: [run for run in runs if run.name == name] for name in VARIANTS}
+
+
 def label(name: str) -> str:
-    """A variant as a person types it: `standard -S norm=layer`."""
+    """A variant as it is typed: `standard -S norm=layer`."""
     return name.replace(":", " -S ")
 
 
-def whole(result: Result) -> bool:
-    """Whether every recipe had all images and its own number of epochs."""
-    return result["share"] == 1 and result["epochs"] is None
+def accuracy(runs: Sequence[Logged]) -> tuple[float, float, float]:
+    """Mean test accuracy of one run or more, and the ends of its 95 % interval.
+
+    The interval is a t-interval over several seeds; of a single run it is Wilson's over the test images.
+    """
+    mean = mean_interval([run.accuracy for run in runs])
+    if mean.half_width is None:
+        return runs[0].accuracy, runs[0].low, runs[0].high
+    return mean.mean, mean.mean - mean.half_width, mean.mean + mean.half_width
 
 
-def section(result: Result) -> str:
-    """Markdown: what the runs are, a line a variant, what is missing, and what it all rests on."""
-    runs = runs_of(result)
-    by_name = {name: [run for run in runs if run.name == name] for name in VARIANTS}
+def claims(result: Result | None) -> str:
+    """Markdown: what `laptop` and `standard` reach, by which command, with how many runs, and on what."""
     parts = []
-    if not whole(result):
-        parts.append(_cut(result))
-    if runs:
-        head = (
-            "recipe", "norm", "epochs", "batch", "rate", "test accuracy (95 % interval)", "with mirror images",
-            "recorded by the seed", "training", "images/s", "on",
-        )  # fmt: skip
-        lines = [_cells(head), _cells(["---"] * len(head))]
-        lines += [_line(name, found) for name, found in by_name.items() if found]
-        parts.append("\n".join(lines))
-    if missing := [f"`{label(name)}`" for name, found in by_name.items() if not found]:
-        parts.append(f"Not measured yet: {', '.join(missing)}.")
-    if runs:
-        parts.append(_basis(result, runs))
+    for name in ("laptop", "standard"):
+        runs = by_variant(result)[name]
+        if not result or not runs:
+            parts.append(f"Not measured yet: `{name}`.")
+            continue
+        seeds = ["--seeds", str(len(runs))] if len(runs) > 1 else []
+        seconds = statistics.fmean(run.seconds for run in runs)
+        parts.append(
+            f"**`{name}`: {_accuracy(runs)} test accuracy on {result['data']} after {duration(seconds)} of training, "
+            f"n = {len(runs)}, {_hardware(runs)}.**\n\n"
+            f"```\n{result['command']} {shlex.join(['--only', name, *seeds])}\n```"
+        )
     return "\n\n".join(parts)
 
 
 def goals(result: Result | None) -> str:
-    """Markdown: what was to be reached at full length, and whether the runs of `result` do."""
-    runs = runs_of(result) if result is not None and whole(result) else []
-    by_name = {name: [run for run in runs if run.name == name] for name in VARIANTS}
-    comparable = len({run.data_digest for run in runs}) <= 1
-    lines = ["| goal | | |", "|---|---|---|"]
-    for text, judge in (
-        ("`standard`, with batch norm, beats every seed recipe by a clear margin", _beats_all),
-        ("`standard-layer` beats `seed-003` in half its epochs", _beats_in_half),
-    ):
-        verdict = judge(by_name) if comparable else ("not comparable", "the runs are of different data")
-        lines.append(_cells([text, *verdict]))
-    return "\n".join(lines)
+    """Markdown: what is to be reached, and what the runs of `result` reached."""
+    runs = by_variant(result)
+    of_seeds = f"seeds {LAPTOP_SEEDS[0]} to {LAPTOP_SEEDS[-1]}, each trained in at most {LAPTOP_MINUTES} minutes"
+    verdicts = {
+        f"`laptop`: at least {percent(LAPTOP, 0)} as the mean of {of_seeds}": _laptop(runs),
+        f"`standard`: at least {percent(STANDARD, 0)}": _at_least(STANDARD, runs["standard"]),
+        "`standard`: above the recipe of every source project, intervals apart": _above_all(runs),
+        f"`standard-layer`: at least {percent(LAYER, 0)}": _at_least(LAYER, runs["standard-layer"]),
+    }
+    if len({run.data_digest for found in runs.values() for run in found}) > 1:
+        verdicts = dict.fromkeys(verdicts, ("not comparable", "the runs are of different data"))
+    return _table([("goal", "result", "measured"), *((goal, *verdict) for goal, verdict in verdicts.items())])
+
+
+def section(result: Result) -> str:
+    """Markdown: one row per variant, what is missing, and what the numbers rest on."""
+    by_name = by_variant(result)
+    found = {name: runs for name, runs in by_name.items() if runs}
+    head = (
+        "recipe", "norm", "epochs", "batch", "rate", "n", "test accuracy (95 % interval)", "with flip TTA",
+        "recorded by the source project", "training", "images/s", "hardware",
+    )  # fmt: skip
+    parts = [_table([head, *(_row(name, runs) for name, runs in found.items())])] if found else []
+    if missing := [name for name in by_name if name not in found]:
+        parts.append(f"Not measured yet: {_listed(missing)}.")
+    if found:
+        parts.append(_basis(result))
+    return "\n\n".join(parts)
+
+
+def trials(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: one row per trial of benchmarks/trials.py, by how it differs from the recipe laptop as it is now."""
+    if not rows:
+        return "Not measured yet."
+    committed = base()
+    recipe = flatten(committed) | read_recipe("laptop", committed)
+    ordered = sorted(rows, key=lambda row: -row.get("accuracy", 0))
+    lines: list[Sequence[str]] = [
+        ("differs from `laptop`", "rate", "validation accuracy", "training", "images/s"),
+        *(_trial(row, recipe) for row in ordered),
+    ]
+    images = rows[0]["images"]
+    text = f"All trials have seed 0, {images['train']:,} training and {images['val']:,} validation images."
+    if best := ordered[0].get("accuracy"):
+        low, high = wilson_interval(round(best * images["val"]), images["val"])
+        text += f" The 95 % interval of the best accuracy is {percent(low)} to {percent(high)}."
+    machines = ", ".join(
+        _distinct(
+            f"{row['machine']['hardware']}, {row['precision']}, PyTorch {row['machine']['torch']}" for row in rows
+        )
+    )
+    dates, commits = (", ".join(sorted({row[key] for row in rows})) for key in ("date", "commit"))
+    return "\n\n".join([_table(lines), f"{text} Measured on {machines}; {dates}, commit {commits}."])
 
 
 def recorded() -> str:
-    """Markdown: what the seed projects say that they reached, from the recipes."""
+    """Markdown: the test accuracies that the source projects recorded, from the recipes."""
     committed = base()
-    head = ("recipe", "seed project", "norm", "epochs", "recorded test accuracy", "what differed there")
-    lines = [_cells(head), _cells(["---"] * len(head))]
-    for name in SEEDS:
+    lines: list[Sequence[str]] = [
+        ("recipe", "source project", "norm", "epochs", "recorded test accuracy", "what differed there")
+    ]
+    for name in SOURCES:
         keys = read_recipe(name, committed)
-        accuracy = f"{keys['reference.accuracy']:.2%}"
-        about = [f"`{name}`", keys["reference.name"], f"`{keys['norm']}`", str(keys["train.epochs"]), accuracy]
-        lines.append(_cells([*about, " ".join(keys["reference.note"].split())]))
-    return "\n".join(lines)
+        about = [f"`{name}`", keys["reference.name"], f"`{keys['norm']}`", str(keys["train.epochs"])]
+        lines.append([*about, percent(keys["reference.accuracy"]), " ".join(keys["reference.note"].split())])
+    return _table(lines)
 
 
 def fill(document: str, folder: Path) -> str:
-    """`document` with each place filled from `folder`/NAME.json; UserError where a place is missing or unknown."""
-    contents = {name: _file_section(folder, name, none) for name, none in FILES.items()}
-    cuda = folder / "recipes-cuda.json"
-    contents |= {GOALS: goals(read(cuda) if cuda.exists() else None), RECORDED: recorded()}
+    """`document` with each place filled from the files of `folder`. Raises UserError on a missing or unknown place."""
+    cpu, tried = folder / "recipes-cpu.json", folder / TRIALS_FILE
+    measured = read(cpu) if cpu.exists() else None
+    contents = {name: _file_section(folder, name, none) for name, none in FILES.items()} | {
+        "claims": claims(measured),
+        "goals": goals(measured),
+        "trials": trials(artifacts.read_json(tried)["rows"] if tried.exists() else []),
+        "recorded": recorded(),
+    }
     places = {name for name, _ in PLACE.findall(document)}
     if wrong := places ^ contents.keys():
         raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
@@ -211,7 +287,7 @@ def draw(folder: Path) -> None:
 
 
 def write_document() -> None:
-    """Fill the places of docs/results.md."""
+    """Fill docs/results.md."""
     artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
 
 
@@ -222,118 +298,116 @@ def main() -> None:
 
 
 def _file_section(folder: Path, name: str, none: str) -> str:
-    """The section of a result file with its curves, or a sentence where there is none yet."""
+    """The section of a result file with its curves, or a sentence if there is none yet."""
     file = folder / f"{name}.json"
     if not file.exists():
-        names = ", ".join(f"`{label(variant)}`" for variant in VARIANTS)
-        return f"Not measured yet: {names}. {none}".strip()
+        return f"Not measured yet: {_listed(VARIANTS)}. {none}".strip()
     result = read(file)
     curve = f"![Validation accuracy by epoch](../{RESULTS.as_posix()}/{name}.png)"
     return section(result) + (f"\n\n{curve}" if result["runs"] else "")
 
 
-def _cut(result: Result) -> str:
-    """What runs that are not whole are, in bold."""
-    parts = [f"{100 * result['share']:g}% of the images, stratified by class"] if result["share"] < 1 else []
-    parts += [_count(result["epochs"], "epoch")] if result["epochs"] else []
-    text = (
-        f"**Cut short: {' and '.join(parts)}, the same for every recipe.** This shows that each recipe runs from end "
-        "to end, and what that costs. It is no measure of what they reach at full length: small batches make more "
-        "steps of the same images"
-    )
-    if result["epochs"]:
-        text += (
-            ", and schedules are squeezed. A recipe that states its rate has a range test of fewer steps, which shapes "
-            "nothing"
-        )
-    return f"{text}."
-
-
-def _line(name: str, runs: list[Logged]) -> str:
+def _row(name: str, runs: Sequence[Logged]) -> Sequence[str]:
     first = runs[0]
-    several = [run.accuracy for run in runs]
-    if len(runs) == 1:
-        accuracy = f"{first.accuracy:.2%} ({first.low:.2%} to {first.high:.2%})"
-    else:
-        mean = mean_interval(several)
-        assert mean.half_width is not None  # of two or more
-        low, high = mean.mean - mean.half_width, mean.mean + mean.half_width
-        accuracy = (
-            f"{mean.mean:.2%} ({low:.2%} to {high:.2%}, by t over {len(runs)} seeds; "
-            f"they range from {min(several):.2%} to {max(several):.2%})"
-        )
     flips = [run.flip[0] for run in runs if run.flip]
-    rates = ", ".join(dict.fromkeys(f"{run.lr:g}" + (" (range test)" if run.swept else "") for run in runs))
-    return _cells(
-        [
-            f"`{label(name)}`",
-            f"`{first.norm}`",
-            ", ".join(dict.fromkeys(str(run.epochs) for run in runs)),
-            str(first.batch_size),
-            rates,
-            accuracy,
-            f"{statistics.fmean(flips):.2%}" if flips else "",
-            "" if first.reference is None else f"{first.reference:.2%}",
-            f"{statistics.fmean(run.seconds for run in runs):,.0f} s",
-            f"{statistics.fmean(run.images_per_second for run in runs):,.0f}",
-            ", ".join(dict.fromkeys(f"{run.hardware}, {run.precision}" for run in runs)),
-        ]
-    )
+    return [
+        f"`{label(name)}`",
+        f"`{first.norm}`",
+        ", ".join(_distinct(run.epochs for run in runs)),
+        str(first.batch_size),
+        ", ".join(_distinct(f"{run.lr:g}" + (" (range test)" if run.swept else "") for run in runs)),
+        str(len(runs)),
+        _accuracy(runs),
+        percent(statistics.fmean(flips)) if flips else "",
+        "" if first.reference is None else percent(first.reference),
+        duration(statistics.fmean(run.seconds for run in runs)),
+        f"{statistics.fmean(run.images_per_second for run in runs):,.0f}",
+        _hardware(runs),
+    ]
 
 
-def _beats_all(by_name: dict[str, list[Logged]]) -> tuple[str, str]:
-    """Clear: the 95 % interval of every run of `standard` lies above that of every run of the seed recipe."""
-    ours = by_name["standard"]
-    if not ours:
-        return "not measured", "`standard` is missing"
-    low = min(run.low for run in ours)
-    rivals = [run for name in SEEDS for run in by_name[name]]
-    if beaten_by := [run for run in rivals if not run.high < low]:
-        told = [f"`{run.name}` {run.accuracy:.2%} (up to {run.high:.2%})" for run in beaten_by]
-        return "**falls short**", f"from {low:.2%} on, not clear of {', '.join(told)}"
-    if missing := [f"`{name}`" for name in SEEDS if not by_name[name]]:
-        return "not measured", f"missing: {', '.join(missing)}"
-    best = max(rivals, key=lambda run: run.accuracy)
-    return (
-        "reached",
-        f"from {low:.2%} on; the best of them is `{best.name}` with {best.accuracy:.2%} (up to {best.high:.2%})",
-    )
+def _trial(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> Sequence[str]:
+    changes = {key: value for key, value in row["params"].items() if value != recipe.get(key)}
+    what = ", ".join(f"{key} {_value(value)}" for key, value in changes.items()) or "nothing"
+    rate = f"{row['lr']:g}" if "lr" in row else ""
+    if "failed" in row:
+        return [what, rate, f"failed: {row['failed'].replace('|', '/')}", "", ""]
+    return [
+        what, rate, percent(row["accuracy"]), duration(row["seconds"]), f"{row['images_per_second']:,.0f}"
+    ]  # fmt: skip
 
 
-def _beats_in_half(by_name: dict[str, list[Logged]]) -> tuple[str, str]:
-    """By the accuracies themselves, and the epochs trained; the intervals are told."""
-    ours, theirs = by_name["standard-layer"], by_name["seed-003"]
-    if missing := [f"`{name}`" for name in ("standard-layer", "seed-003") if not by_name[name]]:
-        return "not measured", f"missing: {', '.join(missing)}"
-    a, b = ours[0], theirs[0]
-    why = ", against ".join(
-        f"{run.accuracy:.2%} ({run.low:.2%} to {run.high:.2%}) after {_count(run.epochs, 'epoch')}" for run in (a, b)
-    )
-    return ("reached" if a.accuracy > b.accuracy and 2 * a.epochs <= b.epochs else "**falls short**"), why
+def _value(value: Any) -> str:
+    """A parameter for a table cell; of transforms, their names."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return " > ".join(item["name"] for item in value)
+    return shown(value)
 
 
-def _basis(result: Result, runs: list[Logged]) -> str:
+def _laptop(runs: Runs) -> Verdict:
+    chosen = [run for run in runs["laptop"] if run.seed in LAPTOP_SEEDS]
+    if missing := sorted(set(LAPTOP_SEEDS) - {run.seed for run in chosen}):
+        return UNKNOWN, f"missing: seed {', '.join(map(str, missing))}"
+    mean, slowest = accuracy(chosen)[0], max(run.seconds for run in chosen)
+    reached = mean >= LAPTOP and slowest <= 60 * LAPTOP_MINUTES
+    return REACHED if reached else SHORT, f"{_accuracy(chosen)}, at most {duration(slowest)}"
+
+
+def _at_least(least: float, runs: Sequence[Logged]) -> Verdict:
+    if not runs:
+        return UNKNOWN, ""
+    return REACHED if accuracy(runs)[0] >= least else SHORT, _accuracy(runs)
+
+
+def _above_all(runs: Runs) -> Verdict:
+    """Whether the interval of `standard` lies above that of every source project's recipe."""
+    if not runs["standard"]:
+        return UNKNOWN, ""
+    low = accuracy(runs["standard"])[1]
+    measured = [name for name in SOURCES if runs[name]]
+    apart = [name for name in measured if accuracy(runs[name])[2] < low]
+    missing = [name for name in SOURCES if name not in measured]
+    told = {"above": apart, "not above": [name for name in measured if name not in apart], "not measured": missing}
+    verdict = SHORT if told["not above"] else UNKNOWN if missing else REACHED
+    return verdict, "; ".join(f"{word} {_listed(names)}" for word, names in told.items() if names)
+
+
+def _accuracy(runs: Sequence[Logged]) -> str:
+    mean, low, high = map(percent, accuracy(runs))
+    return f"{mean} ({low} to {high})"
+
+
+def _hardware(runs: Sequence[Logged]) -> str:
+    return ", ".join(_distinct(f"{run.hardware}, {run.precision}" for run in runs))
+
+
+def _basis(result: Result) -> str:
     """Data, command, versions, dates and commits."""
-    images = runs[0].images
-    versions, dates, commits = (
-        sorted({value for value in values if value})
-        for values in ([r.versions for r in runs], [r.date for r in runs], [r.commit for r in runs])
-    )
-    minutes = sum(run.seconds for run in runs) / 60
+    runs = runs_of(result)
+    images, minutes = runs[0].images, sum(run.seconds for run in runs) / 60
+    dates, commits = (", ".join(sorted(set(values))) for values in ([r.date for r in runs], [r.commit for r in runs]))
     return (
-        f"{result['data']}: {images['train']:,} training, {images['val']:,} validation and {images['test']:,} test "
-        f"images; `{result['command']}`; {' / '.join(versions)}; {', '.join(dates)}, commit {', '.join(commits)}. "
-        f"{minutes:.1f} minutes of training in all. Intervals of single runs are Wilson's, over the test images. "
-        "Accuracy with mirror images is of each image and its mirror image together."
+        f"- Data: {result['data']}, {images['train']:,} training, {images['val']:,} validation and "
+        f"{images['test']:,} test images\n"
+        f"- Command: `{result['command']}`\n"
+        f"- Versions: {' / '.join(_distinct(run.versions for run in runs))}\n"
+        f"- Measured: {dates}, commit {commits}, {minutes:.0f} minutes of training in all"
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _distinct(values: Iterable[object]) -> list[str]:
+    """Each value once, in the order of its first appearance."""
+    return list(dict.fromkeys(map(str, values)))
 
 
-def _cells(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{label(name)}`" for name in names)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its header first."""
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rest])
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """The results of the recipes: each runs end to end as a DVC experiment, and its MLflow run goes into docs/results.md.
 
-    python -m benchmarks.recipes --data own/cifar10-jpeg.tar.xz --data-name "CIFAR-10 (JPEG q75 copy)" --seeds 3
+    python -m benchmarks.recipes --data own/cifar10-jpeg.tar.xz --data-name "CIFAR-10 (JPEG q75 copy)"
 
-is the full length, meant for a GPU. `--share 0.2 --epochs 4` cuts all recipes to the same part of the images and to
-the same epochs, for a CPU. It writes benchmarks/results/recipes-DEVICE.json after each run, and at the end the curves
-and the document. What the store or that file has, from the same code, is not run again; --minutes starts no further run
-after so many, for machines that are lent for short, and the same command goes on.
+runs all of them at their full length, and `--only laptop --seeds 3` one of them with three seeds. It writes
+benchmarks/results/recipes-DEVICE.json after each run, and at the end the curves and the page.
 
-The experiments run in a copy of these files that is a git repository of its own: a `.git` is not needed here, the
-workspace stays as it is, and may be changed meanwhile. Their MLflow runs go to the store of this checkout.
+The same command continues after an interruption: an unfinished training resumes from its last completed epoch, and runs
+that the store or the file has from the same code are kept. `--minutes` starts no further run after so many minutes.
+
+The experiments run in .benchmarks/recipes, a copy of these files that is a git repository of its own. Checkpoints and
+DVC's cache stay there for the next start, and the workspace may change meanwhile. The MLflow runs go to the store of
+this checkout.
 """
 
 import argparse
 import math
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,7 @@ import time
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +40,14 @@ from commands import run_command
 from recipes.read import base, nest, read_recipe
 from src import artifacts, git
 from src.errors import UserError
+from src.locks import locked
 from src.model.device import resolve_device
 from src.params import Params, hydra_value, parse_params, uncommitted
+from src.processes import die_with_parent
 from src.tracking import open_store, shown_uri, tracking_uri
 from src.yaml_files import flatten
 
-SHORT_SWEEP = 10  # iterations of the range test in cut runs whose recipe states the rate
+COPY = Path(".benchmarks/recipes")
 
 SMOKE: dict[str, Any] = {
     "lr": 0.01, "data.source": "shapes", "data.shapes.train": 64, "data.shapes.test": 32, "model.width": 4,
@@ -57,20 +64,18 @@ class Planned:
     params: Params  # all of it, resolved
 
 
-def plan(names: list[str], common: dict[str, Any], seeds: int, cut: bool) -> list[Planned]:
-    """The runs of the variants `names`; `common` settings are for all of them, and `seeds` for `standard`.
+def plan(names: list[str], common: dict[str, Any], seeds: int | None) -> list[Planned]:
+    """The runs of the variants `names` with the settings `common`.
 
-    `cut` says that epochs are fewer than the recipe's: the sweep of a recipe that states its rate shapes nothing, and
-    is cut as well. UserError for a recipe that is missing or a value that is not allowed.
+    Each variant runs with seeds 0 to `seeds` - 1, or with the seed of its recipe if `seeds` is None. Raises UserError
+    if a recipe is missing or a value is not allowed.
     """
     committed = base()
     runs = []
     for name in names:
         recipe, own = recipe_results.VARIANTS[name]
-        keys = flatten(committed) | read_recipe(recipe, committed) | own
-        if cut and keys["lr"] != "auto":
-            own = own | {"lr_range.iterations": SHORT_SWEEP}
-        for more in [{"seed": seed} for seed in range(seeds)] if name == "standard" else [{}]:
+        keys = flatten(committed) | read_recipe(recipe, committed)
+        for more in [{}] if seeds is None else [{"seed": seed} for seed in range(seeds)]:
             settings = own | more | common
             runs.append(Planned(name, settings, parse_params(nest(keys | settings))))
     return runs
@@ -96,7 +101,7 @@ def run_all(runs: list[Planned], results: Results, measure: Callable[[Planned], 
             print(f"error: {error}", flush=True)
             failed.append(f"{title}: {error}")
     if left:
-        print(f"not measured yet: {'; '.join(left)}; the same command goes on")
+        print(f"not measured yet: {'; '.join(left)}; the same command continues")
     return failed
 
 
@@ -112,11 +117,16 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
     command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags]
     environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
     environment["MLFLOW_TRACKING_URI"] = tracking_uri()
-    if subprocess.run(command, env=environment, check=False).returncode != 0:
+    # DVC ends with this process, else it would still train while the next start runs the same recipe.
+    done = subprocess.run(command, env=environment, check=False, preexec_fn=partial(die_with_parent, signal.SIGTERM))
+    if done.returncode != 0:
         raise UserError("the recipe failed, its message is above")
     found = find(client, store, planned.name, planned.params, device_type)
     if found is None:
-        raise UserError(f"the recipe ran, but {shown_uri()} has no whole run of it: see the warnings above")
+        raise UserError(
+            f"the recipe ran, but {shown_uri()} has no complete run of it: see the warnings above.\n"
+            f"  If DVC restored the run from its cache, delete the cache and run the recipe again: rm -r {COPY}"
+        )
     client.set_tag(found.run_id, COMMIT, revision)  # DVC ran in a copy, and the copy's commit says nothing
     return replace(found, commit=revision)
 
@@ -130,10 +140,6 @@ def common_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         path = Path(arguments.data).resolve()
         digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
         settings |= {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
-    if arguments.share < 1:
-        settings["data.share"] = arguments.share
-    if arguments.epochs:
-        settings["train.epochs"] = arguments.epochs
     return settings
 
 
@@ -144,59 +150,53 @@ def command_line(arguments: argparse.Namespace) -> str:
         return shlex.join([*parts, "--smoke"])
     if arguments.data:
         parts += ["--data", arguments.data]
-    parts += ["--data-name", arguments.data_name]
-    if arguments.share < 1:
-        parts += ["--share", f"{arguments.share:g}"]
-    if arguments.epochs:
-        parts += ["--epochs", str(arguments.epochs)]
-    if arguments.seeds > 1:
-        parts += ["--seeds", str(arguments.seeds)]
-    return shlex.join(parts)
+    return shlex.join([*parts, "--data-name", arguments.data_name])
+
+
+def fresh_copy(folder: Path) -> Path:
+    """These files in `folder`, in a new git repository; DVC's cache and checkpoints that are there stay."""
+    for name in (".git", ".dvc/tmp"):  # a killed experiment leaves locks in them, and commits nobody needs
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return copy_repository(folder)
 
 
 def main() -> None:
-    """Run what is missing, and fill the document."""
+    """Run what is missing, and fill the page."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recipes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = list(recipe_results.VARIANTS)
     parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images, else CIFAR-10 itself")
-    parser.add_argument("--data-name", default="CIFAR-10", metavar="NAME", help="of the data, for the table")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 for `standard`")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the images, stratified by class")
-    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="for every recipe, instead of its own")
+    parser.add_argument("--data-name", default="CIFAR-10", metavar="NAME", help="of the data, for the page")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--seeds", type=int, metavar="N", help="run each with seeds 0 to N - 1, not its recipe's seed")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no further run after so many")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept of it")
     parser.add_argument("--out", type=Path, metavar="DIR", help="of the result file, instead of benchmarks/results")
     arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.epochs < 0:
-        raise UserError("--seeds and --epochs are counts: 1 or more")
-    if not 0 < arguments.share <= 1:
-        raise UserError(f"--share is {arguments.share:g}; it must be above 0 and at most 1")
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise UserError("--seeds must be 1 or more")
     if uncommitted():
         undo = git.undo(artifacts.PARAMS)
         raise UserError(f"params.yaml differs from the last commit, and recipes start from the commit. Run: {undo}")
 
     kind = resolve_device(arguments.device).type
     folder = arguments.out or (SMOKE_RESULTS if arguments.smoke else RESULTS)
-    about = {"data": arguments.data_name, "share": arguments.share, "epochs": arguments.epochs or None}
-    if arguments.smoke:
-        about = {"data": "generated shapes, a smoke run", "share": 1.0, "epochs": SMOKE["train.epochs"]}
-    results = Results((folder / f"recipes-{kind}.json").resolve(), about, command_line(arguments))
+    data = "generated shapes, a smoke run" if arguments.smoke else arguments.data_name
     revision = commit() or "unknown"
     settings = common_settings(arguments)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = copy_repository(Path(temporary) / "normlens")
+    with tempfile.TemporaryDirectory() as temporary, locked(Path(".locks/recipes.lock"), _say_who):
+        copy = fresh_copy((Path(temporary) if arguments.smoke else COPY).resolve())
+        results = Results((folder / f"recipes-{kind}.json").resolve(), data, command_line(arguments))
         if arguments.smoke:  # a store that goes with the copy
             os.environ["DVC_ROOT"] = str(copy)
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         else:
             os.environ.setdefault("DVC_ROOT", str(Path.cwd()))
         with chdir(copy):  # from here on the code and the recipes are those of the copy, whatever changes here
-            runs = plan(arguments.only or names, settings, arguments.seeds, bool(arguments.epochs))
+            runs = plan(arguments.only or names, settings, arguments.seeds)
             failed = run_all(runs, results, lambda run: measure(run, results, kind, revision), arguments.minutes)
     print(recipe_results.section(results.content()))
     recipe_results.draw(folder)
@@ -204,6 +204,10 @@ def main() -> None:
         recipe_results.write_document()
     if failed:
         raise UserError("failed, and tried again by the same command:\n  " + "\n  ".join(failed))
+
+
+def _say_who(holder: str) -> None:
+    print(f"{holder} is running recipes here: waiting for it", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def run(plan: Plan, file: Path, again: bool, minutes: float | None = None) -> No
     After `minutes` no further measure is started, and a line says which are left.
     """
     if not plan:
-        raise UserError("nothing to measure: give the path that the measure needs, see --help")
+        raise UserError("nothing to measure, see --help")
     started = time.perf_counter()
     results = Results(file, next(iter(plan.values())))
     if results.replaces:

@@ -6,15 +6,21 @@ from pathlib import Path
 
 from benchmarks.measure import CODE
 
+FILES = (
+    ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", "metrics/.gitignore", "metrics/README.md",
+    "own/README.md",
+)  # fmt: skip
+
 
 def copy_repository(target: Path) -> Path:
     """The files of CODE as they are, in a git repository of their own: experiments need one, and leave things in it.
 
-    Where `target` is such a copy already, it is brought up to date.
+    If `target` is such a copy already, it is brought up to date.
     """
-    for name in (*CODE, ".dvc/config", ".dvcignore", ".gitignore", "metrics/README.md", "own/README.md"):
+    for name in (*CODE, *FILES):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(name).is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)  # files that are gone here would count as code there
             shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         else:
             shutil.copyfile(name, target / name)

@@ -111,7 +111,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Text = Annotated[str, Field(max_length=LONGEST), AfterValidator(_text)]
 
 Norm = Literal["batch", "layer", "layer2d", "group", "instance", "none"]
-Suggestion = Literal["valley", "steepest", "slide", "minimum", "peak", "edge"]
+Suggestion = Literal["valley", "steepest", "slide", "minimum", "peak", "edge", "centroid"]
 CamMethod = Literal[
     "GradCAM",
     "GradCAMPlusPlus",

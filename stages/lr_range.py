@@ -21,7 +21,7 @@ def main(params: Params) -> None:
         swept = sweep(prepared, params, device, resolve_precision(params.precision, device))
         seconds = time.perf_counter() - start
 
-    found = suggestions(swept.lrs, swept.smoothed)
+    found = suggestions(swept)
     lr = choose_rate(swept, params) if params.lr == "auto" else params.lr
     rows = [
         {"lr": rate, "loss": loss, "smoothed": mean}

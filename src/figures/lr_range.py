@@ -7,8 +7,16 @@ from matplotlib.figure import Figure
 
 from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, YELLOW, new_figure
 
-COLORS = {"valley": GREEN, "steepest": ORANGE, "slide": PURPLE, "minimum": RED, "peak": SKY, "edge": YELLOW}
-LABELS = {"minimum": "minimum / 10", "edge": "edge / 10"}
+COLORS = {
+    "valley": GREEN,
+    "steepest": ORANGE,
+    "slide": PURPLE,
+    "minimum": RED,
+    "peak": SKY,
+    "edge": YELLOW,
+    "centroid": INK,
+}
+LABELS = {"minimum": "minimum / 10", "edge": "edge / 10", "centroid": "centroid / 2"}
 
 
 def lr_range_figure(

@@ -13,11 +13,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import gaussian_filter1d, percentile_filter
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -34,7 +35,11 @@ from src.training.randomness import preserved, seed_everything
 from src.training.untrained import new_model
 
 FEWEST = 5  # points that a suggestion may rest on
-DIVERGED = 0.02  # a loss this share above the first one is the end of the curve
+DIVERGED = 0.02  # a smoothed loss this share above the first one, and more than its noise, is the end of the curve
+WINDOW = 5  # widths of the smoothing in the window of the running quartile, and its fewest points
+# The share of the centroid that trains best: found on the settings for developing of benchmarks/range_test.py, and
+# confirmed on its others.
+CENTROID_SHARE = 0.5
 # fastai's slide compares gradients 15 iterations apart, and stops below 0.005 per iteration, in a sweep over 8 decades
 # in 100 iterations: that is this step in the logarithm of the rate, and these numbers per unit of it.
 FASTAI_STEP = math.log(10.0**8) / 100
@@ -46,11 +51,25 @@ Curve = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rates and losses of the steps up to the last finite loss, each (K,): as they were, and smoothed."""
+    """Rates and losses of the steps up to the last finite loss, each (K,).
+
+    `width` is the standard deviation of the smoothing in points.
+    """
 
     lrs: Curve
     losses: Curve
-    smoothed: Curve
+    width: float
+
+    @cached_property
+    def smoothed(self) -> Curve:
+        """The losses without noise, see `smooth`."""
+        return smooth(self.losses, self.width)
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of the losses of single batches: the median of their running interquartile ranges."""
+        low, high = (_running(self.losses, self.width, percent) for percent in (25, 75))
+        return float(np.median(high - low)) / 1.349  # the interquartile range of a normal distribution
 
 
 class _NotFinite(Exception):
@@ -106,8 +125,7 @@ def range_test(
             f"the range test from rate {settings.start:g} on has {len(lrs)} finite losses and needs {FEWEST}: "
             "lower lr_range.start, or raise lr_range.iterations"
         )
-    raw = np.array(losses)
-    return Sweep(lrs, raw, smooth(raw, settings.smoothing * settings.iterations))
+    return Sweep(lrs, np.array(losses), settings.smoothing * settings.iterations)
 
 
 def sweep(prepared: Prepared, params: Params, device: torch.device, precision: Precision) -> Sweep:
@@ -140,45 +158,54 @@ class _Epochs:
 
 
 def smooth(losses: Curve, width: float) -> Curve:
-    """Losses (K,) without single outliers (running median of five) and without noise (Gaussian of `width` points).
+    """Losses (K,) without noise: a Gaussian of `width` points over their running lower quartile.
 
-    Neither lags. The usual exponential mean with weight 0.05 runs 20 points behind, which are more than a decade of
-    rates in a sweep of 100 points, so that every rule would read a rate that is too high.
+    The quartile leaves out spikes, from which a network recovers within some steps, and neither of both lags. The usual
+    exponential mean with weight 0.05 runs 20 points behind, which are more than a decade of rates in a sweep of 100
+    points, so that every rule would read a rate that is too high.
     """
-    return np.asarray(gaussian_filter1d(median_filter(losses, 5, mode="nearest"), max(width, 1e-6), mode="nearest"))
+    return np.asarray(gaussian_filter1d(_running(losses, width, 25), max(width, 1e-6), mode="nearest"))
+
+
+def _running(losses: Curve, width: float, percent: float) -> Curve:
+    window = max(WINDOW, round(WINDOW * width)) | 1  # odd, so that it lies about its point
+    return np.asarray(percentile_filter(losses, percent, window, mode="reflect"))
 
 
 def choose_rate(sweep: Sweep, params: Params) -> float:
     """The rate of `lr_range.suggestion`, rounded. Raises UserError if the loss never fell, as no rule then applies."""
-    if not fell(sweep.smoothed):
+    if not fell(sweep):
         raise UserError(
             f"the loss never fell in the range test from {params.lr_range.start:g}, so it suggests no rate. "
             "Lower lr_range.start, raise lr_range.iterations, or set lr to a number"
         )
-    return round2(suggestions(sweep.lrs, sweep.smoothed)[params.lr_range.suggestion])
+    return round2(suggestions(sweep)[params.lr_range.suggestion])
 
 
-def suggestions(lrs: Curve, losses: Curve) -> dict[str, float]:
-    """A rate by each rule, from growing rates (K,) and smoothed finite losses (K,), K at least 2.
+def suggestions(sweep: Sweep) -> dict[str, float]:
+    """A rate by each rule.
 
-    For all but `edge` the curve counts up to where it diverges.
+    For all except `edge` and `centroid` the curve counts up to where it diverges.
     """
-    end = _end(losses)
-    return {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()} | {"edge": edge(lrs, losses)}
+    lrs, losses, end = sweep.lrs, sweep.smoothed, _end(sweep)
+    found = {name: rule(lrs[:end], losses[:end]) for name, rule in RULES.items()}
+    return found | {"edge": edge(lrs, losses), "centroid": centroid(lrs, losses)}
 
 
-def fell(losses: Curve) -> bool:
-    """Whether the smoothed loss was below its first value before it diverged: if not, no rule means anything."""
-    return bool(np.argmin(losses[: _end(losses)]) > 0)
+def fell(sweep: Sweep) -> bool:
+    """Whether the smoothed loss fell by more than its noise before it diverged: if not, no rule means anything."""
+    losses = sweep.smoothed
+    return bool(losses[0] - losses[: _end(sweep)].min() > sweep.noise)
 
 
-def _end(losses: Curve) -> int:
+def _end(sweep: Sweep) -> int:
     """The number of points up to where the smoothed loss diverges, or all of them.
 
     What follows does not count: a network that has diverged often settles at the loss of chance, which may be below
     that of the untrained network.
     """
-    high = np.flatnonzero(losses > losses[0] * (1 + DIVERGED))
+    losses = sweep.smoothed
+    high = np.flatnonzero(losses > losses[0] + max(DIVERGED * losses[0], sweep.noise))
     return max(int(high[0]) + 1, FEWEST) if len(high) else len(losses)
 
 
@@ -242,6 +269,18 @@ def edge(lrs: Curve, losses: Curve) -> float:
     """
     low_enough = losses <= (losses[0] + losses.min()) / 2
     return float(lrs[np.flatnonzero(low_enough)[-1]]) / 10
+
+
+def centroid(lrs: Curve, losses: Curve) -> float:
+    """A share of the rate at the centre of the fall: the geometric mean of the rates, each weighted by the fall there.
+
+    The whole curve decides, and no single point of it: the sweeps of other seeds suggest nearly the same rate.
+    """
+    fall = np.maximum(losses[0] - losses, 0)
+    weights = fall * np.gradient(np.log(lrs))  # rates of a linear sweep lie closer and closer in the logarithm
+    if not weights.any():
+        return float(lrs[0])
+    return CENTROID_SHARE * float(np.exp(np.average(np.log(lrs), weights=weights)))
 
 
 RULES: dict[str, Callable[[Curve, Curve], float]] = {

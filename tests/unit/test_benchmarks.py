@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, devices, document, gpu, peers, results, run, scale, session, soak, store, workspace
+from benchmarks import (
+    cpu,
+    devices,
+    document,
+    gpu,
+    peer_side,
+    peers,
+    results,
+    run,
+    scale,
+    session,
+    soak,
+    store,
+    workspace,
+)
 from benchmarks.measure import (
     RESULTS,
     Row,
@@ -346,29 +360,52 @@ def test_a_measure_that_kills_its_process_has_failed(monkeypatch: pytest.MonkeyP
     assert run.measure("seed_loop.epoch", SMOKE) == ([], "its process ended with code 1")
 
 
-def test_peers_without_a_checkout_are_skipped_with_a_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_peers_that_are_not_cloned_are_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = peers.plan({"kuangliu": str(tmp_path), "airbench": "", "seed": ""}, SMOKE)
-    assert list(plan) == ["peers.kuangliu"]
-    assert plan["peers.kuangliu"].options == {"path": str(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    assert peers.plan(SMOKE) == {}
+    peer_side.FOLDERS["seed"].mkdir(parents=True)
+    capsys.readouterr()
+    assert peers.plan(SMOKE) == {"peers.seed": SMOKE}
     said = capsys.readouterr().out
-    assert "peers.airbench: skipped" in said
-    assert "peers.seed: skipped" in said
-    with pytest.raises(UserError, match="is not a folder"):
-        peers.plan({"seed": str(tmp_path / "missing")}, SMOKE)
+    assert "peers.kuangliu: not measured" in said
+    assert "peers.airbench: not measured" in said
+    assert "peers.seed" not in said
+
+
+def test_all_peers_get_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+
+    def side(module: str, name: str, images: int, *_: object, **__: object) -> float:
+        used.append(images)
+        return 1.0
+
+    def ours(changes: object, rate: float, images: int, device: torch.device) -> float:
+        used.append(images)
+        return 2.0
+
+    monkeypatch.setattr(peers, "in_process", side)
+    monkeypatch.setattr(peers, "ours", ours)
+    for name in peers.MEASURES:
+        (row,) = run.find(name)(Settings(CPU, smoke=False, repeats=1))
+        assert row.ratio in (1.0, 2.0)
+    assert used == [peers.IMAGES["cpu"]] * 6
 
 
 @pytest.mark.slow
-def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path) -> None:
-    """A checkout in miniature, made for this test: what the adapter of pytorch-cifar expects of one."""
-    (tmp_path / "models.py").write_text(
+def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone in miniature, made for this test: what the adapter of pytorch-cifar expects of one."""
+    monkeypatch.chdir(tmp_path)
+    clone = peer_side.FOLDERS["kuangliu"]
+    clone.mkdir(parents=True)
+    (clone / "models.py").write_text(
         "from torch.nn import Flatten, Linear, Sequential\n"
         "def ResNet18():\n"
         "    return Sequential(Flatten(), Linear(3072, 10))\n",
         encoding="utf-8",
     )
-    (tmp_path / "main.py").write_text(
+    (clone / "main.py").write_text(
         "import torch, torchvision\n"
         "from torchvision.transforms import ToTensor\n"
         "from models import *\n"
@@ -383,7 +420,8 @@ def test_a_peers_own_loop_runs_on_our_images(tmp_path: Path) -> None:
         "    raise AssertionError('the loop over the epochs must not run')\n",
         encoding="utf-8",
     )
-    assert in_process("peer_side", "kuangliu", tmp_path, 32, "cpu", 16) > 0
+    environment = {"PYTHONPATH": str(REPOSITORY)}
+    assert in_process("peer_side", "kuangliu", 32, "cpu", 16, environment=environment) > 0
 
 
 def test_the_copy_for_experiments_is_a_repository_of_its_own(tmp_path: Path) -> None:

@@ -14,7 +14,19 @@ from src.errors import UserError
 from src.figures.lr_range import lr_range_figure
 from src.model.resnet import build
 from src.params import Params
-from src.training.lr_range import Sweep, fell, minimum, range_test, round2, slide, smooth, steepest, suggestions, valley
+from src.training.lr_range import (
+    Sweep,
+    centroid,
+    fell,
+    minimum,
+    range_test,
+    round2,
+    slide,
+    smooth,
+    steepest,
+    suggestions,
+    valley,
+)
 from tests.unit.training_helpers import make_params, make_prepared
 
 CPU = torch.device("cpu")
@@ -22,6 +34,13 @@ CPU = torch.device("cpu")
 
 def curve(values: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.array(values, np.float64)
+
+
+def exact(lrs: np.ndarray, smoothed: np.ndarray, noise: float = 0.0) -> Sweep:
+    """A sweep whose smoothed curve is given."""
+    result = Sweep(lrs, smoothed, 0.0)
+    result.__dict__.update(smoothed=smoothed, noise=noise)
+    return result
 
 
 DECADES = curve([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
@@ -71,20 +90,22 @@ def test_suggestions_lie_within_the_sweep_and_do_not_depend_on_its_unit(
     losses: list[float], start: float, scale: float
 ) -> None:
     lrs = np.geomspace(start, 10, len(losses))
-    found = suggestions(lrs, curve(losses))
-    assert list(found) == ["valley", "steepest", "slide", "minimum", "peak", "edge"]
+    found = suggestions(exact(lrs, curve(losses)))
+    assert list(found) == ["valley", "steepest", "slide", "minimum", "peak", "edge", "centroid"]
     slack = 1e-9
     assert all(start * (1 - slack) <= found[name] <= 10 * (1 + slack) for name in ("valley", "steepest", "slide"))
     assert all(start / 10 * (1 - slack) <= found[name] <= 1 + slack for name in ("minimum", "edge"))
-    scaled = suggestions(lrs * scale, curve(losses))
+    assert start / 2 * (1 - slack) <= found["centroid"] <= 10
+    scaled = suggestions(exact(lrs * scale, curve(losses)))
     assert scaled["valley"] == pytest.approx(found["valley"] * scale)
     assert scaled["minimum"] == pytest.approx(found["minimum"] * scale)
     assert scaled["edge"] == pytest.approx(found["edge"] * scale)
+    assert scaled["centroid"] == pytest.approx(found["centroid"] * scale)
 
 
 def test_what_comes_after_the_divergence_does_not_count() -> None:
     losses = curve([3, 2.9, 2.5, 2.2, 2.6, 9, 2, 1, 1])
-    found = suggestions(np.geomspace(1e-6, 100, 9), losses)
+    found = suggestions(exact(np.geomspace(1e-6, 100, 9), losses))
     assert found["peak"] == pytest.approx(1e-3)
     assert found["minimum"] == pytest.approx(1e-4)
 
@@ -92,15 +113,56 @@ def test_what_comes_after_the_divergence_does_not_count() -> None:
 def test_the_edge_lies_beyond_a_hill_in_the_middle() -> None:
     """Half of the fall from 3 to 2 is 2.5: the last rate with no more is the seventh, 1."""
     losses = curve([3, 2.8, 2, 2.1, 3.4, 2.6, 2.4, 2.9, 2.8])
-    found = suggestions(np.geomspace(1e-6, 100, 9), losses)
+    found = suggestions(exact(np.geomspace(1e-6, 100, 9), losses))
     assert found["edge"] == pytest.approx(0.1)
     assert found["peak"] == pytest.approx(1e-4)
 
 
+def test_the_centroid_by_hand() -> None:
+    # Falls of 1, 2 and 1 at 1e-3, 1e-2 and 1e-1 are centred at 1e-2, and what lies above the first loss has no weight.
+    assert centroid(DECADES, curve([3, 3, 2, 1, 2, 5, 9])) == pytest.approx(1e-2 / 2)
+    # Half of the same weight at 1e-3 is half a decade to the left.
+    assert centroid(DECADES, curve([3, 3, 2, 2, 3, 3, 3])) == pytest.approx(10**-2.5 / 2)
+    assert centroid(DECADES, curve([3, 3, 3, 3, 3, 3, 4])) == 1e-5  # no fall
+
+
+def test_the_centroid_does_not_depend_on_where_the_points_are() -> None:
+    """A bowl around 1e-2 in the logarithm of the rate."""
+    for lrs in (np.geomspace(1e-5, 10, 3001), np.linspace(1e-5, 10, 1_000_001)):
+        losses = 3 - np.maximum(0, 1 - np.abs(np.log10(lrs) + 2))
+        assert centroid(lrs, losses) == pytest.approx(1e-2 / 2, rel=0.01)
+
+
+def test_sweeps_of_noisy_losses_suggest_nearly_the_same_rate() -> None:
+    """A fall of four times the noise of a batch, with spikes as of layer norm, by 20 seeds."""
+    lrs = np.geomspace(1e-5, 10, 300)
+    rates = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        losses = 2.4 - 0.4 * np.exp(-((np.log10(lrs) + 2) ** 2)) + 0.1 * rng.standard_normal(300)
+        losses[rng.integers(150, 300, 6)] += 3
+        noisy = Sweep(lrs, losses, 6.0)
+        assert noisy.noise == pytest.approx(0.1, rel=0.3)
+        assert fell(noisy)
+        rates.append(suggestions(noisy)["centroid"])
+    assert max(rates) < 2.5 * min(rates)
+    assert np.median(rates) == pytest.approx(0.005, rel=0.5)
+
+
 def test_a_loss_that_never_fell() -> None:
-    assert fell(curve([2, 1.9, 5]))
-    assert not fell(curve([2, 2, 2.1]))
-    assert not fell(curve([2.5, 2.51, 2.52, 2.53, 2.56, 2.6, 2.8, 3, 2.6, 2.4, 2.3]))  # it fell after it diverged
+    def exactly(values: list[float], noise: float = 0.0) -> bool:
+        return fell(exact(np.geomspace(1e-5, 10, len(values)), curve(values), noise))
+
+    assert exactly([2, 1.9, 5])
+    assert not exactly([2, 1.9, 5], noise=0.2)
+    assert not exactly([2, 2, 2.1])
+    assert not exactly([2.5, 2.51, 2.52, 2.53, 2.56, 2.6, 2.8, 3, 2.6, 2.4, 2.3])  # it fell after it diverged
+
+
+def test_noise_is_not_a_fall() -> None:
+    for seed in range(20):
+        losses = 2.3 + 0.1 * np.random.default_rng(seed).standard_normal(300)
+        assert not fell(Sweep(np.geomspace(1e-5, 10, 300), losses, 6.0))
 
 
 @pytest.mark.parametrize(("lr", "rounded"), [(0.012345, 0.012), (0.0996, 0.1), (3.14159e-5, 3.1e-5), (1.0, 1.0)])
@@ -136,9 +198,9 @@ def test_the_sweep_covers_the_range_and_smooths() -> None:
 def test_smoothing_takes_out_an_outlier_and_does_not_lag() -> None:
     flat = np.full(30, 2.0)
     assert smooth(np.where(np.arange(30) == 7, 9.0, flat), 2.0) == pytest.approx(flat)
-    parabola = np.abs(np.arange(41.0) - 20)
-    assert np.argmin(smooth(parabola, 2.0)) == 20
-    assert smooth(parabola, 0.0)[30] == parabola[30]
+    valley = np.abs(np.arange(41.0) - 20)
+    assert smooth(valley, 2.0) == pytest.approx(smooth(valley, 2.0)[::-1])
+    assert np.argmin(smooth(valley, 2.0)) == 20
 
 
 def test_the_sweep_is_of_the_weighted_loss() -> None:
@@ -182,7 +244,7 @@ def test_too_few_finite_losses() -> None:
 def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
     lrs = np.geomspace(1e-5, 10, 30).tolist()
     losses = [2 - 0.5 * math.exp(-((math.log10(lr) + 1) ** 2)) for lr in lrs]
-    found = suggestions(curve(lrs), curve(losses))
+    found = suggestions(exact(curve(lrs), curve(losses)))
     axes = lr_range_figure(lrs, losses, losses, found, 0.01).axes[0]
     labels = axes.get_legend_handles_labels()[1]
     assert labels[2:] == ["rate in use: 0.01"] + [
@@ -194,6 +256,7 @@ def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
             ("minimum", "minimum / 10"),
             ("peak", "peak"),
             ("edge", "edge / 10"),
+            ("centroid", "centroid / 2"),
         ]
     ]
     assert axes.get_xscale() == "log"
