@@ -2,5 +2,6 @@
 
 `make bench` and `python -m benchmarks.gpu` measure speed (docs/explanation/performance.md).
 `python -m benchmarks.recipes` measures what the recipes reach (docs/results.md).
+`python -m benchmarks.study` compares the norms (docs/study-norms.md).
 `python -m benchmarks.soak` measures whether anything grows over many experiments (docs/explanation/reliability.md).
 """

@@ -7,15 +7,14 @@ data, norm, batch size and optimiser. Accuracy is that on images that the run di
 images, or more generated ones. Test images are not used. A rate at which seed 0 is HOPELESS points below its best rate
 is not trained with other seeds.
 
-The result is written after each training to benchmarks/results/range-test.json, and the same command continues there. A
-changed rule of the range test runs only the sweeps again, and trainings at rates that are new. To measure changed
-training code, delete the file. The losses of each sweep stay in CACHE, to try rules on.
+Each training and the losses of each sweep are written to benchmarks/results/range-test.json at once, and the same
+command resumes there. A changed rule reads the sweeps of the file, so it runs only trainings at rates that are new. To
+measure changed training code, delete the file.
 
 Half of the settings are for developing the rule (`--half develop`), the others only for confirming it.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -46,9 +45,7 @@ from src.model.device import Precision, resolve_precision
 from src.params import Params
 from src.processes import cores
 from src.training.loop import train
-from src.training.lr_range import choose_rate, sweep
-from src.training.sources import sha256_sources
-from src.yaml_files import read_yaml
+from src.training.lr_range import Sweep, choose_rate, sweep
 from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"
@@ -120,31 +117,29 @@ class Job:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Do `job` on one core: {'rate': ...} of a sweep (None if it was rejected), or {'accuracy': ...} of a training."""
+    """Do `job` on one core: {'lrs': ..., 'losses': ...} of a sweep, or {'accuracy': ...} of a training."""
     torch.set_num_threads(1)
     params = job.setting.params(job.seed)
     ready, unseen = load(job.setting.data)
     device, precision = torch.device("cpu"), resolve_precision("auto", torch.device("cpu"))
     start = time.perf_counter()
     if job.rate is None:
-        result: dict[str, Any] = {"rate": rate_of(ready, params, device, precision, _curve_file(job))}
+        result: dict[str, Any] = curve(ready, params, device, precision)
     else:
         result = {"accuracy": accuracy(ready, unseen, params, job.rate, device, precision)}
     return result | {"seconds": round(time.perf_counter() - start, 1)}
 
 
-def rate_of(ready: Prepared, params: Params, device: torch.device, precision: Precision, curve: Path) -> float | None:
-    """The rate that the stage lr_range would choose, or None if it would reject the curve, which `curve` keeps."""
+def curve(ready: Prepared, params: Params, device: torch.device, precision: Precision) -> dict[str, Any]:
+    """Rates and losses of a sweep, rounded; none if too few losses were finite."""
     try:
         swept = sweep(ready, params, device, precision)
-        np.savez(curve, lrs=swept.lrs, losses=swept.losses)
-        return choose_rate(swept, params)
     except UserError:
-        return None
-
-
-def _curve_file(job: Job) -> Path:
-    return CACHE / f"{job.setting.name}, seed {job.seed}.npz"
+        return {"lrs": [], "losses": []}
+    return {
+        name: [float(f"{value:.5g}") for value in values]
+        for name, values in (("lrs", swept.lrs), ("losses", swept.losses))
+    }
 
 
 def accuracy(
@@ -186,29 +181,43 @@ def make_cache(archive: str) -> None:
 
 
 class Record:
-    """The file of results: trainings, and sweeps by the range test as it is."""
+    """The file of results: trainings and sweeps."""
 
     def __init__(self, file: Path) -> None:
-        """Continue with `file` if it exists; sweeps by another range test are left out."""
+        """Continue with `file` if it exists."""
         self.file = file
-        rule = sha256_sources([Path("src/training/lr_range.py")])
-        self.code = artifacts.sha256_json([rule, read_yaml(artifacts.PARAMS)["lr_range"]])[:12]  # of sweeps
-        before: list[dict[str, Any]] = artifacts.read_json(file)["rows"] if file.exists() else []
-        self.rows = [row for row in before if row.get("code", self.code) == self.code]
+        self.rows: list[dict[str, Any]] = artifacts.read_json(file)["rows"] if file.exists() else []
 
     def find(self, job: Job) -> dict[str, Any] | None:
         """The row of a job that was done."""
         return next((row for row in self.rows if row["job"] == _json(job)), None)
 
+    def rate(self, setting: Setting, seed: int) -> float | None:
+        """The rate that the stage lr_range would use; None if the sweep is not done, or it would reject its curve."""
+        row = self.find(Job(setting, seed, None))
+        if row is None or not row["lrs"]:
+            return None
+        params = setting.params(seed)
+        width = params.lr_range.smoothing * params.lr_range.iterations
+        try:
+            return choose_rate(Sweep(np.array(row["lrs"]), np.array(row["losses"]), width), params)
+        except UserError:
+            return None
+
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """Keep the result of a job, and write the file."""
-        self.rows.append({"job": _json(job), **result} | ({"code": self.code} if job.rate is None else {}))
+        self.rows.append({"job": _json(job), **result})
         about = {"machine": machine(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
         artifacts.write_json(self.file, about | {"rows": self.rows})
 
 
 def _json(job: Job) -> dict[str, Any]:
-    return {"setting": job.setting.name, "epochs": job.setting.epochs, "seed": job.seed, "rate": job.rate}
+    setting = job.setting
+    about: dict[str, Any] = {"setting": setting.name, "epochs": setting.epochs, "seed": job.seed, "rate": job.rate}
+    if job.rate is None:
+        sweep_of = setting.params(job.seed).lr_range
+        about["sweep"] = [sweep_of.start, sweep_of.end, sweep_of.iterations, sweep_of.mode]
+    return about
 
 
 def jobs(settings: Iterable[Setting], record: Record) -> Iterator[Job]:
@@ -226,9 +235,9 @@ def jobs(settings: Iterable[Setting], record: Record) -> Iterator[Job]:
                 yield Job(setting, seed, rate)
     for setting in settings:
         for seed in SEEDS:
-            row = record.find(Job(setting, seed, None))
-            if row is not None and row["rate"] is not None:
-                yield Job(setting, seed, row["rate"])
+            chosen = record.rate(setting, seed)
+            if chosen is not None:
+                yield Job(setting, seed, chosen)
 
 
 def hopeful(setting: Setting, record: Record) -> list[float]:
@@ -253,7 +262,8 @@ def run_all(settings: Iterable[Setting], record: Record, minutes: float) -> bool
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 job, result = running.pop(done), done.result()
                 record.add(job, result)
-                print(f"{job.setting.name}, seed {job.seed}, rate {job.rate}: {json.dumps(result)}", flush=True)
+                shown = result.get("accuracy", "swept")
+                print(f"{job.setting.name}, seed {job.seed}, rate {job.rate}: {shown}", flush=True)
 
 
 def summary(settings: Iterable[Setting], record: Record) -> list[dict[str, Any]]:
@@ -267,7 +277,7 @@ def summary(settings: Iterable[Setting], record: Record) -> list[dict[str, Any]]
         }
         means = {rate: statistics.mean(of) for rate, of in by_rate.items()}
         best = max(means, key=lambda rate: means[rate])
-        chosen = [(record.find(Job(setting, seed, None)) or {}).get("rate") for seed in SEEDS]
+        chosen = [record.rate(setting, seed) for seed in SEEDS]
         reached = [
             1 / 10 if rate is None else _accuracy(record, Job(setting, seed, rate))
             for seed, rate in zip(SEEDS, chosen, strict=True)

@@ -17,7 +17,6 @@ import argparse
 import math
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +111,12 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
     if found := found or results.known(planned.name, planned.params, device_type):
         print(f"  kept: run {found.run_id}")
         return found
+    return experiment(planned, device_type, revision)
+
+
+def experiment(planned: Planned, device_type: str, revision: str) -> Logged:
+    """Run `planned` here, in a repository whose original is at `revision`, and read its run from the store."""
+    client, store = open_store()
     flags = [part for key, value in planned.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
     name = f"{planned.name}-seed{planned.params.seed}".replace(":", "-").replace("=", "-")  # a name that git takes
     command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags]
@@ -137,10 +142,14 @@ def common_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.smoke:
         return settings | SMOKE
     if arguments.data:
-        path = Path(arguments.data).resolve()
-        digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
-        settings |= {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
+        settings |= own_images(Path(arguments.data).resolve())
     return settings
+
+
+def own_images(path: Path) -> dict[str, Any]:
+    """The settings, as dotted keys, for the images of a folder or an archive."""
+    digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
+    return {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
 
 
 def command_line(arguments: argparse.Namespace) -> str:
@@ -151,13 +160,6 @@ def command_line(arguments: argparse.Namespace) -> str:
     if arguments.data:
         parts += ["--data", arguments.data]
     return shlex.join([*parts, "--data-name", arguments.data_name])
-
-
-def fresh_copy(folder: Path) -> Path:
-    """These files in `folder`, in a new git repository; DVC's cache and checkpoints that are there stay."""
-    for name in (".git", ".dvc/tmp"):  # a killed experiment leaves locks in them, and commits nobody needs
-        shutil.rmtree(folder / name, ignore_errors=True)
-    return copy_repository(folder)
 
 
 def main() -> None:
@@ -188,7 +190,7 @@ def main() -> None:
     settings = common_settings(arguments)
 
     with tempfile.TemporaryDirectory() as temporary, locked(Path(".locks/recipes.lock"), _say_who):
-        copy = fresh_copy((Path(temporary) if arguments.smoke else COPY).resolve())
+        copy = copy_repository((Path(temporary) if arguments.smoke else COPY).resolve())
         results = Results((folder / f"recipes-{kind}.json").resolve(), data, command_line(arguments))
         if arguments.smoke:  # a store that goes with the copy
             os.environ["DVC_ROOT"] = str(copy)

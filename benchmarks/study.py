@@ -1,159 +1,314 @@
-"""The study of docs/study-norms.md: four norms over three seeds, run by the very lines of that page.
+"""The study of docs/study-norms.md: does the norm matter on photographs?
 
-    python -m benchmarks.study
+    python -m benchmarks.study --data own/cifar10-jpeg.tar.xz
 
-queues the twelve experiments in a copy of this repository, runs two at a time, compares them, and puts numbers and
-figures into benchmarks/results, docs/images and the page. With `--data` the recipe `standard` is run on images of your
-own instead, which is meant for a GPU. The workspace and its MLflow store stay as they are. With `--keep` the copy stays
-too: there the same command goes on with experiments that were not run, and compares anew those that were.
+runs what is missing, one experiment after the other, in a copy of this repository that it keeps in .benchmarks/study
+with an MLflow store and checkpoints of its own. Each finished run becomes a file in benchmarks/results/study-norms.
+After an interruption, the same command resumes from the last completed epoch. `--minutes N` starts no further run after
+N minutes.
+
+At the end, and without `--data`, the runs in benchmarks/results/study-norms are compared: the numbers go into
+benchmarks/results/study-norms.json, the figures into docs/images, and the page is filled.
 """
 
 import argparse
-import shlex
+import math
+import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import study_page
 from benchmarks.cpu import SMOKE_RESULTS
-from benchmarks.measure import RESULTS, commit, machine
-from benchmarks.recipes import SMOKE
-from benchmarks.soak import finished_experiments
-from benchmarks.study_page import FIGURES, write_document
-from benchmarks.study_plan import NORMS, SEEDS, SHAPES, Study
+from benchmarks.logged import Logged, find
+from benchmarks.measure import RESULTS, commit
+from benchmarks.recipes import SMOKE, Planned, experiment, own_images
+from benchmarks.soak import processes_in
+from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from src import artifacts
+from recipes.read import base, nest, read_recipe
+from src import artifacts, git, tracking
+from src.comparison.comparison import Comparison
+from src.comparison.explain import run_maps
+from src.comparison.groups import Group, findings, group, levels, same_images
+from src.comparison.images import draw_sample
+from src.comparison.maps import Maps, collect, mean_agreement
+from src.comparison.models import check_images
+from src.comparison.numbers import to_json
+from src.comparison.pairs import compare
+from src.comparison.stored import read_runs
+from src.data import prepared
 from src.errors import UserError
+from src.explain.agreement import Float32
+from src.figures.comparison import draw
+from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
+from src.figures.style import save
 from src.model.device import resolve_device
-from src.processes import experiment_environment
+from src.params import Params, parse_params, uncommitted
+from src.yaml_files import flatten
 
-SAID = Path("study.json")  # in the copy: what is known of its runs
-LOOK = 10.0  # seconds between two looks at the queue, each of which takes one of a core
-PATIENCE = 1800.0  # seconds without the end of an experiment after which the queue counts as stuck
+NAME = "study-norms"  # of the recipe and of the results
+COPY = Path(".benchmarks/study")
 
 
-def trained(study: Study, about: dict[str, Any]) -> dict[str, Any]:
-    """Run what is missing of `study` in this folder, a copy of the repository; `about` it, and how long it took.
+@dataclass(frozen=True)
+class Arm:
+    """What the runs of an arm have in common, besides the recipe."""
 
-    UserError where a line fails, or where the folder has another study.
+    norm: str
+    rate_of: str = ""  # the arm whose run of the same seed lends its learning rate; '' for a range test of its own
+
+
+ARMS = {
+    "batch": Arm("batch"),
+    "layer": Arm("layer"),
+    "layer2d": Arm("layer2d"),
+    "group": Arm("group"),
+    "layer-at-batch-rate": Arm("layer", rate_of="batch"),
+}
+SEEDS = (0, 1, 2)
+# In this order: whoever stops early has all norms with the first seeds.
+RUNS = [
+    *((arm, seed) for seed in SEEDS for arm in ARMS if not ARMS[arm].rate_of),
+    *((arm, seed) for seed in SEEDS for arm in ARMS if ARMS[arm].rate_of),
+]
+COMPARISONS = {
+    "own-rate": ("batch", "layer", "layer2d", "group"),
+    "common-rate": ("batch", "layer-at-batch-rate"),
+}
+
+
+def run_missing(
+    runs: Sequence[tuple[str, int]],
+    common: Mapping[str, Any],
+    folder: Path,
+    make: Callable[[Planned, Path], None],
+    minutes: float = math.inf,
+) -> list[str]:
+    """`make` the files that `folder` lacks of `runs`; what failed, with the reason.
+
+    `common` are settings for all runs, by dotted key. After `minutes` no further run is started.
     """
-    said = artifacts.read_json(SAID) if SAID.exists() else about | {"lines": study.lines(), "minutes": 0.0}
-    if said["lines"] != study.lines():
-        raise UserError(f"{Path.cwd()} holds another study; give --keep another folder")
-    queue, start, *_ = study.lines()
     started = time.perf_counter()
-    if not SAID.exists():
-        _shell(queue)
-    artifacts.write_json(SAID, said)
-    if finished_experiments(Path.cwd()) < study.count:
-        _shell(start)
+    failed: list[str] = []
+    left: list[str] = []
+    for arm, seed in runs:
+        title, file = f"{arm}, seed {seed}", file_of(folder, arm, seed)
         try:
-            _wait(study.count)
-        finally:
-            said["minutes"] = round(said["minutes"] + (time.perf_counter() - started) / 60, 1)
-            artifacts.write_json(SAID, said)
-    return said
+            wanted = planned(arm, seed, common, folder)
+            if file.exists() and is_of(read_run(file).about, wanted.params):
+                print(f"{title}: kept, {file.name}", flush=True)
+            elif time.perf_counter() - started > 60 * minutes:
+                left.append(title)
+            else:
+                print(f"{title} ...", flush=True)
+                make(wanted, file)
+        except UserError as error:  # the other runs do not need this one
+            print(f"error: {error}", flush=True)
+            failed.append(f"{title}: {error}")
+    if left:
+        print(f"not run yet: {'; '.join(left)}. The same command resumes")
+    return failed
 
 
-def _shell(line: str) -> None:
-    print(f"$ {line}", flush=True)
-    environment = experiment_environment()
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):  # the store is the copy's
-        environment.pop(name, None)
-    if subprocess.run(line, shell=True, env=environment, check=False).returncode != 0:
-        raise UserError(f"this line failed, its message is above: {line}")
+def file_of(folder: Path, arm: str, seed: int) -> Path:
+    """The file of a run."""
+    return folder / f"{arm}-{seed}.npz"
 
 
-def _wait(count: int) -> None:
-    """Until DVC has collected `count` experiments; UserError where one fails or none ends for PATIENCE."""
-    finished, last = 0, time.perf_counter()
-    while finished < count:
-        time.sleep(LOOK)
-        if "Failed" in _status():  # it leaves no reference, so nothing else would show it
-            raise UserError(f"an experiment failed, see `dvc queue logs`:\n{_status()}")
-        if (now := finished_experiments(Path.cwd())) > finished:
-            finished, last = now, time.perf_counter()
-            print(f"{finished} of {count} experiments", flush=True)
-        if time.perf_counter() - last > PATIENCE:
-            raise UserError(f"no experiment ended for {PATIENCE:.0f} s\n{_status()}")
+def planned(arm: str, seed: int, common: Mapping[str, Any], folder: Path) -> Planned:
+    """The run of `arm` with `seed`; UserError if the run in `folder` that lends its rate is not there yet."""
+    settings = {"norm": ARMS[arm].norm, "seed": seed, **common}
+    if lender := ARMS[arm].rate_of:
+        file = file_of(folder, lender, seed)
+        if not file.exists():
+            raise UserError(f"it takes the rate of {lender}, seed {seed}, which is not finished")
+        settings["lr"] = read_run(file).about.lr
+    committed = base()
+    keys = flatten(committed) | read_recipe(NAME, committed) | settings
+    return Planned(arm, settings, parse_params(nest(keys)))
 
 
-def _status() -> str:
-    command = [sys.executable, "-m", "dvc", "queue", "status"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def is_of(about: Logged, params: Params) -> bool:
+    """Whether `params`, with the code in this folder, would train the same model again."""
+    return about.is_of(params, resolve_device(params.device).type)
 
 
-def main() -> None:
-    """Run, keep the result and write the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images: `standard` is run")
-    parser.add_argument("--data-name", default="your images", metavar="NAME", help="of --data, for the page")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments at a time (%(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder of the copy, instead of a temporary one")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept of it")
-    arguments = parser.parse_args()
-    path = Path(arguments.data).resolve()
-    if arguments.data:
-        data = {"data.source": "folder", "data.path": str(path)}
-        study = Study("study-images", "standard", data, jobs=arguments.jobs, threads=None)
-    else:
-        study = replace(SHAPES, jobs=arguments.jobs)
-    device = resolve_device("auto" if arguments.data else "cpu")
-    if arguments.smoke:
-        study = Study(study.name, study.recipe, SMOKE | {"device": "cpu"}, NORMS[:2], SEEDS[:2], study.jobs)
-    about = {
-        "data": arguments.data_name if arguments.data else "generated shapes",
-        "command": _command(arguments),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": commit() or "unknown",
-        "machine": machine(device),
-    }
-    target = (SMOKE_RESULTS if arguments.smoke else RESULTS).resolve()
-    images = (target if arguments.smoke else FIGURES).resolve() / study.name
-    with _folder(arguments.keep) as folder, chdir(copy_repository(folder / "normlens")):
-        found = trained(study, about)
-        for line in study.lines()[2:]:
-            _shell(line)
-        content = found | {
-            "lines": [line.replace(str(path), arguments.data) if arguments.data else line for line in found["lines"]],
-            "experiments": study.count,
-            "compared_by": about["commit"],
-            "comparison": artifacts.read_json(Path("reports/compare.json")),
-        }
-        shutil.rmtree(images, ignore_errors=True)
-        shutil.copytree("reports/compare", images)
-    artifacts.write_json(target / f"{study.name}.json", content)
-    if not arguments.smoke:
-        write_document()
-    print(f"{study.count} experiments in {content['minutes']} minutes: {target / study.name}.json, {images}")
+def logged(wanted: Planned, revision: str) -> Logged:
+    """The run of `wanted`: from the store, else made here."""
+    kind = resolve_device(wanted.params.device).type
+    client, store = tracking.open_store()
+    return find(client, store, wanted.name, wanted.params, kind) or experiment(wanted, kind, revision)
+
+
+def keep(wanted: Planned, about: Logged, file: Path, data_name: str) -> None:
+    """Write the file of a run, with maps of the test images in this workspace, and these images beside it."""
+    (run,) = read_runs([about.run_id]).runs
+    data = check_images([run], prepared.load(), wanted.params)
+    sample, settings = draw_sample(data, prepared.load_files("test")), wanted.params.gradcam
+    layer, device, store = settings.layers[-1], resolve_device(wanted.params.device), tracking.Reader()
+    with tempfile.TemporaryDirectory() as temporary:
+        store.download_model(run.id, "model.json", temporary)
+        maps = run_maps(store, run, sample, settings, layer, device, temporary)
+    write_sample(file.with_name(SAMPLE), sample)
+    write_run(file, Finished(about, run, data_name, settings.method, layer, maps))
+
+
+def read_all(folder: Path) -> dict[tuple[str, int], Finished]:
+    """The finished runs in `folder` by arm and seed, in the order of RUNS."""
+    files = {key: file_of(folder, *key) for key in RUNS}
+    return {key: read_run(file) for key, file in files.items() if file.exists()}
+
+
+def compare_all(found: Mapping[tuple[str, int], Finished], folder: Path) -> dict[str, Comparison]:
+    """Those of COMPARISONS of which two arms have a run; `folder` has the sample of test images."""
+    compared = {}
+    for name, arms in COMPARISONS.items():
+        of_arms = [[found[arm, seed] for seed in SEEDS if (arm, seed) in found] for arm in arms]
+        if sum(bool(of_arm) for of_arm in of_arms) > 1:
+            own = all(not ARMS[arm].rate_of for arm in arms)
+            compared[name] = compare_runs([one for of_arm in of_arms for one in of_arm], own, folder)
+    return compared
+
+
+def compare_runs(found: Sequence[Finished], own_rates: bool, folder: Path) -> Comparison:
+    """Runs grouped by norm. Without `own_rates`, the rate that each run used counts as its parameter `lr`."""
+    runs = [one.run for one in found]
+    if not own_rates:
+        runs = [
+            replace(run, params={**run.params, "lr": f"{one.about.lr:g}"}) for run, one in zip(runs, found, strict=True)
+        ]
+    groups = group(runs, ["norm"])
+    notes = findings(groups, ["norm"])
+    return Comparison(["norm"], groups, compare(groups), levels(runs), notes, maps_of(groups, found, folder))
+
+
+def maps_of(groups: Sequence[Group], found: Sequence[Finished], folder: Path) -> Maps | None:
+    """The maps of all runs compared; None if they are of different images, methods or layers."""
+    runs = [one.run for one in found]
+    kinds = {(one.method, one.layer, one.run.params["gradcam.image_weight"]) for one in found}
+    if len(kinds) > 1 or not same_images(runs):
+        return None
+    method, layer, weight = kinds.pop()
+    sample = read_sample(folder / SAMPLE)
+    return collect(groups, {one.run.id: one.maps for one in found}, sample, method, layer, float(weight))
+
+
+def numbers(found: Mapping[tuple[str, int], Finished], compared: Mapping[str, Comparison]) -> dict[str, Any]:
+    """What the file of numbers holds: where each run comes from, and the comparisons."""
+    runs = [{"arm": arm, "data": one.data_name, **asdict(one.about)} for (arm, _), one in found.items()]
+    return {"runs": runs, **{name: to_json(comparison) for name, comparison in compared.items()}}
+
+
+def write_figures(compared: Mapping[str, Comparison], folder: Path) -> None:
+    """The figures that the page shows, in place of those in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, comparison in compared.items():
+        for figure, drawn in draw(comparison).items():
+            if figure in study_page.FIGURES[name]:
+                save(drawn, folder / name / f"{figure}.png")
+
+
+def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Figure | None:
+    """A test image with its map by one run per norm and the accuracies over all seeds; None until all norms have a run.
+
+    Of the images of the sample in `folder` that all these runs answer right, it is the one whose maps agree least.
+    """
+    arms = COMPARISONS["own-rate"]
+    first = {arm: next((found[arm, seed] for seed in SEEDS if (arm, seed) in found), None) for arm in arms}
+    runs = [one for one in first.values() if one is not None]
+    if len(runs) < len(arms):
+        return None
+    sample = read_sample(folder / SAMPLE)
+    right = np.all([one.run.predictions.predicted == one.run.predictions.true for one in runs], axis=0)
+    maps: list[Float32] = [(one.maps / 255).astype(np.float32) for one in runs]
+    place = int(np.where(right[sample.indices], mean_agreement(maps), np.inf).argmin())
+    true = runs[0].run.predictions.true[sample.indices[place]]
+    heading = f"Where four norms look to answer “{true}”"
+    weight = float(runs[0].run.params["gradcam.image_weight"])
+    count = 1 + len(arms)
+    figure, sheet, corners = cells(count, count, heading, head=HEAD, left=EDGE, title=2 * LINE, bar=weight)
+    show(sheet, corners[0], sample.images[place])
+    put_title(sheet, corners[0], f"test image\n{true}", fontsize=9)
+    for arm, corner, values in zip(arms, corners[1:], maps, strict=True):
+        accuracies = [found[arm, seed].run.metrics["test/accuracy"] for seed in SEEDS if (arm, seed) in found]
+        show(sheet, corner, sample.images[place], values[place], weight)
+        put_title(sheet, corner, f"{arm} norm\n{study_page.accuracy(accuracies)}", fontsize=9)
+    return figure
 
 
 @contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        yield kept.resolve()
-        return
+def workplace(smoke: bool) -> Iterator[None]:
+    """A copy of the repository as this process's folder, with a store of its own; for a smoke run a temporary one.
+
+    Raises UserError if another process works there: an experiment outlives a killed study.
+    """
     with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary).resolve()
+        place = Path(temporary).resolve() / "normlens" if smoke else COPY.resolve()
+        if busy := processes_in(place):
+            raise UserError(f"process {busy[0].pid} still works in {place}. Let it finish or end it, then start again")
+        copy = copy_repository(place)
+        os.environ["DVC_ROOT"] = str(copy)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        with chdir(copy):
+            yield
 
 
-def _command(arguments: argparse.Namespace) -> str:
-    parts = ["python", "-m", "benchmarks.study"]
-    if arguments.data:
-        parts += ["--data", arguments.data, "--data-name", arguments.data_name]
-    if arguments.jobs != 2:
-        parts += ["--jobs", str(arguments.jobs)]
-    return shlex.join([*parts, *(["--smoke"] if arguments.smoke else [])])
+def main() -> None:
+    """Run what is missing, compare what is there, and write numbers, figures and page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="", metavar="PATH", help="archive or folder of images: run what is missing")
+    parser.add_argument(
+        "--data-name",
+        default="CIFAR-10 (JPEG q75 copy)",
+        metavar="NAME",
+        help="name of --data on the page: %(default)s",
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="N", help="start no further run after this")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; no result is kept")
+    arguments = parser.parse_args()
+    results = (SMOKE_RESULTS if arguments.smoke else RESULTS).resolve()
+    folder, failed = results / NAME, list[str]()
+    runs, common, data_name = RUNS, dict[str, Any](), arguments.data_name
+    if arguments.smoke:
+        shutil.rmtree(folder, ignore_errors=True)
+        runs = [(arm, seed) for arm, seed in RUNS if ARMS[arm].norm in ("batch", "layer") and seed < 2]
+        common, data_name = {**SMOKE, "device": "cpu"}, "generated shapes, a smoke run"
+    elif arguments.data:
+        common = own_images(Path(arguments.data).resolve())
+    if common:
+        if uncommitted():
+            undo = git.undo(artifacts.PARAMS)
+            raise UserError(f"params.yaml differs from the last commit, and recipes start from the commit. Run: {undo}")
+        revision = commit() or "unknown"
+        with workplace(arguments.smoke):
+            failed = run_missing(
+                runs, common, folder, lambda wanted, file: keep(wanted, logged(wanted, revision), file, data_name),
+                arguments.minutes,
+            )  # fmt: skip
+    found = read_all(folder)
+    compared = compare_all(found, folder)
+    if found:
+        artifacts.write_json(folder.with_suffix(".json"), numbers(found, compared))
+    write_figures(compared, folder / "figures" if arguments.smoke else study_page.IMAGES)
+    if (picture := hero(found, folder)) is not None and not arguments.smoke:
+        save(picture, study_page.HERO)
+    if not arguments.smoke:
+        study_page.write_document(list(found.values()), compared, len(RUNS))
+    print(f"{len(found)} of {len(runs)} runs are in {folder}")
+    if failed:
+        raise UserError("failed, the same command tries again:\n  " + "\n  ".join(failed))
 
 
 if __name__ == "__main__":

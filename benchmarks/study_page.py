@@ -1,142 +1,195 @@
-"""docs/study-norms.md from benchmarks/results/study-*.json: `python -m benchmarks.study_page`
-
-No number of the page is typed; a test compares it with the files.
-"""
+"""The parts of docs/study-norms.md that come from results: no number of the page is typed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.document import PLACE
-from benchmarks.measure import RESULTS
-from benchmarks.study_plan import SHAPES
-from commands import run_command
+from benchmarks.study_runs import Finished
 from src import artifacts
-from src.comparison.statistics import Mean
-from src.comparison.tables import worth_rows
+from src.comparison.classes import extremes
+from src.comparison.comparison import Comparison
+from src.comparison.pairs import Pair
+from src.comparison.statistics import mean_interval
+from src.comparison.tables import (
+    AGREEMENT,
+    DIFFERENCES,
+    agreement_rows,
+    cells,
+    difference_rows,
+    header,
+    worth_rows,
+)
 from src.comparison.words import plus_minus
-from src.report.formats import percent
+from src.errors import UserError
+from src.report.formats import percent, points
 
 DOCUMENT = Path("docs/study-norms.md")
-FIGURES = Path("docs/images")  # a folder a study
+IMAGES = Path("docs/images/study-norms")
+HERO = Path("docs/images/hero.png")  # for README
+NONE = "Not measured yet."
 CAPTIONS = {
     "curves": "Validation accuracy and loss by epoch",
-    "differences": "Differences of the recall by class, with 95 % intervals",
-    "agreement": "How far the maps of two runs agree on the same images",
+    "differences": "Difference of the recall by class, with 95 % intervals",
+    "agreement": "Agreement of the maps of two runs on the same images",
     "maps": "Grad-CAMs of the same test images, one run of each norm",
 }
-NONE = {
-    "study-shapes": "Not measured yet.",
-    "study-images": "Not measured yet: a CUDA GPU was not at hand so far.",
-}
-
-Result = Mapping[str, Any]  # what benchmarks.study writes
+FIGURES = {"own-rate": tuple(CAPTIONS), "common-rate": ("curves",)}  # by comparison: the figures on the page
 
 
-def section(name: str, result: Result, figures: Path = FIGURES) -> str:
-    """Markdown: what is true, the tables, those of the CAPTIONS that are in `figures`/`name`, and what it rests on."""
-    found = result["comparison"]
-    drawn = {
-        figure: f"![{caption}](images/{name}/{figure}.png)"
-        for figure, caption in CAPTIONS.items()
-        if (figures / name / f"{figure}.png").exists()
-    }
-    parts = [
-        _list([pair["sentence"] for pair in found["pairs"]]),
-        _table(found["groups"]),
-        drawn.pop("curves", ""),
-        _list([pair["class_sentence"] for pair in found["pairs"]]),
-        drawn.pop("differences", ""),
-    ]
-    if maps := found["maps"]:
-        parts.append(f"Where they look: {maps['method']} at `{maps['layer']}`, {maps['images']} test images.")
-        parts.append(_list([pair["sentence"] for pair in maps["pairs"]]))
-    parts += [*drawn.values(), _worth(found["worth"])]
-    parts += [f"Note: {note}." for note in found["notes"]]
-    return "\n\n".join(filter(None, [*parts, _basis(result)]))
-
-
-def fill(document: str, folder: Path) -> str:
-    """`document` with the result of `folder` in each of its places, and the lines to type."""
-
-    def place(name: str) -> str:
-        file = folder / f"{name}.json"
-        if name == "lines":
-            content = "\n".join(["```", *SHAPES.lines(), "```"])
-        else:
-            content = section(name, artifacts.read_json(file)) if file.exists() else NONE[name]
-        return f"<!-- results: {name} -->\n{content}\n<!-- end of results -->"
-
-    return PLACE.sub(lambda found: place(found[1]), document)
-
-
-def write_document() -> None:
-    """Fill docs/study-norms.md."""
-    artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
-
-
-def _list(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences if sentence)
-
-
-def _worth(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the maps of each group are worth, and how to read it."""
-    if not found:
-        return ""
-    means = {label: {name: Mean(**mean) for name, mean in of.items()} for label, of in found.items()}
-    head, *lines = worth_rows(means)
-    table = _rows([["maps of", *head[1:]], *([f"`{label}`", *cells] for label, *cells in lines)])
-    return (
-        f"{table}\n\nA gain is by how much these maps are better than random maps of the same model: above 0 is "
-        "better. ROAD depends on how sure a model is. Where the network is random, batch norm has its "
-        "initial statistics."
+def conclusion(found: Sequence[Finished], compared: Mapping[str, Comparison], total: int) -> str:
+    """One paragraph: what the tests show, and what they do not; `total` is the number of runs of the study."""
+    if "own-rate" not in compared:
+        return NONE
+    own, first = compared["own-rate"], found[0]
+    parts = [f"Only {len(found)} of {total} runs are finished."] if len(found) < total else []
+    accuracies = [f"{accuracy(group.all_of('test/accuracy'))} with {group.label}" for group in own.groups]
+    parts.append(
+        f"After {first.about.epochs} epochs on {first.data_name}, each norm at the rate of its own range test, test "
+        f"accuracy is {listed(accuracies)}. ± is half the width of the 95 % interval over seeds."
     )
-
-
-def _rows(rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its header first."""
-    head, *rest = rows
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rest])
-
-
-def _table(groups: Sequence[Mapping[str, Any]]) -> str:
-    epochs = list(groups[0]["epochs_to"])
-    head = ["norm", "seeds", "accuracy", "loss", "calibration error", "images/s"]
-    head += [f"epochs to {100 * float(level):g} %" for level in epochs] + ["agreement of the seeds"]
-    lines = [head]
-    for group in groups:
-        speed = group["images_per_second"]
-        lines.append(
-            [
-                f"`{group['label']}`",
-                ", ".join(map(str, group["seeds"])),
-                _mean(group["accuracy"], 100, 2) + " %",
-                _mean(group["loss"], 1, 3),
-                _mean(group["ece"], 100, 2) + " %",
-                "–" if speed is None else _mean(speed, 1, 0),
-                *(", ".join("–" if e is None else str(e) for e in group["epochs_to"][level]) for level in epochs),
-                "–" if group["agreement"] is None else percent(group["agreement"]),
+    parts += separated(own.pairs)
+    if "common-rate" in compared:
+        parts += [f"At one common rate, {pair.sentence}." for pair in compared["common-rate"].pairs]
+    if own.maps is not None:
+        apart = [pair.sentence for pair in own.maps.pairs if pair.differs]
+        if not apart:
+            apart = [
+                "there is no evidence that the maps of two norms differ beyond the difference between random seeds"
             ]
+        parts += [f"{_capital(text)}." for text in [*apart, *filter(None, [own.maps.limit])]]
+    parts.append("Other networks, data sets and lengths of training were not studied.")
+    return " ".join(parts)
+
+
+def separated(pairs: Sequence[Pair]) -> list[str]:
+    """Which accuracies the seeds separate after correction, and which not, in sentences."""
+    above: dict[str, list[str]] = {}
+    open_ = []
+    for pair in pairs:
+        first, second = pair.first.label, pair.second.label
+        if pair.welch is None or not pair.welch.real:
+            open_.append(f"{second} from {first}")
+        elif pair.welch.difference > 0:
+            above.setdefault(second, []).append(first)
+        else:
+            above.setdefault(first, []).append(second)
+    said = [
+        f"{_capital(better)} is significantly more accurate than {listed(worse)}." for better, worse in above.items()
+    ]
+    return said + ([f"The seeds do not separate {listed(open_, 'or')}."] if open_ else [])
+
+
+def section(name: str, found: Sequence[Finished], comparison: Comparison | None) -> str:
+    """The tables and figures of a comparison."""
+    if comparison is None:
+        return NONE
+    figures = {
+        figure: f"![{CAPTIONS[figure]}](images/study-norms/{name}/{figure}.png)"
+        for figure in FIGURES[name]
+        if (IMAGES / name / f"{figure}.png").exists()
+    }
+    parts = [_groups(comparison, {one.run.id: one.about.lr for one in found})]
+    parts += [f"Note: {note}." for note in comparison.notes]
+    different = [row[:1] + row[2:] for row in difference_rows(comparison.pairs) if row[1] == "accuracy"]
+    parts += [_table([DIFFERENCES[:1] + DIFFERENCES[2:], *different])] if different else []
+    parts += [figures.pop("curves", ""), _classes(comparison.pairs), figures.pop("differences", "")]
+    if maps := comparison.maps:
+        parts.append(f"Maps: {maps.method} at `{maps.layer}`, {len(maps.sample)} test images.")
+        parts.append(_table([AGREEMENT, *agreement_rows(maps)]))
+    parts += figures.values()
+    if name == "own-rate" and (rows := worth_rows(comparison.worth.means)):
+        parts += [_table([["maps of", *rows[0][1:]], *rows[1:]]), WORTH]
+    return "\n\n".join(filter(None, parts))
+
+
+WORTH = (
+    "A gain says how much better these maps are than random maps of the same model: above 0 is better. ROAD depends on "
+    "the confidence of a model. In the random network, batch norm has its initial statistics."
+)
+
+
+def basis(found: Sequence[Finished]) -> str:
+    """Data, machine, versions, dates and commits of the runs."""
+    if not found:
+        return NONE
+    about = [one.about for one in found]
+    images = about[0].images
+    names, machines, versions, dates, commits = (
+        ", ".join(dict.fromkeys(values))
+        for values in (
+            [one.data_name for one in found],
+            [f"{run.hardware} ({run.precision})" for run in about],
+            [run.versions for run in about],
+            sorted(run.date for run in about),
+            [run.commit for run in about],
         )
-    return _rows(lines)
-
-
-def _mean(value: Mapping[str, Any], factor: float, digits: int) -> str:
-    """Mean ± half the width of its 95 % interval."""
-    half = value["half_width"]
-    return plus_minus(factor * value["mean"], None if half is None else factor * half, digits=digits)
-
-
-def _basis(result: Result) -> str:
-    about, same = result["machine"], result["commit"] == result["compared_by"]
+    )
     return (
-        f"{result['experiments']} experiments on {result['data']} in {result['minutes']:.1f} minutes; "
-        f"`{result['command']}`; {about['hardware']}, Python {about['python']}, PyTorch {about['torch']}, "
-        f"MLflow {about['mlflow']}, DVC {about['dvc']}; {result['date']}, commit {result['commit']}"
-        f"{'' if same else ', compared by the code of ' + result['compared_by']}. "
-        "± is half the width of the 95 % t-interval over the seeds."
+        f"{len(found)} runs on {names}: {images['train']:,} training, {images['val']:,} validation and "
+        f"{images['test']:,} test images. {sum(run.seconds for run in about) / 60:.0f} minutes of training on "
+        f"{machines}; {versions}; {dates}; commit {commits}."
     )
 
 
-if __name__ == "__main__":
-    run_command(write_document)
+def fill(document: str, found: Sequence[Finished], compared: Mapping[str, Comparison], total: int) -> str:
+    """`document` with the results in its places; UserError if a place is missing or unknown."""
+    contents = {"conclusion": conclusion(found, compared, total), "basis": basis(found)}
+    contents |= {name: section(name, found, compared.get(name)) for name in FIGURES}
+    if wrong := {name for name, _ in PLACE.findall(document)} ^ contents.keys():
+        raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
+    return PLACE.sub(lambda p: f"<!-- results: {p[1]} -->\n{contents[p[1]]}\n<!-- end of results -->", document)
+
+
+def write_document(found: Sequence[Finished], compared: Mapping[str, Comparison], total: int) -> None:
+    """Fill docs/study-norms.md."""
+    artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), found, compared, total))
+
+
+def listed(parts: Sequence[str], word: str = "and") -> str:
+    """['a', 'b', 'c'] -> a, b and c"""
+    return f" {word} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _groups(comparison: Comparison, rates: Mapping[str, float]) -> str:
+    """The table of the groups, with the learning rates by seed and without what equals the accuracy here.
+
+    The classes of the test set have the same size.
+    """
+    names = header(comparison.levels)
+    shown = [place for place, name in enumerate(names) if name not in ("balanced accuracy", "macro F1")]
+    rows = [[*(names[place] for place in shown), "rates"]]
+    for group in comparison.groups:
+        row = cells(group, comparison.levels)
+        rates_used = ", ".join(f"{rates[run.id]:g}" for run in group.runs)
+        rows.append([*(row[place] for place in shown), rates_used])
+    return _table(rows)
+
+
+def _classes(pairs: Sequence[Pair]) -> str:
+    """For each pair: the classes whose recall differs most, and in how many it differs significantly."""
+    rows = [["recall, second − first", "lowest", "highest", "significant classes"]]
+    for pair in pairs:
+        if pair.classes:
+            ends = [f"{name} ({points(pair.classes[name].difference)})" for name in extremes(pair.classes)]
+            real = sum(one.real for one in pair.classes.values())
+            label = f"{pair.second.label} − {pair.first.label}"
+            rows.append([label, *ends, f"{real} of {len(pair.classes)}"])
+    return _table(rows) if len(rows) > 1 else ""
+
+
+def accuracy(values: Sequence[float]) -> str:
+    """The mean of `values`, fractions, with half the width of its 95 % interval: 92.14 ± 0.31 %."""
+    mean = mean_interval(values)
+    if mean.half_width is None:
+        return percent(mean.mean)
+    return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its header first."""
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rest])

@@ -15,8 +15,11 @@ FILES = (
 def copy_repository(target: Path) -> Path:
     """The files of CODE as they are, in a git repository of their own: experiments need one, and leave things in it.
 
-    If `target` is such a copy already, it is brought up to date.
+    If `target` is such a copy already, it is brought up to date. It keeps what git ignores (DVC's cache, checkpoints)
+    and the results of stages, but no history.
     """
+    for name in (".git", ".dvc/tmp"):  # a killed experiment leaves locks in them, and commits nobody needs
+        shutil.rmtree(target / name, ignore_errors=True)
     for name in (*CODE, *FILES):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(name).is_dir():

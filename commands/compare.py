@@ -14,12 +14,12 @@ from commands import run_command
 from src import artifacts
 from src.comparison.comparison import Comparison
 from src.comparison.explain import explain
-from src.comparison.groups import Group, group, grouping_keys, levels, same_hardware, same_images
+from src.comparison.groups import Group, findings, group, grouping_keys, levels
 from src.comparison.maps import Maps
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import compare
-from src.comparison.runs import StoredRun, differing, read_runs
+from src.comparison.stored import read_runs
 from src.comparison.tables import sentences, to_text
 from src.data import prepared
 from src.errors import UserError
@@ -45,9 +45,9 @@ def main() -> None:
         "--to-accuracy", default="", metavar="A,B", help="validation accuracies to count epochs to, e.g. 0.5,0.9"
     )
     parser.add_argument(
-        "--cam-runs", type=int, default=3, metavar="N", help="runs of a group whose maps are made, %(default)s at most"
+        "--cam-runs", type=int, default=3, metavar="N", help="compare the maps of at most %(default)s runs per group"
     )
-    parser.add_argument("--no-cams", action="store_true", help="leave out where the runs look; it takes longest")
+    parser.add_argument("--no-cams", action="store_true", help="leave out the maps, which take longest")
     arguments = parser.parse_args()
     if arguments.cam_runs < 1:
         raise UserError(f"--cam-runs is {arguments.cam_runs}; it must be at least 1. To make no maps: --no-cams")
@@ -90,27 +90,6 @@ def accuracies(text: str) -> list[float]:
     if not all(0 < value <= 1 for value in values):
         raise UserError(f"--to-accuracy {text}: give fractions above 0 and up to 1, as in 0.5,0.9")
     return values
-
-
-def findings(groups: list[Group], by: list[str]) -> list[str]:
-    """What a reader must know of the runs before believing the numbers."""
-    notes = []
-    runs: list[StoredRun] = [run for group in groups for run in group.runs]
-    if not same_images(runs):
-        notes.append("the runs saw DIFFERENT DATA or test images: groups that differ in them are not compared")
-    inside = sorted({key for group in groups for key in differing(group.runs)} - set(by))
-    if inside:
-        notes.append(f"runs of one group differ in more than the seed: {', '.join(inside)}")
-    elsewhere = sorted(set(differing(runs)) - set(by) - set(inside))
-    if elsewhere:
-        notes.append(f"the groups also differ in {', '.join(elsewhere)}: a difference may be due to that")
-    if not same_hardware(runs):
-        notes.append(
-            "the runs were trained on different hardware or in different precision: see that of their images/s"
-        )
-    if len(groups) == 1:
-        notes.append(f"all runs have the same {', '.join(by)}, so there is no pair to compare")
-    return notes
 
 
 def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[str]]:

@@ -43,7 +43,7 @@ def _differences(comparison: Comparison) -> str:
 def _side_by_side(maps: Maps) -> str:
     rows = [f"{len(list(rows))} {why}" for why, rows in groupby(row.why for row in maps.rows)]
     return (
-        f"Sheet of {len(maps.rows)} test images ({_some(rows)}), a row an image: the image, then heat maps by "
+        f"Sheet of {len(maps.rows)} test images ({_some(rows)}), one row per image: the image, then heat maps by "
         f"{maps.method} at {maps.layer} of {', '.join(column.label for column in maps.columns)}: red where there is "
         "most evidence for the class that the run predicts."
     )

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
 from src.comparison.statistics import Corrected, Difference, mean_interval, paired, welch
-from src.comparison.words import interval
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import points
 
@@ -69,21 +68,20 @@ def class_difference(first: Group, second: Group, name: str) -> Difference:
 
 def class_sentence(found: Mapping[str, Corrected]) -> str:
     """The classes in which the second group is furthest below and above the first, in words."""
-    worst, best = min(found, key=lambda n: found[n].difference), max(found, key=lambda n: found[n].difference)
+    worst, best = extremes(found)
     if found[worst].difference == found[best].difference:
         return f"the same in every class: {points(found[worst].difference)}"
-    text = "; ".join(
-        f"{word} in {name} ({points(found[name].difference)}{_limits(found[name])})"
-        for word, name in (("lowest", worst), ("highest", best))
+    text = (
+        f"lowest in {worst} ({points(found[worst].difference)}), highest in {best} ({points(found[best].difference)})"
     )
     if all(one.p_holm is None for one in found.values()):
         return f"{text}; nothing can be tested"
-    real = [name for name, one in found.items() if one.real]
-    return f"{text}; real at 95 % in {len(real)} of {len(found)} classes"
+    return f"{text}; significant in {sum(one.real for one in found.values())} of {len(found)} classes"
 
 
-def _limits(found: Difference) -> str:
-    return "" if found.low is None else f", {interval(found)}"
+def extremes(found: Mapping[str, Corrected]) -> tuple[str, str]:
+    """The classes with the lowest and the highest difference."""
+    return min(found, key=lambda n: found[n].difference), max(found, key=lambda n: found[n].difference)
 
 
 def _right(run: StoredRun, name: str) -> npt.NDArray[np.bool_]:

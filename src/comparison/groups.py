@@ -77,9 +77,11 @@ def group(runs: Sequence[StoredRun], keys: Sequence[str]) -> list[Group]:
 
 
 def _word(key: str, value: str) -> str:
-    """A norm is known by its name alone; other values need that of their parameter."""
+    """layer -> layer norm; the value of another parameter follows its name."""
     text = value if len(value) <= 40 else value[:39] + "…"
-    return text if key == "norm" else f"{key.rpartition('.')[2]}={text}"
+    if key == "norm":
+        return {"none": "no norm", UNSET: f"norm {UNSET}"}.get(value, f"{text} norm")
+    return f"{key.rpartition('.')[2]}={text}"
 
 
 def levels(runs: Sequence[StoredRun]) -> list[float]:
@@ -125,3 +127,24 @@ def agreement(first: Group, second: Group) -> float | None:
 def same_hardware(runs: Sequence[StoredRun]) -> bool:
     """Whether the runs were trained on the same hardware in the same precision, without which speeds say nothing."""
     return len({run.hardware for run in runs}) == 1
+
+
+def findings(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
+    """What a reader must know of the runs before believing the numbers."""
+    notes = []
+    runs = [run for group in groups for run in group.runs]
+    if not same_images(runs):
+        notes.append("the runs saw DIFFERENT DATA or test images: groups that differ in them are not compared")
+    inside = sorted({key for group in groups for key in differing(group.runs)} - set(by))
+    if inside:
+        notes.append(f"runs of one group differ in more than the seed: {', '.join(inside)}")
+    elsewhere = sorted(set(differing(runs)) - set(by) - set(inside))
+    if elsewhere:
+        notes.append(f"the groups also differ in {', '.join(elsewhere)}: a difference may be due to that")
+    if not same_hardware(runs):
+        notes.append(
+            "the runs were trained on different hardware or in different precision: speeds are only compared within one"
+        )
+    if len(groups) == 1:
+        notes.append(f"all runs have the same {', '.join(by)}, so there is no pair to compare")
+    return notes

@@ -6,12 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from src.data.prepared import Prepared
+
 Indices = npt.NDArray[np.int64]
 
 SEED = 0  # of every draw: the same runs are shown with the same images
 MOST, FEWEST = 200, 40  # images whose maps are compared
 PIXELS = MOST * 64 * 64  # of all these images: of large ones there are fewer
 BOTH, ONLY = 3, 2  # rows of a kind
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The N test images whose maps are compared: the same in every comparison of a data set."""
+
+    indices: Indices  # (N,), sorted
+    images: npt.NDArray[np.uint8]  # (N, S, S, 3)
+    files: Sequence[str]  # (N,) where each is in the user's folder or archive; '' if it has no file
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,13 @@ def draw(total: int, size: int) -> Indices:
     return np.sort(np.random.default_rng(SEED).permutation(total)[:count])
 
 
+def draw_sample(data: Prepared, files: Sequence[str]) -> Sample:
+    """The sample of the test images of `data`; `files` are the paths of all of these, () if they have none."""
+    indices = draw(len(data.test), data.size)
+    names = [files[index] for index in indices] if files else [""] * len(indices)
+    return Sample(indices, np.ascontiguousarray(data.test.images[indices]), names)
+
+
 def strangers(count: int) -> Indices:
     """For each of `count` images (2 or more) another one, each image once: what chance would make of two maps."""
     order = np.random.default_rng(SEED).permutation(count)
@@ -36,8 +54,8 @@ def strangers(count: int) -> Indices:
     return partners
 
 
-def by_answers(right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[Row]:
-    """Images that all of the R runs `names` answer wrong, and that one alone does, drawn from all of `right` (R, N)."""
+def by_answers(indices: Indices, right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[Row]:
+    """Images drawn from `indices` (N,) that all of the R runs `names` answer wrong, or only one; `right` is (R, N)."""
     rng = np.random.default_rng(SEED)
     wrong = ~right
     kinds = [("both wrong" if len(names) == 2 else "all wrong", wrong.all(axis=0), BOTH)]
@@ -48,7 +66,7 @@ def by_answers(right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[Row]:
     return [
         Row(int(index), why)
         for why, there, count in kinds
-        for index in np.sort(rng.permutation(np.flatnonzero(there))[:count])
+        for index in np.sort(rng.permutation(indices[there])[:count])
     ]
 
 

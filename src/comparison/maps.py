@@ -1,7 +1,7 @@
-"""Whether groups look at different places of the same images, and more so than runs of one group do.
+"""Whether the maps of two groups differ more than those of two seeds of one group.
 
-Intervals say what other test images would change, for these very models; the permutation of runs says what other seeds
-would.
+Intervals say what other test images would change, for these very models. The permutation test says what other seeds
+would change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from src.comparison.groups import Group
-from src.comparison.images import Indices, Row, strangers
-from src.comparison.statistics import Mean, Permutation, holm, mean_interval, permutation
-from src.comparison.words import p_value, plus_minus
+from src.comparison.images import Indices, Row, Sample, by_answers, by_maps, strangers
+from src.comparison.pairs import ALPHA
+from src.comparison.runs import StoredRun
+from src.comparison.statistics import Permutation, holm, mean_interval, permutation
+from src.comparison.words import p_value
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
+
+MOST_GROUPS = 6  # whose maps are made, and columns of the figure
 
 Values = npt.NDArray[np.float64]
 
@@ -55,80 +59,43 @@ Agreements = Mapping[str, Agreement]  # by measure: spearman, iou
 
 @dataclass(frozen=True, eq=False)
 class GroupMaps:
-    """The runs of a group whose maps are compared, and their agreement with each other; None of a single one."""
+    """The runs of a group whose maps are compared, and their agreement with each other; None for a single run."""
 
     group: Group
     within: Agreements | None
 
-    @property
-    def sentence(self) -> str:
-        """What the rank correlation says."""
-        if self.within is None:
-            return f"of {self.group.label} there is one run, whose maps agree with no other seed's"
-        found = self.within["spearman"]
-        size, chance = plus_minus(found.mean, found.half_width), plus_minus(found.chance)
-        return (
-            f"the maps of two seeds of {self.group.label} have a rank correlation of {size} "
-            f"({len(found.per_image)} images; by chance {chance})"
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class PairMaps:
-    """Two groups: agreement between their runs, and how far that is from the agreement within them.
+    """Two groups: the agreement between their runs, and whether that is lower than between runs of one group.
 
-    `difference` is between minus the mean of within, over images; None where no group has two runs. `over_seeds` asks
-    of the rank correlation whether runs of other seeds would agree less between the groups than within them too;
-    `p_holm` is its p, corrected for the `together` pairs that are tested.
+    `over_seeds` tests the rank correlation by permuting runs; None if no group has two runs. `p_holm` is its p,
+    corrected for the number of pairs that are tested.
     """
 
     first: GroupMaps
     second: GroupMaps
     between: Agreements
-    difference: Mapping[str, Mean] | None
     over_seeds: Permutation | None
     p_holm: float | None
-    together: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether the test shows that the maps differ more than those of two seeds."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def sentence(self) -> str:
-        """What the rank correlation says."""
-        one, two = self.first.group.label, self.second.group.label
-        between, found = self.between["spearman"], self.difference["spearman"] if self.difference else None
-        images = f"{len(between.per_image)} images"
-        chance = f"by chance {plus_minus(between.chance)}"
-        if found is None:
-            size = plus_minus(between.mean, between.half_width)
+        """What the permutation test says."""
+        both = f"{self.second.group.label} and {self.first.group.label}"
+        if self.p_holm is None:
             return (
-                f"the maps of {two} and {one} have a rank correlation of {size} ({images}; {chance}); whether that is "
-                "less than between two seeds of one group is not known: run at least 2 seeds of each"
+                f"whether the maps of {both} differ more than those of two seeds is not known: run at least 2 seeds "
+                "of each"
             )
-        inside = [within["spearman"] for within in (self.first.within, self.second.within) if within]
-        numbers = (
-            f"rank correlation {plus_minus(between.mean)} between them, "
-            f"{plus_minus(float(np.mean([within.mean for within in inside])))} between seeds of one group: "
-            f"{plus_minus(found.mean, found.half_width, '+')} over {images}; {_alike(between, inside)}{chance}"
-        )
-        if found.half_width is None or abs(found.mean) <= found.half_width:
-            return (
-                f"{two} and {one} are not shown to differ in where they look more than seeds of one group do "
-                f"({numbers}){self._seeds}"
-            )
-        more, seeds = ("more", self._seeds) if found.mean < 0 else ("less", "")
-        return (
-            f"the runs of {two} and {one} look at different places of these images {more} than runs of one group do "
-            f"({numbers}){seeds}"
-        )
-
-    @property
-    def _seeds(self) -> str:
-        """What the permutation of runs says of "more"."""
-        if self.over_seeds is None or self.p_holm is None:
-            return ""
-        p, sizes = self.over_seeds.p, [len(found.group.runs) for found in (self.second, self.first)]
-        least = f", the least that {sizes[0]} and {sizes[1]} runs can give" if p == self.over_seeds.least else ""
-        many = f"; corrected for {self.together} pairs {p_value(self.p_holm)}" if self.together > 1 else ""
-        return f"; over seeds p {p_value(p)}{least}{many}"
+        if self.differs:
+            return f"the runs of {both} look at different places more than two seeds of one group do"
+        return f"maps of {both}: no evidence of a difference beyond that between random seeds"
 
 
 @dataclass(frozen=True)
@@ -163,6 +130,73 @@ class Maps:
     def runs(self) -> int:
         return sum(len(found.group.runs) for found in self.groups)
 
+    @property
+    def limit(self) -> str:
+        """Why no pair can differ significantly, however different the maps are; '' if one can."""
+        tested = [(pair, pair.over_seeds.least) for pair in self.pairs if pair.over_seeds is not None]
+        if not tested or min(holm([least for _, least in tested])) < ALPHA:
+            return ""
+        sizes = {(len(pair.first.group.runs), len(pair.second.group.runs)) for pair, _ in tested}
+        few = "{} and {} seeds".format(*sizes.pop()) if len(sizes) == 1 else "so few seeds"
+        smallest = p_value(min(least for _, least in tested))
+        many = " before correction" if len(tested) > 1 else ""
+        return f"{few} cannot show a difference between maps: the smallest p that the test can give is {smallest}{many}"
+
+
+def collect(
+    groups: Sequence[Group],
+    maps: Mapping[str, npt.NDArray[np.uint8]],
+    sample: Sample,
+    method: str,
+    layer: str,
+    image_weight: float,
+    notes: Sequence[str] = (),
+) -> Maps:
+    """Compare `maps` (N, S, S), in 255ths, of the images of `sample` by id of the run; there are two runs or more.
+
+    The figure has the runs with the lowest seed of each group, or the runs of a single group, and images of the sample
+    that one or all of these runs answer wrong or on which their maps disagree most.
+    """
+    shares = {run_id: found.astype(np.float32) / np.float32(255) for run_id, found in maps.items()}
+    inside, pairs = compare_maps(groups, shares, sample.indices)
+    shown = _columns(groups)
+    answers = {run.id: run.predictions.predicted[sample.indices] for run in shown.values()}
+    first = next(iter(shown.values()))
+    true = first.predictions.true[sample.indices]
+    rows = by_answers(sample.indices, np.stack([found == true for found in answers.values()]), list(shown))
+    rows += by_maps(sample.indices, mean_agreement([shares[run.id] for run in shown.values()]), rows)
+    places = np.searchsorted(sample.indices, [row.index for row in rows])
+    return Maps(
+        method=method,
+        layer=layer,
+        image_weight=image_weight,
+        sample=sample.indices,
+        groups=inside,
+        pairs=pairs,
+        empty=sum(int((~found.any(axis=(1, 2))).sum()) for found in maps.values()),
+        rows=rows,
+        images=sample.images[places],
+        files=[sample.files[place] for place in places],
+        true=true[places].tolist(),
+        columns=[
+            Column(
+                label,
+                answers[run.id][places].tolist(),
+                run.predictions.confidence[sample.indices][places].tolist(),
+                shares[run.id][places],
+            )
+            for label, run in shown.items()
+        ],
+        notes=notes,
+    )
+
+
+def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
+    """The runs of the figure by their labels: the lowest seed of each group, or the runs of a single one."""
+    if len(groups) == 1:
+        return {f"seed {run.seed} ({run.id[:4]})": run for run in groups[0].runs[:MOST_GROUPS]}
+    return {group.label: group.runs[0] for group in groups}
+
 
 def compare_maps(
     groups: Sequence[Group], maps: Mapping[str, Float32], sample: npt.NDArray[np.int64]
@@ -179,18 +213,9 @@ def compare_maps(
     chosen = list(combinations(range(len(groups)), 2))
     between = [_agreement(list(product(members[i], members[j]))) for i, j in chosen]
     tested = [_over_seeds(found, inside[i], inside[j]) for found, (i, j) in zip(between, chosen, strict=True)]
-    known = [one.p for one in tested if one is not None]
-    after = iter(holm(known))
+    after = iter(holm([one.p for one in tested if one is not None]))
     pairs = [
-        PairMaps(
-            first=inside[i],
-            second=inside[j],
-            between=found,
-            difference=_difference(found, inside[i].within, inside[j].within),
-            over_seeds=one,
-            p_holm=None if one is None else next(after),
-            together=len(known),
-        )
+        PairMaps(inside[i], inside[j], found, one, None if one is None else next(after))
         for found, one, (i, j) in zip(between, tested, chosen, strict=True)
     ]
     return inside, pairs
@@ -225,16 +250,6 @@ def _agreement(pairs: Sequence[tuple[Seen, Seen]]) -> Agreements:
     return result
 
 
-def _difference(between: Agreements, *within: Agreements | None) -> dict[str, Mean] | None:
-    inside = [one for one in within if one is not None]
-    if not inside:
-        return None
-    return {
-        measure: mean_interval((found.per_image - np.mean([w[measure].per_image for w in inside], axis=0)).tolist())
-        for measure, found in between.items()
-    }
-
-
 def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Permutation | None:
     """Of the rank correlation; None where no group has two runs."""
     if first.within is None and second.within is None:
@@ -250,11 +265,3 @@ def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Per
         ):
             matrix[i, j] = value
     return permutation(matrix + matrix.T, one)
-
-
-def _alike(between: Agreement, inside: Sequence[Agreement]) -> str:
-    """The two numbers where answers are the same: another answer is another class to explain."""
-    within = [one.same_answer for one in inside if one.same_answer is not None]
-    if between.same_answer is None or not within:
-        return ""
-    return f"where answers are the same {plus_minus(between.same_answer)} and {plus_minus(float(np.mean(within)))}; "

@@ -7,6 +7,7 @@ import torch
 
 from src import artifacts, record, tracking
 from src.comparison.groups import Group
+from src.comparison.maps import MOST_GROUPS
 from src.comparison.runs import StoredRun
 from src.data.prepared import Prepared
 from src.errors import UserError
@@ -16,7 +17,6 @@ from src.model.saved import Description, load_description
 from src.params import Params, setting
 from src.yaml_files import flatten, parse_yaml
 
-MOST_GROUPS = 6  # whose maps are made, and columns of the figure
 FALLBACK_LAYER = "layer4"
 
 

@@ -81,6 +81,7 @@ def _maps(maps: Maps) -> dict[str, Any]:
         "images": len(maps.sample),
         "drawn_with_seed": SEED,
         "notes": list(maps.notes),
+        "limit": maps.limit or None,
         "empty": maps.empty,
         "theory": CHANCE,
         "groups": [
@@ -97,7 +98,6 @@ def _maps(maps: Maps) -> dict[str, Any]:
                 "first": found.first.group.label,
                 "second": found.second.group.label,
                 "between": _agreements(found.between),
-                "difference": found.difference and {name: asdict(mean) for name, mean in found.difference.items()},
                 "over_seeds": found.over_seeds and asdict(found.over_seeds) | {"p_holm": found.p_holm},
                 "sentence": found.sentence,
             }

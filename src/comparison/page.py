@@ -6,7 +6,15 @@ from src.comparison.alt import texts
 from src.comparison.classes import spread
 from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
-from src.comparison.tables import DIFFERENCES, cells, difference_rows, header, worth_rows
+from src.comparison.tables import (
+    DIFFERENCES,
+    SAME_IMAGES,
+    cells,
+    difference_rows,
+    header,
+    same_image_rows,
+    worth_rows,
+)
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
 from src.report.formats import percent, points
@@ -25,6 +33,8 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         rows=[cells(group, comparison.levels) for group in comparison.groups],
         differences=DIFFERENCES,
         difference_rows=difference_rows(comparison.pairs),
+        same_images=SAME_IMAGES,
+        same_image_rows=same_image_rows(comparison.pairs),
         agreements=[[agreement(a, b) for b in comparison.groups] for a in comparison.groups] if whole else [],
         classes=comparison.classes,
         compared=[pair for pair in comparison.pairs if pair.classes],

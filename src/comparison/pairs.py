@@ -22,7 +22,6 @@ from src.comparison.statistics import (
     seeds_needed,
     welch,
 )
-from src.comparison.words import interval, p_value
 
 ALPHA = 1 - LEVEL
 
@@ -76,35 +75,32 @@ class Pair:
             runs = count if count == "1 seed" else f"the lowest seed of each ({count} are there)"
             verdict = "is more than chance" if self.p_mcnemar < ALPHA else "may be chance"
             return (
-                f"{beginning} with {runs}; as to these test images the difference {verdict} "
-                f"(95 % interval {interval(self.over_images)}; McNemar p {p_value(self.p_mcnemar)}), but what another "
-                "seed would change is not known: run at least 2 seeds of each"
+                f"{beginning} with {runs}; for these test images the difference {verdict}, but what another seed "
+                "would change is not known: run at least 2 seeds of each"
             )
         if self.welch.low is None or self.welch.high is None:
             if difference == 0:
-                return f"{two} and {one} have the same accuracy; {count}, among which nothing varies"
-            return f"{two} is {size} {relation}; {count}, among which nothing varies, so nothing can be tested"
+                return f"{two} and {one} have the same accuracy with {count}, among which nothing varies"
+            return f"{two} is {size} {relation} with {count}, among which nothing varies, so nothing can be tested"
         if self.welch.real:
             half = 100 * (self.welch.high - self.welch.low) / 2
-            return f"{two} is {size} ± {half:.1f} {relation}; {count}; the difference is real at 95 %"
+            return f"{two} is {size} ± {half:.1f} {relation} with {count}; the difference is significant"
         if self.welch.p is not None and self.welch.p < ALPHA:  # the interval beside it leaves 0 out
-            alone_p, corrected = p_value(self.welch.p), p_value(self.welch.p_holm or 1.0)
-            many = f"where {self.together} pairs are compared (p {alone_p} for this pair alone, corrected {corrected})"
-            return f"{two} and {one} cannot be told apart with {count} {many}"
+            return f"{count} cannot separate {two} from {one} after correction for {self.together} pairs"
         needed = seeds_needed(self.first.all_of("test/accuracy"), self.second.all_of("test/accuracy"))
         more = ""
         if needed is not None and needed > min(len(self.first.runs), len(self.second.runs)):
             more = f"; more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"; about {needed}"
-            more += " would be needed"
+            more += " seeds of each would be needed"
             more += " for this pair alone" if self.together > 1 else ""
-        return f"{two} and {one} cannot be told apart with {count}{more}"
+        return f"{count} cannot separate {two} from {one}{more}"
 
     @property
     def class_sentence(self) -> str:
         """Where their recalls differ most; '' where nothing is compared."""
         if not self.classes:
             return ""
-        return f"recall of {self.second.label} less that of {self.first.label}: {class_sentence(self.classes)}"
+        return f"recall, {self.second.label} minus {self.first.label}: {class_sentence(self.classes)}"
 
 
 def compare(groups: Sequence[Group]) -> list[Pair]:

@@ -1,15 +1,14 @@
-"""Finished runs as the MLflow store has them, with what a comparison needs. The writing side is src/record.py."""
+"""Finished runs, with what a comparison needs of them. They are read from MLflow by src/comparison/stored.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from src import artifacts, tracking
+from src import artifacts
 from src.errors import UserError
 from src.evaluation.metrics import balanced_accuracy, class_scores, confusion_matrix, macro_f1
 
@@ -43,76 +42,6 @@ class StoredRun:
     @property
     def seed(self) -> int:
         return int(self.params["seed"])
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Runs to compare, oldest first, and in words those that were asked for and left out."""
-
-    runs: Sequence[StoredRun]
-    left_out: Sequence[str]
-
-
-def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
-    """The finished runs that `names` (ids, names of runs or experiments; none: all) and MLflow's filter `where` leave.
-
-    Runs of the same trained model count once, the newest of them. UserError where a name is unknown, MLflow does not
-    understand `where`, or no finished run is left.
-    """
-    store = tracking.Reader()
-    runs: list[StoredRun] = []
-    left_out: list[str] = []
-    models: set[str] = set()
-    with TemporaryDirectory() as folder:
-        for found in store.runs(names, where):  # newest first
-            label = f"{found.info.run_name} ({found.info.run_id[:8]})"
-            params, metrics, tags = found.data.params, found.data.metrics, found.data.tags
-            if "sweep_key" in tags:  # it trained nothing itself
-                continue
-            if found.info.status != "FINISHED":
-                left_out.append(f"{label} is not finished: {found.info.status.lower()}")
-                continue
-            missing = [name for name in NEEDED if name not in metrics] + [k for k in ("seed",) if k not in params]
-            if missing:
-                left_out.append(f"{label} is not complete: it has no {', '.join(missing)}")
-                continue
-            model = tags.get("model_key", found.info.run_id)
-            if model in models:
-                left_out.append(f"{label} has the same model as a newer run, which counts")
-                continue
-            try:
-                predictions = read_predictions(store.download(found.info.run_id, "metrics/predictions.csv", folder))
-            except UserError as error:
-                left_out.append(f"{label} is not complete: {error}")
-                continue
-            models.add(model)
-            data = found.inputs.dataset_inputs if found.inputs is not None else []
-            runs.append(
-                StoredRun(
-                    id=found.info.run_id,
-                    name=found.info.run_name,
-                    params=params,
-                    metrics=class_means(predictions) | metrics,
-                    curves={name: store.curve(found.info.run_id, name) if name in metrics else [] for name in CURVES},
-                    data=data[0].dataset.digest if data else "",
-                    predictions=predictions,
-                    gradcam=_gradcam(store, found.info.run_id, folder),
-                    hardware=", ".join(tags[key] for key in ("hardware", "precision") if key in tags),
-                )
-            )
-    if not runs:
-        reasons = "".join(f"\n  {reason}" for reason in left_out)
-        raise UserError(f"no finished run to compare at {tracking.shown_uri()}. Make one with: dvc repro{reasons}")
-    return Selection(runs[::-1], left_out)
-
-
-def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> Mapping[str, Any]:
-    """What the stage `gradcam` measured; the metrics that MLflow has may be those of older code."""
-    try:
-        content = artifacts.read_json(store.download(run_id, "metrics/gradcam.json", folder))
-    except UserError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def read_predictions(file: Path) -> Predictions:

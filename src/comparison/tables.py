@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
+from src.comparison.maps import Agreements, Maps
 from src.comparison.pairs import Pair
 from src.comparison.statistics import Corrected, Mean, mean_interval
 from src.comparison.words import interval, p_value, plus_minus
@@ -70,7 +71,7 @@ DIFFERENCES = ["second − first", "of", "difference", "95 % interval", "Welch p
 
 
 def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
-    """Of the table DIFFERENCES: what is tested over seeds, for each pair of groups."""
+    """Rows of the table DIFFERENCES: what is tested over seeds, for each pair of groups."""
     return [
         [f"{pair.second.label} − {pair.first.label}", name, *_tested(pair.over_seeds[measure], form)]
         for pair in pairs
@@ -97,6 +98,55 @@ FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
+SAME_IMAGES = [
+    "second − first", "votes", "difference", "95 % interval", "right only in first", "right only in second",
+    "McNemar p", "Holm",
+]  # fmt: skip
+
+
+def same_image_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+    """Rows of the table SAME_IMAGES: what is tested over images, for each pair of groups that is compared."""
+    return [
+        [
+            f"{pair.second.label} − {pair.first.label}",
+            str(pair.votes),
+            points(pair.over_images.difference),
+            interval(pair.over_images),
+            str(pair.mcnemar.only_first),
+            str(pair.mcnemar.only_second),
+            p_value(pair.mcnemar.p),
+            p_value(pair.p_mcnemar),
+        ]
+        for pair in pairs
+        if pair.over_images is not None and pair.mcnemar is not None and pair.p_mcnemar is not None
+    ]
+
+
+AGREEMENT = ["maps of", "rank correlation", "by chance", "overlap (IoU)", "by chance", "p over seeds", "Holm"]
+
+
+def agreement_rows(maps: Maps) -> list[list[str]]:
+    """Rows of the table AGREEMENT: each group of two runs or more by itself, then each pair of groups."""
+    rows = [
+        [f"two seeds of {one.group.label}", *_agreement(one.within), "–", "–"]
+        for one in maps.groups
+        if one.within is not None
+    ]
+    for pair in maps.pairs:
+        values = (None if pair.over_seeds is None else pair.over_seeds.p, pair.p_holm)
+        p = ["–" if value is None else p_value(value) for value in values]
+        rows.append([f"{pair.second.group.label} and {pair.first.group.label}", *_agreement(pair.between), *p])
+    return rows
+
+
+def _agreement(found: Agreements) -> list[str]:
+    return [
+        text
+        for one in (found["spearman"], found["iou"])
+        for text in (plus_minus(one.mean, one.half_width), plus_minus(one.chance))
+    ]
+
+
 def worth_rows(means: Means) -> list[list[str]]:
     """The table of src.comparison.worth, its header first; empty where there is none."""
     if not means:
@@ -110,19 +160,23 @@ def _gain(name: str, mean: Mean) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """All that is said of pairs: of accuracy, of classes, and of where they look."""
+    """All that is said of pairs: of accuracy, of classes and of maps."""
     found = [pair.sentence for pair in comparison.pairs]
     found += [pair.class_sentence for pair in comparison.pairs if pair.classes]
     if comparison.maps:
-        found += [one.sentence for one in comparison.maps.pairs or comparison.maps.groups]
+        found += [pair.sentence for pair in comparison.maps.pairs]
+        found += [comparison.maps.limit] if comparison.maps.limit else []
     return found
 
 
 def to_text(comparison: Comparison) -> str:
     """The tables and the sentences."""
     groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
-    parts = [_table(groups), _table([DIFFERENCES, *rows]) if (rows := difference_rows(comparison.pairs)) else ""]
-    parts.append(_table(rows) if (rows := worth_rows(comparison.worth.means)) else "")
+    parts = [_table(groups)]
+    parts += [_table([DIFFERENCES, *rows])] if (rows := difference_rows(comparison.pairs)) else []
+    parts += [_table([SAME_IMAGES, *rows])] if (rows := same_image_rows(comparison.pairs)) else []
+    parts += [_table([AGREEMENT, *agreement_rows(comparison.maps)])] if comparison.maps else []
+    parts += [_table(rows)] if (rows := worth_rows(comparison.worth.means)) else []
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
     notes += [f"what maps are worth is not compared: {why}"] if (why := comparison.worth.why) else []

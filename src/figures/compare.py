@@ -82,10 +82,10 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
 
 
 def differences(pairs: Mapping[str, Mapping[str, Corrected]]) -> Figure:
-    """Recall of one group less that of another, with its interval, by class from the top down.
+    """Recall of one group minus that of another, with its interval, by class from the top down.
 
     `pairs` holds them by the label of the pair and by class, at least one of each. A dot is full where the difference
-    is real, hollow where it may be chance.
+    is significant, else hollow.
     """
     names = list(next(iter(pairs.values())))
     figure = new_figure(8.4, 1.5 + len(names) * (0.16 + 0.14 * len(pairs)))

@@ -431,6 +431,25 @@ def test_the_copy_for_experiments_is_a_repository_of_its_own(tmp_path: Path) -> 
     assert not list(copy.rglob("__pycache__"))
 
 
+def test_a_copy_that_is_there_already_is_brought_up_to_date(tmp_path: Path) -> None:
+    copy = workspace.copy_repository(tmp_path / "copy")
+    kept = {name: copy / name for name in ("dvc.lock", "mlflow.db", ".checkpoints/key/epoch-1.pt", ".dvc/cache/files")}
+    moved, params = copy / "src/moved.py", copy / "params.yaml"
+    for file in (*kept.values(), moved, copy / ".git/index.lock"):  # git was killed
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("kept")
+    committed = params.read_text()
+    params.write_text("seed: 9\n")
+    workspace.copy_repository(copy)
+    assert all(file.read_text() == "kept" for file in kept.values())
+    assert not moved.exists()
+    assert params.read_text() == committed
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=copy, capture_output=True, text=True, check=True)
+    assert changed.stdout == ""
+    listed = subprocess.run(["git", "ls-files"], cwd=copy, capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in kept if name in listed] == ["dvc.lock"]
+
+
 def soaked(**values: Callable[[int], float]) -> list[soak.Sample]:
     """20 samples in which everything is 1, but for what `values` say of the experiment with this index."""
     names = [field.name for field in fields(soak.Sample)]

@@ -15,7 +15,7 @@ from commands import compare as command
 from src import artifacts, tracking
 from src.comparison.classes import class_recalls, recalls
 from src.comparison.comparison import Comparison
-from src.comparison.groups import Group, agreement, group, grouping_keys, levels, vote
+from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
@@ -25,9 +25,9 @@ from src.comparison.runs import (
     class_means,
     differing,
     read_predictions,
-    read_runs,
 )
 from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
+from src.comparison.stored import read_runs
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
 from src.errors import UserError
@@ -68,8 +68,10 @@ def test_groups_are_by_what_differs_but_the_seed() -> None:
     assert differing(runs) == ["lr", "norm"]
     assert grouping_keys(runs) == ["lr", "norm"]
     assert grouping_keys(runs[:1]) == ["norm"]
-    assert [g.label for g in group(runs, ["lr", "norm"])] == ["lr=0.1, batch", "lr=0.1, layer", "lr=0.2, batch"]
+    labels = [g.label for g in group(runs, ["lr", "norm"])]
+    assert labels == ["lr=0.1, batch norm", "lr=0.1, layer norm", "lr=0.2, batch norm"]
     assert [g.seeds for g in group(runs, ["norm"])] == [[0, 1], [1]]
+    assert [g.label for g in group([stored(4, "none"), stored(4, "layer2d")], ["norm"])] == ["layer2d norm", "no norm"]
 
 
 def test_what_shapes_no_model_makes_no_groups() -> None:
@@ -152,7 +154,7 @@ def test_a_class_that_the_test_set_lacks(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     predictions = read(TRUE, ["emu"] * 4 + ["dog"] * 4, [0.75] * len(TRUE))
     found = comparison(stored(4), replace(stored(4, "layer"), predictions=predictions))
-    assert {name: found["layer"].mean for name, found in class_recalls(found.groups).items()} == {"cat": 0, "dog": 1}
+    assert {name: of["layer norm"].mean for name, of in class_recalls(found.groups).items()} == {"cat": 0, "dog": 1}
     command.write(found)
     assert not re.search(r"\bnan\b", command.PAGE.read_text() + to_text(found), re.IGNORECASE)
 
@@ -160,38 +162,42 @@ def test_a_class_that_the_test_set_lacks(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_real_difference_in_words() -> None:
     (pair,) = pairs_of(*(stored(8, "batch", s) for s in range(3)), *(stored(r, "layer", r) for r in (3, 4, 4)))
     # 11/24 below 1: deviation of the second group 0.0722, its error 0.0417, t with 2 degrees of freedom 4.3027
-    assert pair.sentence == "layer is 54.2 ± 17.9 points below batch; 3 seeds; the difference is real at 95 %"
+    assert pair.sentence.startswith("layer norm is 54.2 ± 17.9 points below batch norm with 3 seeds")
+    assert pair.sentence.endswith("significant")
 
 
 def test_no_difference_in_words() -> None:
     (pair,) = pairs_of(*(stored(r, "batch", r) for r in (3, 4, 5)), *(stored(r, "layer", r) for r in (4, 5, 6)))
     # One deviation apart: 17 in Cohen's table.
-    assert pair.sentence == "layer and batch cannot be told apart with 3 seeds; about 17 would be needed"
+    assert "3 seeds cannot separate layer norm from batch norm" in pair.sentence
+    assert "about 17 seeds" in pair.sentence
 
 
 def test_seeds_that_are_needed_of_many_pairs_are_for_one_alone() -> None:
     runs = [stored(s + r, norm, s) for norm, r in (("a", 3), ("b", 4), ("c", 4)) for s in range(3)]
     first, second, _ = pairs_of(*runs)
-    assert first.sentence == second.sentence.replace("c and", "b and")
-    assert first.sentence.endswith("with 3 seeds; about 17 would be needed for this pair alone")
+    assert first.sentence == second.sentence.replace("c norm", "b norm")
+    assert "about 17 seeds" in first.sentence
+    assert first.sentence.endswith("for this pair alone")
 
 
 def test_a_difference_that_is_one_of_many_in_words() -> None:
     runs = [stored(r + s, norm, s) for norm, r in (("a", 2), ("b", 5), ("c", 3)) for s in range(3)]
     first, _, _ = pairs_of(*runs)
     # Three deviations of 1 apart: t² = 9 / (2/3) with 4 degrees of freedom, p = 0.0213, three times that for Holm.
-    assert first.sentence == (
-        "b and a cannot be told apart with 3 seeds where 3 pairs are compared "
-        "(p 0.021 for this pair alone, corrected 0.064)"
-    )
+    assert "cannot separate b norm from a norm after correction for 3 pairs" in first.sentence
+    assert re.search(r"b norm − a norm +accuracy .* 0\.021 +0\.064\n", to_text(comparison(*runs)))
 
 
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
-    assert pair.sentence.startswith("layer is 87.5 points below batch with 1 seed; as to these test images")
+    assert pair.sentence.startswith("layer norm is 87.5 points below batch norm with 1 seed")
+    assert "more than chance" in pair.sentence
+    assert "what another seed would change is not known" in pair.sentence
+    found = comparison(stored(8), stored(1, "layer"))
     # None of 8 and 7: with one image more on either side −7/10 ± 1.96 sqrt((9/10 − 49/100) / 10), and p = 2 / 2^7
-    assert "is more than chance (95 % interval −100.00 to −30.31 points; McNemar p 0.016)" in pair.sentence
-    assert to_json(comparison(stored(8), stored(1, "layer")))["pairs"][0]["interval"] is None
+    assert re.search(r"−87\.50 points +−100\.00 to −30\.31 points +7 +0 +0\.016 +0\.016", to_text(found))
+    assert to_json(found)["pairs"][0]["interval"] is None
 
 
 def test_as_many_runs_vote_on_either_side() -> None:
@@ -201,7 +207,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
     assert pair.votes == 1
     assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
     assert pair.sentence.startswith(
-        "layer and batch have the same accuracy with the lowest seed of each (1 and 3 seeds are there); as to"
+        "layer norm and batch norm have the same accuracy with the lowest seed of each (1 and 3 seeds are there)"
     )
     assert pair.welch is not None
     assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
@@ -220,7 +226,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
 
 def test_nothing_varies_in_words() -> None:
     (same,) = pairs_of(*(stored(4, norm, s) for norm in ("batch", "layer") for s in (0, 1)))
-    assert same.sentence == "layer and batch have the same accuracy; 2 seeds, among which nothing varies"
+    assert "have the same accuracy with 2 seeds, among which nothing varies" in same.sentence
     (other,) = pairs_of(*(stored(4 + (norm == "layer"), norm, s) for norm in ("batch", "layer") for s in (0, 1)))
     assert other.sentence.endswith("among which nothing varies, so nothing can be tested")
 
@@ -254,13 +260,14 @@ def test_loss_and_speed_are_tested_too() -> None:
     numbers = to_json(comparison(*runs))["pairs"][0]
     assert numbers["welch_of"].keys() == {"loss", "ece", "images_per_second"}
     assert numbers["welch_of"]["loss"]["p_holm"] == loss.p_holm
-    assert re.search(r"b − a +loss +\+2\.000 +−0\.267 to \+4\.267 +0\.070 +0\.211", to_text(comparison(*runs)))
+    line = r"b norm − a norm +loss +\+2\.000 +−0\.267 to \+4\.267 +0\.070 +0\.211"
+    assert re.search(line, to_text(comparison(*runs)))
 
 
 def test_speeds_of_other_hardware_are_not_compared() -> None:
     runs = [with_values("a", 0, 1, 10), with_values("b", 0, 1, 20, "GPU")]
     assert "images_per_second" not in pairs_of(*runs)[0].over_seeds
-    assert "different hardware" in command.findings(group(runs, ["norm"]), ["norm"])[-1]
+    assert "different hardware" in findings(group(runs, ["norm"]), ["norm"])[-1]
 
 
 def test_classes_of_two_runs_are_compared_over_images() -> None:
@@ -270,10 +277,11 @@ def test_classes_of_two_runs_are_compared_over_images() -> None:
     assert (dog.difference, dog.p) == (-1, 2 / 2**4)
     assert dog.p_holm == 2 * dog.p
     # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
-    assert pair.class_sentence == (
-        "recall of layer less that of batch: lowest in dog (−100.00 points, −100.00 to −7.03 points); "
-        "highest in cat (−25.00 points, −71.65 to +38.32 points); real at 95 % in 0 of 2 classes"
-    )
+    assert dog.high == pytest.approx(-4 / 6 + 1.96 * math.sqrt(5 / 54), abs=1e-4)
+    assert cat.low == pytest.approx(-1 / 6 - 1.96 * math.sqrt(17 / 216), abs=1e-4)
+    assert pair.class_sentence.startswith("recall, layer norm minus batch norm: lowest in dog (−100.00 points)")
+    assert "highest in cat (−25.00 points)" in pair.class_sentence
+    assert "in 0 of 2 classes" in pair.class_sentence
 
 
 def test_classes_of_several_runs_are_compared_over_seeds() -> None:
@@ -287,7 +295,7 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
     assert pair.classes["cat"].p is None  # nothing varies
     assert dog.p_holm == dog.p  # of one that was tested
     assert dog.real
-    assert "real at 95 % in 1 of 2 classes" in pair.class_sentence
+    assert "in 1 of 2 classes" in pair.class_sentence
     (mixed,) = pairs_of(*runs[:4])
     assert mixed.classes["dog"].low is None
     assert mixed.class_sentence.endswith("nothing can be tested")
@@ -329,15 +337,16 @@ def test_other_data_are_not_compared() -> None:
     (pair,) = pairs_of(*runs)
     assert (pair.welch, pair.mcnemar) == (None, None)
     assert "not compared" in pair.sentence
-    found = comparison(*runs, notes=command.findings(group(runs, ["norm"]), ["norm"]))
+    found = comparison(*runs, notes=findings(group(runs, ["norm"]), ["norm"]))
     assert "DIFFERENT DATA" in to_text(found)
     assert class_recalls(found.groups) == {}
-    assert "other data or other test images" in to_html(found, {})
+    assert f"{pair.sentence}." in to_html(found, {})
+    assert "McNemar" not in to_html(found, {})
 
 
 def test_what_else_differs_is_said() -> None:
     runs = [stored(4, lr="1", width="1"), stored(4, seed=1, lr="2", width="1"), stored(4, "layer", lr="1", width="2")]
-    notes = command.findings(group(runs, ["norm"]), ["norm"])
+    notes = findings(group(runs, ["norm"]), ["norm"])
     assert notes == [
         "runs of one group differ in more than the seed: lr",
         "the groups also differ in width: a difference may be due to that",
@@ -363,14 +372,14 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
     ]
     found = comparison(*runs)
     assert found.worth.why == ""
-    assert found.worth.means["a"].keys() == {"road", "deletion", "randomisation"}
-    assert found.worth.means["a"]["deletion"] == mean_interval([0.1, 0.3])
-    assert found.worth.means["b"] == {
+    assert found.worth.means["a norm"].keys() == {"road", "deletion", "randomisation"}
+    assert found.worth.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
+    assert found.worth.means["b norm"] == {
         "road": Mean(1, -0.5, None), "deletion": Mean(1, -0.5, None), "randomisation": Mean(1, 0.25, None)
     }  # fmt: skip
-    assert re.search(r"\nb +−0\.500 +−0\.500 +0\.250\n", to_text(found))
+    assert re.search(r"\nb norm +−0\.500 +−0\.500 +0\.250\n", to_text(found))
     numbers = to_json(found)
-    assert numbers["worth"]["a"]["road"]["mean"] == pytest.approx(0.2)
+    assert numbers["worth"]["a norm"]["road"]["mean"] == pytest.approx(0.2)
     assert numbers["no_worth"] is None
     page = to_html(found, {})
     assert "ROAD depends on how sure a model is" in page

@@ -21,11 +21,11 @@ from src.comparison.comparison import Comparison
 from src.comparison.explain import explain
 from src.comparison.groups import Group
 from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
-from src.comparison.maps import Maps, compare_maps, mean_agreement
+from src.comparison.maps import Maps, PairMaps, compare_maps, mean_agreement
 from src.comparison.pairs import compare
 from src.comparison.runs import Predictions, StoredRun, class_means
 from src.comparison.statistics import Permutation
-from src.comparison.tables import to_text
+from src.comparison.tables import agreement_rows, to_text
 from src.data.prepared import Prepared, Split, save
 from src.errors import UserError
 from src.figures import maps as figures
@@ -62,14 +62,15 @@ def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
 
 def test_images_that_both_or_one_answers_wrong() -> None:
     right = np.array([[False, False, True, True, True], [False, True, False, True, True]])
-    rows = by_answers(right, ["batch", "layer"])
-    assert rows == [Row(0, "both wrong"), Row(1, "only batch wrong"), Row(2, "only layer wrong")]
-    three = by_answers(np.array([[False, False, True], [False, True, False], [False, False, False]]), ["a", "b", "c"])
+    rows = by_answers(np.array([2, 3, 5, 7, 11]), right, ["batch", "layer"])
+    assert rows == [Row(2, "both wrong"), Row(3, "only batch wrong"), Row(5, "only layer wrong")]
+    of_three = np.array([[False, False, True], [False, True, False], [False, False, False]])
+    three = by_answers(np.arange(3), of_three, ["a", "b", "c"])
     assert three == [Row(0, "all wrong")]  # of the others two are wrong
-    assert by_answers(np.ones((2, 9), bool), ["a", "b"]) == []
-    many = by_answers(np.zeros((2, 900), bool), ["a", "b"])
+    assert by_answers(np.arange(9), np.ones((2, 9), bool), ["a", "b"]) == []
+    many = by_answers(np.arange(900), np.zeros((2, 900), bool), ["a", "b"])
     assert len(many) == BOTH
-    assert many == by_answers(np.zeros((2, 900), bool), ["a", "b"])
+    assert many == by_answers(np.arange(900), np.zeros((2, 900), bool), ["a", "b"])
     assert [row.index for row in many] != list(range(BOTH))
 
 
@@ -112,8 +113,6 @@ def test_agreement_within_and_between() -> None:
     # The first map is turned around wholly, so its rank correlation is -1, and the top fifths share nothing.
     assert pair.between["spearman"].per_image[0] == pytest.approx(-1, abs=1e-6)
     assert pair.between["iou"].per_image[0] == 0
-    assert pair.difference is not None
-    assert pair.difference["iou"].mean == pytest.approx(pair.between["iou"].mean - 1)
     assert pair.between["spearman"].lowest == pair.between["spearman"].highest  # all pairs of runs are alike
     assert mean_agreement([one, other]) == pytest.approx(pair.between["spearman"].per_image)
 
@@ -128,65 +127,73 @@ def test_agreement_where_answers_are_the_same() -> None:
     assert pair.between["iou"].same_answer is None
 
 
-def test_what_is_said_of_maps() -> None:
+def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
+    """Pairs of groups: by label, how far its runs are from a common map (0 to 1), and the number of its runs."""
     rng = np.random.default_rng(0)
-    base, own = rng.random((2, 50, 8, 8), dtype=np.float32)
+    common = rng.random((50, 8, 8), dtype=np.float32)
+    groups, maps = [], {}
+    for label, (apart, count) in bases.items():
+        own = (1 - apart) * common + apart * rng.random(common.shape, dtype=np.float32)
+        groups.append(group(label, *range(count)))
+        maps |= {run.id: own + noise * rng.random(own.shape, dtype=np.float32) for run in groups[-1].runs}
+    return compare_maps(groups, maps, np.arange(50))[1]
 
-    def near(maps: np.ndarray, noise: float = 0.2) -> np.ndarray:
-        return np.asarray(maps + noise * rng.random(maps.shape, dtype=np.float32))
 
-    def said(**maps: np.ndarray) -> str:
-        names = sorted({name[:-1] for name in maps})
-        groups = [group(name, *(int(n[-1]) for n in maps if n[:-1] == name)) for name in names]
-        return compare_maps(groups, maps, np.arange(50))[1][0].sentence
+def test_runs_look_elsewhere_only_where_the_corrected_test_says_so() -> None:
+    (apart,) = made(a=(0, 4), b=(1, 4))
+    assert apart.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
+    assert "look at different places" in apart.sentence
+    for pair in (*made(a=(0, 4), b=(0, 4)), *made(a=(0, 3), b=(1, 3)), *made(a=(0, 4), b=(1, 4), c=(0, 4))):
+        assert pair.p_holm is not None
+        assert pair.p_holm > 0.05
+        assert "no evidence of a difference beyond that between random seeds" in pair.sentence
+    (single,) = made(a=(0, 1), b=(1, 1))
+    assert "is not known: run at least 2 seeds of each" in single.sentence
 
-    apart = said(a0=near(base), a1=near(base), b0=near(own), b1=near(own))
-    assert re.fullmatch(
-        r"the runs of b and a look at different places of these images more than runs of one group do "
-        r"\(rank correlation [−0].\d\d? between them,"
-        r" 0.9\d between seeds of one group: −0.9\d ± 0.0\d over 50 images; "
-        r"where answers are the same [−0]\.\d\d? and 0.9\d; by chance −?0.0\d\)"
-        r"; over seeds p 0\.333, the least that 2 and 2 runs can give",
-        apart,
-    )
-    same = said(a0=near(base), a1=near(base), b0=near(base), b1=near(base))
-    assert same.startswith("b and a are not shown to differ in where they look more than seeds of one group do (")
-    less = said(a0=near(base), a1=near(base, 2), b0=near(base), b1=near(base, 2))
-    assert "images less than runs" in less
-    assert "over seeds" not in less  # that asks whether it is more
-    # The runs of b are less like each other than like those of a; those of a are nearly the same.
-    mixed = said(a0=near(base), a1=near(base), b0=near(base, 1), b1=near(base, 1))
-    assert "images more than" in mixed
-    # a0 and a1 are the most alike of all, so no other split of the three exceeds this one
-    assert mixed.endswith("; over seeds p 0.333, the least that 2 and 2 runs can give")
-    assert "run at least 2 seeds of each" in said(a0=near(base), b0=near(own))
-    (alone,), none = compare_maps([group("a", 0, 1)], {"a0": base, "a1": base}, np.arange(50))
-    assert none == []
-    assert alone.sentence.startswith("the maps of two seeds of a have a rank correlation of 1.00 ± 0.00 (50 images")
+
+def limit(*pairs: PairMaps) -> str:
+    groups = [pairs[0].first, *dict.fromkeys(pair.second for pair in pairs)]
+    nothing = np.zeros((0, 8, 8, 3), np.uint8)
+    return Maps("GradCAM", "layer4", 0.5, np.arange(50), groups, pairs, 0, [], nothing, [], [], [], []).limit
+
+
+def test_what_few_seeds_cannot_show_is_said_once() -> None:
+    assert re.match(r"3 and 3 seeds cannot show a difference .* 0\.100$", limit(*made(a=(0, 3), b=(0, 3))))
+    assert limit(*made(a=(0, 4), b=(0, 4))) == ""
+    assert "0.029 before correction" in limit(*made(a=(0, 4), b=(0, 4), c=(0, 4)))
+    assert limit(*made(a=(0, 1), b=(0, 3), c=(0, 3))).startswith("so few seeds cannot")
+    assert limit(*made(a=(0, 1), b=(0, 1))) == ""  # nothing is tested
 
 
 def test_pairs_of_groups_are_corrected_over_seeds() -> None:
-    rng = np.random.default_rng(0)
-    bases = rng.random((3, 30, 8, 8), dtype=np.float32)
-    groups = [group("a", 0, 1, 2), group("b", 0, 1, 2), group("c", 0, 1, 2), group("d", 0)]
-    maps = {
-        one.id: base + 0.2 * rng.random(base.shape, dtype=np.float32)
-        for found, base in zip(groups, [*bases, bases[2]], strict=True)
-        for one in found.runs
-    }
-    pairs = {(p.first.group.label, p.second.group.label): p for p in compare_maps(groups, maps, np.arange(30))[1]}
+    pairs = {(p.first.group.label, p.second.group.label): p for p in made(a=(0, 3), b=(1, 3), c=(1, 3), d=(1, 1))}
     ab, ad = pairs["a", "b"], pairs["a", "d"]
     assert ab.over_seeds == Permutation(0.1, 0.1)  # one of ten splits into three and three
     assert ad.over_seeds == Permutation(0.25, 0.25)  # of four into three and one
-    assert (ab.p_holm, ad.p_holm) == (pytest.approx(0.6), 0.75)  # the first and the fourth of six
-    assert ab.sentence.endswith("over seeds p 0.100, the least that 3 and 3 runs can give; corrected for 6 pairs 0.600")
-    assert "the least that 1 and 3 runs" in ad.sentence
+    assert ab.p_holm == pytest.approx(0.6)  # the first of six
+    assert ad.p_holm == 0.75  # the fourth
+
+
+def test_the_agreement_of_each_group_is_a_row_of_its_own(data: Prepared) -> None:
+    groups = [group("batch", 0, 1, right=50), group("layer", 0, 1, right=54)]
+    maps = explain(groups, data, parameters(), 2)
+    rows = agreement_rows(maps)
+    assert [row[0] for row in rows] == ["two seeds of batch", "two seeds of layer", "layer and batch"]
+    for row, found in zip(rows, (*(one.within for one in maps.groups), maps.pairs[0].between), strict=True):
+        assert found is not None
+        one = found["spearman"]
+        assert row[1] == f"{one.mean:.2f} ± {one.half_width:.2f}".replace("-", "−")
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     """A workspace with prepared images of noise."""
     monkeypatch.chdir(tmp_path)
+    return noise()
+
+
+def noise() -> Prepared:
+    """Images of noise, in this workspace."""
     rng = np.random.default_rng(0)
     splits = [
         Split(rng.integers(0, 256, (count, 16, 16, 3), np.uint8), np.arange(count, dtype=np.int64) % len(CLASSES))
@@ -376,7 +383,6 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
     assert numbers["pairs"][0]["between"]["spearman"].keys() == {
         "mean", "half_width", "chance", "lowest", "highest", "same_answer",
     }  # fmt: skip
-    assert numbers["pairs"][0]["difference"]["iou"].keys() == {"n", "mean", "half_width"}
     assert numbers["pairs"][0]["sentence"] in to_text(found)
     assert {file.name for file in command.PICTURES.iterdir()} == {
         f"{name}.png" for name in ("agreement", "maps", "classes", "differences")

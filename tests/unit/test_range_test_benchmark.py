@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.range_test import GRID, SEEDS, Job, Record, Setting, agreement, constant_rates, jobs, summary
@@ -10,11 +11,19 @@ from src.errors import UserError
 SETTING = Setting("develop", "small", "batch", 32, "sgd", 1)
 
 
+def swept(rate: float | None) -> dict[str, list[float]]:
+    """A sweep whose loss falls around twice `rate`, so that half of the centroid is `rate`; None: it never falls."""
+    lrs = np.geomspace(1e-5, 10, 300)
+    fall = np.zeros(300) if rate is None else np.exp(-10 * np.log10(lrs / (2 * rate)) ** 2)
+    return {"lrs": lrs.tolist(), "losses": (2.4 - fall).tolist()}
+
+
 def filled(file: Path, rates: list[float | None]) -> Record:
     """Accuracies of the grid are 0.5, and 0.8, 0.9, 0.7 at rate 0.1; a swept rate that is new reaches 0.6."""
     record = Record(file)
     for seed, rate in zip(SEEDS, rates, strict=True):
-        record.add(Job(SETTING, seed, None), {"rate": rate})
+        record.add(Job(SETTING, seed, None), swept(rate))
+        assert record.rate(SETTING, seed) == rate
         for at in GRID["sgd"]:
             record.add(Job(SETTING, seed, at), {"accuracy": (0.8, 0.9, 0.7)[seed] if at == 0.1 else 0.5})
         if rate is not None and rate not in GRID["sgd"]:
@@ -31,14 +40,21 @@ def test_regret_is_taken_against_the_best_mean_over_seeds(tmp_path: Path) -> Non
     assert constant_rates([row]) == {"sgd": (0.1, pytest.approx(0))}
 
 
-def test_the_file_continues_and_forgets_what_other_code_made(tmp_path: Path) -> None:
+def test_the_file_continues(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     record = filled(file, [0.1, 0.1, 0.1])
     again = Record(file)
     assert again.rows == record.rows
     assert [job for job in jobs([SETTING], again) if again.find(job) is None] == []
-    file.write_text(file.read_text().replace(record.code, "0" * 12))
-    missing = [job for job in jobs([SETTING], Record(file)) if Record(file).find(job) is None]
-    assert {job.rate for job in missing} == {None}  # the sweeps; trainings at the rates of the grid stay
+    again.rows = [row for row in again.rows if row["job"]["rate"] != 0.1]
+    assert {job.rate for job in jobs([SETTING], again) if again.find(job) is None} == {0.1}
     with pytest.raises(UserError, match="not trained yet"):
         summary([Setting("confirm", "small", "layer", 32, "sgd", 1)], record)
+
+
+def test_a_hopeless_rate_is_trained_with_one_seed(tmp_path: Path) -> None:
+    record = Record(tmp_path / "results.json")
+    for rate, accuracy in zip(GRID["sgd"], (0.2, 0.31, 0.4, 0.39, 0.35, 0.1), strict=True):
+        record.add(Job(SETTING, 0, rate), {"accuracy": accuracy})
+    left = {(job.rate, job.seed) for job in jobs([SETTING], record) if job.rate and record.find(job) is None}
+    assert left == {(rate, seed) for rate in GRID["sgd"][1:5] for seed in (1, 2)}

@@ -26,8 +26,9 @@ from benchmarks.recipe_results import (
     section,
     trials,
 )
-from benchmarks.recipes import Planned, command_line, common_settings, fresh_copy, plan, run_all
+from benchmarks.recipes import Planned, command_line, common_settings, plan, run_all
 from benchmarks.trials import keys_of, shaping
+from benchmarks.workspace import copy_repository
 from src import artifacts, git, record, tracking
 from src.artifacts import PARAMS
 from src.errors import UserError
@@ -241,13 +242,13 @@ def test_a_new_start_has_new_code_and_what_an_interrupted_training_left(tmp_path
         command = ["git", "ls-files"]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    copy = fresh_copy(tmp_path / "copy")
+    copy = copy_repository(tmp_path / "copy")
     before = committed()
     left = (".checkpoints/k/epoch-000001.pt", ".dvc/cache/files/x", "metrics/history.csv")
     for name in (*left, "src/gone.py", ".git/index.lock", ".dvc/tmp/rwlock"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
-    fresh_copy(copy)
+    copy_repository(copy)
     assert committed() == before
     assert all((copy / name).exists() for name in left)
     assert not (copy / ".dvc/tmp/rwlock").exists()
