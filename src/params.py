@@ -1,7 +1,7 @@
 """Typed, validated parameters: the schema of `params.yaml`.
 
-No key has a default and none is unknown: `params.yaml` is the only source of truth, so that every `-S key=value`
-is a plain override and every run's record is complete.
+No key has a default, and unknown keys are rejected. So `params.yaml` is the only source of parameters, every
+`-S key=value` is a plain override, and the record of every run is complete.
 """
 
 import difflib
@@ -30,15 +30,15 @@ from src.artifacts import PARAMS
 from src.errors import UserError
 from src.yaml_files import SHOWN, as_name, flatten, number, parse_yaml, read_yaml, shown
 
-# Limits that nobody meets. They keep sums finite, and what is built of a size that can be built.
-LEAST, MOST = 1e-12, 1e12  # of what has no natural limit
-LARGEST_ARGUMENT = 1024  # of a transform: pixels a side, for one
-MOST_DEVICES = 1024  # of one node, and nodes
+# Generous limits that keep sums finite and sizes feasible.
+LEAST, MOST = 1e-12, 1e12  # for values without a natural limit
+LARGEST_ARGUMENT = 1024  # of a transform, for example a side in pixels
+MOST_DEVICES = 1024  # per node, and also the limit of nodes
 MOST_PIXELS = 4 * 10**9  # of all generated images: 16 GB
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for the end of a line
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all except the line feed
 LONGEST = 1000  # characters of a text
 OF_SIZE = re.compile(r"size(?:/([1-9][0-9]*))?")  # data.size or a share of it, in `augment`
-MEANS_SIZE = re.compile(r"(?i)\bsize")  # no transform takes such a text for anything else
+MEANS_SIZE = re.compile(r"(?i)\bsize")  # no transform takes such a text with another meaning
 OWN = "own"  # data.path in the committed params.yaml: not set by the user
 
 
@@ -56,45 +56,45 @@ def _rate(value: object) -> object:
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and LEAST <= value <= MOST:
         return float(value)
-    raise PydanticCustomError("rate", f"allowed: auto, or a number above 0 ({LEAST:g} to {MOST:g})")
+    raise PydanticCustomError("rate", f"Allowed: auto, or a number above 0 ({LEAST:g} to {MOST:g})")
 
 
 def _devices(value: object) -> object:
     """A number of devices, or `auto`."""
     if value == "auto" or (type(value) is int and 1 <= value <= MOST_DEVICES):
         return value
-    raise PydanticCustomError("devices", f"allowed: auto, or a whole number from 1 to {MOST_DEVICES}")
+    raise PydanticCustomError("devices", f"Allowed: auto, or a whole number from 1 to {MOST_DEVICES}")
 
 
 def _text(value: str) -> str:
-    """A text that can be shown in a terminal, a figure and a page; pydantic refuses lone surrogates itself."""
+    """A text that terminals, figures and pages can show. Pydantic rejects lone surrogates itself."""
     if CONTROL.search(value):
-        raise PydanticCustomError("text", "should hold no control character")
-    if "${" in value or value == "???":  # OmegaConf's, with which DVC reads params.yaml before each `-S`
-        raise PydanticCustomError("text", "should not be ??? and should not contain ${, which DVC replaces")
+        raise PydanticCustomError("text", "Input should not contain control characters")
+    if "${" in value or value == "???":  # OmegaConf syntax, and DVC reads params.yaml with OmegaConf before each `-S`
+        raise PydanticCustomError("text", "Input should not be ??? and should not contain ${, which DVC replaces")
     return value
 
 
 def _encoding(value: str) -> str:
-    """A text encoding that Python knows, or ''."""
+    """A text encoding of Python, or ''."""
     try:
         b"a".decode(value or "ascii")  # Python does not look up the encoding of no bytes
     except (LookupError, UnicodeError):
-        raise PydanticCustomError("encoding", "allowed: '', or an encoding such as gbk, shift_jis or cp1252") from None
+        raise PydanticCustomError("encoding", "Allowed: '', or an encoding such as gbk, shift_jis or cp1252") from None
     return value
 
 
 def _arguments(value: Any) -> Any:
-    """`augment`, or a part of it, without what could make an image of gigabytes or a text that cannot be shown."""
+    """`augment`, or a part of it, without values that could make an image of gigabytes or an unprintable text."""
     for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
         _arguments(part)
     if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:  # NaN is not either
-        raise _conflict("augment", f"holds a number beyond {LARGEST_ARGUMENT}, the largest that a transform may take")
+        raise _conflict("augment", f"contains a number beyond {LARGEST_ARGUMENT}, the limit for transforms")
     if isinstance(value, str) and (CONTROL.search(value) or len(value) > LONGEST):
-        raise _conflict("augment", f"holds a control character, or a text of over {LONGEST} characters")
+        raise _conflict("augment", f"contains a control character, or a text of over {LONGEST} characters")
     if isinstance(value, str) and MEANS_SIZE.search(value) and not OF_SIZE.fullmatch(value):
         allowed = "size, or size/N with a whole number N above 0 and no spaces, as in size/8"
-        raise _conflict("augment", f"holds {shown(value)}; allowed: {allowed}")
+        raise _conflict("augment", f"contains {shown(value)}. Allowed: {allowed}")
     return value
 
 
@@ -127,7 +127,7 @@ CamMethod = Literal[
 
 
 class Section(BaseModel):
-    """A mapping of `params.yaml`: unknown keys refused, types strict, frozen once read."""
+    """A mapping of `params.yaml`. It rejects unknown keys, has strict types, and is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -292,7 +292,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _across_keys(self) -> "Params":
-        """Refuse values that are each allowed but do not go together."""
+        """Reject values that are allowed individually but not together."""
         if self.lr_range.end <= self.lr_range.start:
             raise _conflict("lr_range.end", f"must be above lr_range.start ({self.lr_range.start:g})")
         if self.data.val_share == 0:
@@ -303,7 +303,7 @@ class Params(Section):
             }
             for key, wanted in needs.items():
                 if wanted:
-                    raise _conflict(key, "needs validation images, but data.val_share is 0: raise data.val_share")
+                    raise _conflict(key, "needs validation images, but data.val_share is 0. Use -S data.val_share=0.1")
         if self.schedule.onecycle.base_momentum > self.schedule.onecycle.max_momentum:
             raise _conflict("schedule.onecycle.base_momentum", "must not be above schedule.onecycle.max_momentum")
         if self.norm == "none" and self.model.weight_standardization:
@@ -312,22 +312,22 @@ class Params(Section):
             raise _conflict("optimizer.sgd.nesterov", "needs optimizer.sgd.momentum above 0")
         pixels = (self.data.shapes.train + self.data.shapes.test) * self.data.size**2
         if self.data.source == "shapes" and pixels > MOST_PIXELS:
-            problem = f"and data.shapes.test, with data.size, make {pixels:.2g} pixels; allowed: {MOST_PIXELS:.0e}"
+            problem = f"and data.shapes.test give {pixels:.2g} pixels at this data.size. Allowed: {MOST_PIXELS:.0e}"
             raise _conflict("data.shapes.train", problem)
         if self.data.url and not re.fullmatch(r"https?://\S+", self.data.url):
-            raise _conflict("data.url", "must begin with http:// or https://; for a local file set data.path")
+            raise _conflict("data.url", "must begin with http:// or https://. For a local file, set data.path instead")
         for key, addresses in {"data.url": [self.data.url], "data.mirrors": self.data.mirrors}.items():
             if problem := next(filter(None, map(user_problem, addresses)), ""):
                 raise _conflict(key, f"cannot be used: {problem}")
         if re.match(r"[a-z]+://", self.data.path):
-            raise _conflict("data.path", "is a local folder or archive; put an address in data.url")
+            raise _conflict("data.path", "must be a local folder or archive. Put an address into data.url")
         if self.data.url and self.data.source == "cifar10":
-            problem = "is set, but not used with data.source cifar10"
+            problem = "is set, but data.source cifar10 does not use it"
             raise _conflict(
-                "data.url", f"{problem}: for your own images set data.source to folder, else data.url to ''"
+                "data.url", f"{problem}. For your own images, set data.source to folder. Otherwise set data.url to ''"
             )
         if self.data.url and self.data.source == "folder" and Path(self.data.path) != Path(OWN):
-            raise _conflict("data.url", f"is set, and so is data.path: set data.url to '', or data.path to {OWN}")
+            raise _conflict("data.url", f"and data.path are both set. Set data.url to '', or data.path to {OWN}")
         if self.data.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.data.sha256):
             raise _conflict("data.sha256", "must be 64 hexadecimal digits in lower case, or '' for none")
         return self
@@ -336,7 +336,7 @@ class Params(Section):
 def fill_size(value: Any, size: int) -> Any:
     """Return `augment`, or a part of it, with whole pixels in place of every `size` and `size/N`.
 
-    A share is rounded to the nearest pixel, halves up, and is at least 1.
+    Shares are rounded to the nearest pixel, halves up, and are at least 1.
     """
     if isinstance(value, list):
         return [fill_size(item, size) for item in value]
@@ -354,12 +354,12 @@ def _conflict(key: str, problem: str) -> PydanticCustomError:
 
 
 def load_params(path: Path = PARAMS) -> Params:
-    """Read and validate `path`; UserError lists every wrong key with what is allowed and how to take it back."""
+    """Read and validate `path`. Raises UserError with every wrong key, its allowed values and how to undo it."""
     return parse_params(read_yaml(path), path)
 
 
 def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
-    """Validate the content of `path` (the name is for the messages)."""
+    """Validate the content of `path`, which is only used in messages. Raises UserError like `load_params`."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -368,7 +368,7 @@ def parse_params(content: dict[str, Any], path: Path = PARAMS) -> Params:
 
 
 def problems(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the schema refuses in `content`: keys, each with the rest of a sentence that begins with it."""
+    """The problems of `content`: each key with the rest of a sentence that begins with it."""
     try:
         Params.model_validate(content)
     except ValidationError as error:
@@ -377,7 +377,7 @@ def problems(content: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def committed_params(path: Path = PARAMS) -> dict[str, Any]:
-    """The content of `path` in the last commit, or {} where there is none or it is broken."""
+    """The content of `path` in the last commit, or {} if there is none or if it is malformed."""
     try:
         content = parse_yaml(git.output("show", f"HEAD:./{path.as_posix()}"))
     except ValueError:
@@ -386,7 +386,7 @@ def committed_params(path: Path = PARAMS) -> dict[str, Any]:
 
 
 def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
-    """Values of `path` that differ from the last commit: (value, committed value) by dotted key, None for no value.
+    """Values of `path` that differ from the last commit: (value, committed value) by dotted key, None if missing.
 
     Empty if nothing is committed.
     """
@@ -399,7 +399,7 @@ def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
 def hydra_value(value: object) -> str:
     """A value in the grammar of `dvc exp run -S` (Hydra's override grammar).
 
-    Not possible: text that contains `${`, which DVC replaces by another parameter, and the text `???`.
+    The text `???` and texts with `${`, which DVC replaces by other parameters, cannot be expressed.
     """
     if isinstance(value, bool):
         return str(value).lower()
@@ -408,29 +408,29 @@ def hydra_value(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
     if isinstance(value, str) and not re.fullmatch(r"(?ai)(?!(true|false|null|nan|inf)$)[a-z_/][\w./-]*", value):
-        # A backslash is doubled only where it stands before a quote.
+        # Hydra only needs a backslash doubled before a quote.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
     return "null" if value is None else str(value)
 
 
 def setting(key: str, value: object) -> str:
-    """`-S key=value` for a command that is printed: the value in Hydra's grammar, the whole quoted for the shell."""
+    """`-S key=value` for a printed command, with the value in Hydra's grammar and all of it quoted for the shell."""
     return f"-S {shlex.quote(f'{key}={hydra_value(value)}')}"
 
 
 def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
-    """The error of `check` for a value that the schema allows and the rest of the program does not."""
+    """The error for a value that the schema allows but another part of the program rejects."""
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """' (did you mean X?)' for the closest of `names`, or ''."""
+    """' (did you mean X?)' with the closest of `names`, or ''."""
     close = difflib.get_close_matches(name[:SHOWN], names, n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
-    """One sentence for one wrong key: which, what is wrong, what is allowed, how to take it back."""
+    """The message for one wrong key: the key, the problem, the allowed values and the command to undo it."""
     key, problem = _problem(error)
     match error["type"]:
         case "extra_forbidden":
@@ -443,9 +443,9 @@ def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
 
 
 def _problem(error: ErrorDetails) -> tuple[str, str]:
-    """The dotted key, and what is wrong with it and what is allowed, as the rest of the sentence."""
+    """The dotted key and the rest of the message: the problem and the allowed values."""
     context = error.get("ctx", {})
-    place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong key in a mapping
+    place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong mapping key
     key = as_name(str(context.get("key") or ".".join(place) or "a key"))
     value = error["input"]
     match error["type"]:
@@ -458,24 +458,24 @@ def _problem(error: ErrorDetails) -> tuple[str, str]:
         case "literal_error":
             names = re.findall(r"'([^']*)'", str(context["expected"]))
             hint = nearest(value, names) if isinstance(value, str) else ""
-            problem = f"is {shown(value)}{hint}; allowed: {', '.join(names)}"
+            problem = f"is {shown(value)}{hint}. Allowed: {', '.join(names)}"
         case "string_pattern_mismatch":
-            problem = f"is {shown(value)}; allowed: auto, cpu, cuda or cuda:N"
+            problem = f"is {shown(value)}. Allowed: auto, cpu, cuda or cuda:N"
         case _:
-            problem = f"is {shown(value)}; {error['msg'].removeprefix('Input ').removeprefix('List ')}"
+            problem = f"is {shown(value)}. {re.sub('^(Input|List|String) ', 'It ', error['msg'])}"
     return key, problem
 
 
 def _take_back(key: str, committed: dict[str, Any], path: Path) -> str:
     was = flatten(committed).get(key)
-    if isinstance(was, str) and redacted(was) != was:  # it cannot be typed without its password
+    if isinstance(was, str) and redacted(was) != was:  # a message without the password would give a wrong command
         was = None
     override = f", or {setting(key, was)}" if was is not None and not isinstance(was, (list, dict)) else ""
     return f"\n  Undo it with: {git.undo(path)}{override}"
 
 
 def allowed_keys(section: type[BaseModel] = Params) -> dict[str, Any]:
-    """Every allowed key as a nested mapping."""
+    """All allowed keys as a nested mapping."""
     return {
         name: allowed_keys(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)

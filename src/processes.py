@@ -1,4 +1,4 @@
-"""What a process may use, how long it may live, and what it is told by its environment."""
+"""Cores, signals and environment of our processes."""
 
 import ctypes
 import os
@@ -13,17 +13,17 @@ from types import FrameType
 
 
 def die_with_parent(stop: signal.Signals) -> None:
-    """Ask Linux to send `stop` to this process when the one that started it is gone; elsewhere nothing happens."""
+    """Ask Linux to send `stop` to this process when its parent ends. Does nothing on other systems."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, stop)
 
 
 def import_quietly() -> None:
-    """Let Ctrl-C end this process without a traceback for as long as it has nothing to clean up.
+    """Let Ctrl-C end this process without a traceback while it only imports libraries, which takes seconds.
 
-    To be called by a package while Python looks for a module of it that was named as in `python -m PACKAGE.MODULE`, and
-    not when something else imports it: the module goes on to import its libraries, for seconds.
+    A package calls this while Python looks for the module of `python -m PACKAGE.MODULE`. It has no effect if anything
+    else imports the package.
     """
     if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -31,10 +31,10 @@ def import_quietly() -> None:
 
 @contextmanager
 def stops_wait() -> Iterator[None]:
-    """SIGTERM and Ctrl-C that come within the block are heard at its end.
+    """Delay SIGTERM and Ctrl-C until the end of the block.
 
-    For short work that an exception may not leave in the middle. Nothing changes in another thread than the main one,
-    where Python raises no stop, and for a signal that raises nothing: it is ignored, or ends the process.
+    For short work that an exception must not interrupt. It has no effect outside the main thread, where Python raises
+    no exception for a signal, and for a signal that is ignored or ends the process directly.
     """
     came: list[int] = []
 
@@ -56,15 +56,15 @@ def stops_wait() -> Iterator[None]:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def experiment_environment() -> dict[str, str]:
-    """This environment, with this Python first in PATH and a git identity if the machine has none.
+    """This environment with this Python first in PATH, and with a git identity if the machine has none.
 
-    DVC commits experiments with git and fails without an identity. With PYTHONSAFEPATH, Python would not find the
-    modules of the current folder. The variables only affect the processes that get this environment.
+    DVC commits experiments with git, which fails without an identity. PYTHONSAFEPATH is removed, because with it Python
+    does not find modules in the current folder. The variables only affect processes that get this environment.
     """
     environment = dict(os.environ)
     environment.pop("PYTHONSAFEPATH", None)

@@ -1,6 +1,6 @@
-"""One thin module a DVC stage: read params, call src, write files, mirror to MLflow.
+"""One thin module per DVC stage. Each reads parameters, calls src, writes files and mirrors them to MLflow.
 
-Every stage is started as `python -m stages.NAME` from the root of the workspace, by DVC.
+DVC starts every stage as `python -m stages.NAME` from the root of the workspace.
 """
 
 import ctypes
@@ -13,11 +13,11 @@ import time
 
 from src.processes import cores, die_with_parent, import_quietly
 
-if sys.argv[0] == "-m":  # what Python says while it looks for `-m stages.NAME`, and not when a test imports a stage
-    # The stage is about to import its libraries, for seconds. They make half a million objects that stay: searching
+if sys.argv[0] == "-m":  # while Python looks for `-m stages.NAME`, but not when a test imports a stage
+    # The stage now imports its libraries, which takes seconds and creates half a million lasting objects. Searching
     # them for garbage again and again takes a quarter of that time.
     gc.disable()
-    die_with_parent(signal.SIGTERM)  # else a killed `dvc` leaves a trainer behind
+    die_with_parent(signal.SIGTERM)  # else training continues after `dvc` is killed
 import_quietly()
 
 from collections.abc import Callable, Iterator
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
     import torch
 
 STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
-CLEAN_UP = 15.0  # seconds; a tracker that does not answer takes 5
+CLEAN_UP = 15.0  # seconds; an MLflow server that does not answer takes 5
 
 
 class Stopped(BaseException):
-    """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception: nothing may swallow it."""
+    """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception, so that no code catches it."""
 
 
-# Printed after an error of a stage that makes data: DVC has deleted its outputs before it started.
-OLD_DATA = f"\n  Get back the data that was here before with: {git.undo(artifacts.PARAMS)} && dvc checkout"
+# Printed after an error of a stage that makes data, because DVC has deleted its outputs before the start.
+OLD_DATA = f"\n  Restore the previous data with: {git.undo(artifacts.PARAMS)} && dvc checkout"
 
 
 def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
-    """Call `main` with the validated parameters; what a person can mend is a sentence, a stop a non-zero exit.
+    """Call `main` with the validated parameters. Print user errors as one message, and exit non-zero on a stop.
 
-    The exit must not be 0 on a stop: DVC would commit a half-written result as a success.
+    With exit code 0 after a stop, DVC would commit a partial result as a success.
     """
-    gc.freeze()  # the libraries are loaded: their objects are never searched
+    gc.freeze()  # the libraries are loaded: never search their objects again
     gc.enable()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # else a redirected run shows its epochs when it is over
+        sys.stdout.reconfigure(line_buffering=True)  # else a redirected run only shows its epochs at the end
     keep_memory()
     redact_tracebacks()
     for stop in STOPS:
-        if signal.getsignal(stop) != signal.SIG_IGN:  # a shell's background jobs inherit an ignored Ctrl-C
+        if signal.getsignal(stop) != signal.SIG_IGN:  # background jobs of a shell inherit an ignored Ctrl-C
             signal.signal(stop, _stop)
     try:
         try:
@@ -69,25 +69,25 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
             if told := sentence(error):
                 sys.exit(f"error: {told}{'' if artifacts.in_temporary_copy() else after_error}")
             raise
-    except Stopped as by:  # also while an error is told
-        sys.exit(f"stopped by {by}; the same command goes on from the last whole epoch")
+    except Stopped as by:  # also while an error is reported
+        sys.exit(f"stopped by {by}. The same command resumes from the last completed epoch")
     finally:
         for stop in STOPS:
-            if signal.getsignal(stop) == _stop:  # nothing is left to clean up, and Python prints what is raised now
+            if signal.getsignal(stop) == _stop:  # the clean-up is done, and Python would print a traceback from now on
                 signal.signal(stop, signal.SIG_DFL)
-        gc.freeze()  # the process ends: searching all of it once more takes a second with torch and mlflow loaded
+        gc.freeze()  # the process ends: a last search would take a second with torch and mlflow loaded
 
 
 def reject_shallow_clone() -> None:
     """Raise UserError in a temporary copy of a shallow clone, where DVC loses the experiment and reports success.
 
-    The copy's git lacks the parents of the oldest commit, so DVC fails to fetch the result from it and ignores the
-    error. Every stage calls this, because DVC skips `check` if it has the same parameters in its cache.
+    The git repository of the copy lacks the parents of the oldest commit, so DVC fails to fetch the result and ignores
+    the error. Every stage calls this, because DVC skips `check` if its cache has the same parameters.
     """
     root = artifacts.root()
     if artifacts.in_temporary_copy() and git.shallow(root):
         raise UserError(
-            f"{root} is a shallow clone, and this experiment runs in a temporary copy of it (--queue or --temp): DVC "
+            f"{root} is a shallow clone, and this experiment runs in a temporary copy of it (--queue or --temp). DVC "
             "would lose the result.\n"
             f"  Get the missing commits with: git -C {shlex.quote(str(root))} fetch --unshallow\n"
             "  Then run the experiment again. In a shallow clone `dvc exp run` only works without --queue and --temp"
@@ -95,26 +95,26 @@ def reject_shallow_clone() -> None:
 
 
 def keep_memory() -> None:
-    """Keep the memory of activations from step to step; to be called before PyTorch makes its first tensor.
+    """Keep the memory of activations from step to step. Call it before PyTorch makes its first tensor.
 
-    As a rule each large tensor is memory new from the system and given back after use: at every step it is handed out
-    page by page and cleared again, which takes a fifth of the training time on a CPU. So glibc keeps what is freed
-    (tensors up to 32 MiB, the most that it allows), and PyTorch asks for pages of 2 MiB instead of 4 KiB
-    (c10/core/impl/alloc_cpu.cpp). Results stay the same. On systems without the one or the other nothing happens.
+    By default each large tensor gets new memory from the system and returns it after use. The system then provides and
+    clears this memory page by page in every step, which takes a fifth of the training time on a CPU. Here glibc keeps
+    freed memory (of tensors up to 32 MiB, its limit), and PyTorch requests pages of 2 MiB instead of 4 KiB
+    (c10/core/impl/alloc_cpu.cpp). Results do not change. Systems without these features ignore the settings.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         m_trim_threshold, m_mmap_threshold = -1, -3
         libc.mallopt(m_mmap_threshold, 32 << 20)
-        libc.mallopt(m_trim_threshold, 256 << 20)  # free memory at the end of the heap that is kept
+        libc.mallopt(m_trim_threshold, 256 << 20)  # free memory to keep at the end of the heap
 
 
 @contextmanager
 def compute_turn(device: "torch.device") -> Iterator[None]:
-    """On the CPU, wait until enough cores are free of other stages of this repository, and hold them for the block.
+    """On the CPU, wait until other stages of this repository leave enough cores free, and hold them for the block.
 
-    Two computations that share the cores wait for each other at every step: measured 20 times slower than one after
-    the other. With OMP_NUM_THREADS=1, as many queued experiments compute at once as there are cores.
+    Two computations on the same cores wait for each other at every step. This was measured to be 20 times slower than
+    one after the other. With OMP_NUM_THREADS=1, as many queued experiments compute at once as there are cores.
     """
     if device.type != "cpu":
         yield
@@ -132,7 +132,7 @@ def compute_turn(device: "torch.device") -> Iterator[None]:
 
 
 def _first_free(slots: list[FileLock]) -> FileLock:
-    """Acquire one of `slots`; a process that dies gives its slot back."""
+    """Acquire one of `slots`. A process that dies releases its slot."""
     told = False
     while True:
         for slot in slots:
@@ -142,7 +142,7 @@ def _first_free(slots: list[FileLock]) -> FileLock:
             except Timeout:
                 continue
         if not told:
-            print("waiting for another stage that computes on this CPU", flush=True)
+            print("waiting for another stage that uses this CPU", flush=True)
             told = True
         time.sleep(0.2)
 
@@ -151,9 +151,9 @@ _deaf_until = 0.0  # on the monotonic clock
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    """Raise Stopped. A second stop would end the clean-up that the first one began, and is ignored.
+    """Raise Stopped. Ignore further stops during the clean-up, which they would interrupt.
 
-    After CLEAN_UP it is heard again: Python drops what is raised within a `__del__`, and a first stop may be lost so.
+    After CLEAN_UP seconds, stops count again. Python ignores exceptions in a `__del__`, so a first stop may be lost.
     """
     global _deaf_until
     if time.monotonic() >= _deaf_until:

@@ -1,6 +1,6 @@
-"""Reject wrong parameters before any stage touches its outputs.
+"""Print what will run, and reject wrong parameters before DVC deletes the outputs of any stage.
 
-DVC deletes a stage's outputs before it runs the stage, so everything that can be known beforehand is checked here.
+DVC deletes the outputs of a stage before it runs the stage, so this stage checks everything that is known beforehand.
 """
 
 import os
@@ -12,6 +12,7 @@ import torch
 from src import artifacts, git
 from src.data.augment import check_transforms
 from src.data.sources import check_source
+from src.data.sources.folder import source_name
 from src.errors import UserError
 from src.launch import this_node
 from src.model.device import count_devices, resolve_device
@@ -22,16 +23,19 @@ from src.tracking_uri import tracking_uri
 from src.yaml_files import shown
 from stages import run_stage
 
-NARROWEST = 4  # channels: the least that model.width may be
+NARROWEST = 4  # channels: the smallest model.width
 MOST_LISTED = 8  # values that differ from the last commit
+# While these are as committed, training takes as long as with the committed params.yaml.
+SLOW = ("data.source", "data.size", "data.share", "model.width", "model.strides", "train.epochs")
 
 
 def main(params: Params) -> None:
-    """Check what the schema cannot: the MLflow store, the devices, the transforms, shape and layers of the model."""
+    """Print what will run. Then check what the schema cannot: data, devices, transforms, model and MLflow store."""
+    print_experiment(params)
     list_uncommitted()
     tracking_uri()
     check_transforms(params.augment, params.data.size)
-    # The narrowest model: its layers have the names of any other's, and their outputs as many dimensions.
+    # The narrowest model suffices: every width has the same layer names and numbers of dimensions.
     model = build(params.norm, NARROWEST, params.model.strides, classes=2).eval()
     images = torch.zeros(2, 3, params.data.size, params.data.size)
     checks: list[tuple[str, Callable[[], object]]] = [
@@ -58,38 +62,55 @@ def main(params: Params) -> None:
 
 
 def count(params: Params) -> int:
-    """The devices that train together, on all nodes; UserError where they lack."""
+    """The number of devices on all nodes. Raises UserError if this node has fewer than required."""
     return count_devices(params.train.devices, resolve_device(params.device)) * params.train.nodes
 
 
 def images_a_device(params: Params) -> int:
-    """The fewest images of a whole batch that a device gets; UserError where that is none."""
+    """The smallest number of images of a full batch per device. Raises UserError if it is 0."""
     images = params.train.batch_size // count(params)
     if images == 0:
-        raise UserError(f"{count(params)} devices share each batch: at least as many images are needed")
+        raise UserError(f"{count(params)} devices share each batch, and each needs at least one image")
     return images
 
 
 def images_a_norm(params: Params) -> int:
-    """The images over which a batch norm takes its statistics."""
+    """The number of images over which a batch norm computes its statistics."""
     return params.train.batch_size if params.train.sync_batch_norm else images_a_device(params)
 
 
+def print_experiment(params: Params) -> None:
+    """Print data, network, epochs and device, and whether this training takes hours."""
+    data = params.data
+    device = resolve_device("auto") if params.device == "auto" else torch.device(params.device)
+    names = {"cifar10": "CIFAR-10", "shapes": "generated shapes", "folder": f"images in {shown(source_name(data))}"}
+    print("This experiment:")
+    print(f"  data     {names[data.source]}, {data.size} x {data.size} pixels")
+    print(f"  network  ResNet-18, width {params.model.width}, norm {params.norm}")
+    print(f"  epochs   {params.train.epochs}")
+    print(f"  device   {device}")
+    if device.type == "cpu" and data.source == "cifar10" and uncommitted().keys().isdisjoint(SLOW):
+        print(
+            "With the committed params.yaml, training on a CPU takes hours. For a shorter run use: "
+            "python -m recipes laptop, python -m recipes quick or dvc exp run -S train.epochs=2"
+        )
+
+
 def list_uncommitted() -> None:
-    """Print how params.yaml differs from the last commit, also by values that an earlier or a killed `-S` left."""
-    changed = [f"{key}={shown(value)} (committed: {shown(was)})" for key, (value, was) in uncommitted().items()]
+    """Print how params.yaml differs from the last commit, including values left by an earlier or killed `-S`."""
+    changed = [f"{key} {shown(was)} -> {shown(value)}" for key, (value, was) in uncommitted().items()]
     if changed:
         more = f" and {len(changed) - MOST_LISTED} more" if len(changed) > MOST_LISTED else ""
-        print(f"{artifacts.PARAMS} differs from the last commit: {', '.join(changed[:MOST_LISTED])}{more}")
+        print(f"Changed from the committed {artifacts.PARAMS}: {', '.join(changed[:MOST_LISTED])}{more}")
         if not artifacts.in_temporary_copy():
             print(f"  Undo it with: {git.undo(artifacts.PARAMS)}")
 
 
 def show_to_git() -> None:
-    """Give params.yaml a new modification time, so that git sees that it has changed.
+    """Give params.yaml a new modification time, so that git notices its change.
 
-    `dvc exp run -S` writes it in the second in which git last read it. If the size is the same too (batch, layer), git
-    takes the file for unchanged, and a command that undoes the change does nothing.
+    `dvc exp run -S` writes the file in the same second in which git last read it. If its size is the same too (batch,
+    layer), git considers the file unchanged, and the command that undoes the change has no effect.
     """
     if artifacts.PARAMS.exists():
         os.utime(artifacts.PARAMS)

@@ -1,4 +1,4 @@
-"""Get the raw data of `data.source` into data/raw and verify it."""
+"""Download or copy the raw data of `data.source` into data/raw and verify it."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from stages import OLD_DATA, run_stage
 
 
 def main(params: Params) -> None:
-    """Fill data/raw anew."""
+    """Fill data/raw again."""
     shutil.rmtree(artifacts.RAW, ignore_errors=True)
     artifacts.RAW.mkdir(parents=True)
     print(FETCHERS[params.data.source](params.data, artifacts.RAW))

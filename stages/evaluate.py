@@ -1,4 +1,4 @@
-"""Test images, touched once: accuracy, loss, calibration, per-class scores, and every prediction."""
+"""Evaluate the model on the test set: accuracy, loss, calibration, per-class scores and every prediction."""
 
 import time
 from functools import partial
@@ -23,7 +23,7 @@ from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:
-    """Evaluate the model, within its MLflow run."""
+    """Evaluate the model in its MLflow run."""
     model, description = load_model()
     with Mirror(params, description.model_key) as mirror:
         evaluate(params, model, description)
@@ -33,9 +33,9 @@ def main(params: Params) -> None:
 def evaluate(params: Params, model: nn.Module, description: Description) -> None:
     """Write metrics/evaluate.json, per_class.csv, predictions.csv and model_summary.txt, and figures/evaluate.
 
-    With `evaluate.flip`, `flip_accuracy` judges each image together with its mirror image; all else is of the images
-    as they are. The column `file` of predictions.csv is the path of an image in the user's folder or archive, and
-    empty for other sources.
+    With `evaluate.flip`, `flip_accuracy` averages the probabilities of each image and its mirror image. All other
+    results use unflipped images. The column `file` of predictions.csv is the path of an image in the user's folder or
+    archive, and empty for other sources.
     """
     data = prepared.load()
     classes, labels = data.classes, data.test.labels
@@ -106,18 +106,18 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
     artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
     low, high = result["accuracy_low"], result["accuracy_high"]
-    print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) of {len(right):,} images")
+    print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) on {len(right):,} images")
     print(f"balanced accuracy {balanced:.2%}, macro F1 {macro:.2%}")
 
 
 def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:
-    """The share of `right` (N,), with its 95 % interval."""
+    """The share of True in `right` (N,) with its 95 % Wilson interval."""
     low, high = metrics.wilson_interval(int(right.sum()), len(right))
     return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def _cell(value: float) -> str:
-    """An undefined score (0 / 0) is an empty cell."""
+    """Format a score. An undefined one (0 / 0) becomes an empty cell."""
     return "" if np.isnan(value) else f"{value:.6f}"
 
 

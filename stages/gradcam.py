@@ -1,4 +1,4 @@
-"""Class activation maps of misclassified test images: one list of mistakes, in one order, in every figure."""
+"""Class activation maps of misclassified test images, with the same images in the same order in every figure."""
 
 import time
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from stages import compute_turn, run_stage
 
 FOLDER = artifacts.FIGURES / "gradcam"
 COLUMNS = ("index", "file", "true", "predicted", "confidence")
-MATRIX_ROWS = 25  # images in the layer matrix, the first of the list
+MATRIX_ROWS = 25  # images in the layer matrix, at most
 
 
 def main(params: Params) -> None:
-    """Explain mistakes of the model, within its MLflow run."""
+    """Explain mistakes of the model in its MLflow run."""
     model, description = load_model()
     with Mirror(params, description.model_key) as mirror:
         explain(params, model, description)
@@ -39,8 +39,8 @@ def main(params: Params) -> None:
 def explain(params: Params, model: nn.Module, description: Description) -> None:
     """Write metrics/misclassified.csv and gradcam.json, and figures/gradcam.
 
-    The maps of the predicted class at the last of gradcam.layers are `predicted.png`, those at another layer
-    `predicted-LAYER.png`, with the same images in the same places; `layers.png` has them all, a row an image.
+    `predicted.png` has the maps of the predicted class at the last of gradcam.layers, and `predicted-LAYER.png` those
+    at another layer. Both have the same images in the same places. `layers.png` has all layers, one row per image.
     """
     settings = params.gradcam
     data = prepared.load()
@@ -54,18 +54,18 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
     chosen = choose_mistakes(wrong, confidence, count=settings.count, order=settings.choose, seed=params.seed)
     mistakes = [predictions[i] for i in chosen]
     images = np.ascontiguousarray(data.test.images[chosen])  # (K, S, S, 3)
-    # Maps are made of the images that a figure has room for.
+    # Only compute maps of images that fit into a figure.
     inputs = to_input(images[: figures.LARGEST], description.mean, description.std, device)  # (M, 3, S, S)
 
     def cams(layer: str, of: str) -> np.ndarray:
-        """Maps (M, S, S) for the class in the column `of` of the predictions."""
+        """Maps (M, S, S) for the class in column `of` of the predictions."""
         targets = [data.classes.index(row[of]) for row in mistakes[: len(inputs)]]
         bar = partial(tqdm, desc=f"{settings.method} {layer}", unit="batch", delay=1)
         return cams_as_set(settings, model, layer, inputs, targets, bar)
 
     with compute_turn(device):
         of_predicted = {layer: cams(layer, "predicted") for layer in dict.fromkeys(settings.layers)}
-        start = time.perf_counter()  # not before: the first call loads the library
+        start = time.perf_counter()  # after the first call, which loads the library
         of_true = cams(main_layer, "true")
         speed = len(inputs) / (time.perf_counter() - start)
         predicted = [data.classes.index(row["predicted"]) for row in predictions]
@@ -90,11 +90,11 @@ def explain(params: Params, model: nn.Module, description: Description) -> None:
     save_figures(
         settings, mistakes, images, {grids[layer]: (layer, maps) for layer, maps in of_predicted.items()}, of_true
     )
-    print(f"{settings.method} of {len(mistakes)} of {wrong.sum():,} misclassified test images")
+    print(f"{settings.method} maps of {len(mistakes)} of {wrong.sum():,} misclassified test images")
 
 
 def write_table(mistakes: Sequence[dict[str, str]]) -> None:
-    """Write metrics/misclassified.csv, with a heading where there is no mistake."""
+    """Write metrics/misclassified.csv, with only a header if there are no mistakes."""
     table = artifacts.METRICS / "misclassified.csv"
     if mistakes:
         artifacts.write_csv(table, mistakes)
@@ -109,9 +109,9 @@ def save_figures(
     of_predicted: dict[str, tuple[str, np.ndarray]],
     of_true: np.ndarray,
 ) -> None:
-    """Draw the K `mistakes`, uint8 (K, S, S, 3), and their maps (M, S, S): `of_predicted` has them by name of a figure.
+    """Draw the K `mistakes` with their images, uint8 (K, S, S, 3), and maps (M, S, S).
 
-    With the layer that they are of; `of_true` is of the main layer.
+    `of_predicted` has the layer and the maps of each figure by its name. `of_true` has the maps at the main layer.
     """
     titles = figures.pair_titles([row["predicted"] for row in mistakes], [row["true"] for row in mistakes])
     pair = "predicted / true"
@@ -141,7 +141,7 @@ def save_figures(
 def file_name(layer: str) -> str:
     """The dotted name of a layer without brackets, which a shell would expand. layer1[0].conv1 -> layer1.0.conv1
 
-    Two layers never share a name: where two spellings do, they mean the same layer.
+    Different layers have different names. If two spellings share a name, they mean the same layer.
     """
     return layer.replace("[", ".").replace("]", "")
 

@@ -40,7 +40,7 @@ def main(params: Params) -> None:
     figure = lr_range_figure(swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist(), found, lr)
     save(figure, artifacts.FIGURES / "lr_range" / "lr_range.png")
     artifacts.write_json(artifacts.LR, {"lr": lr})
-    print(f"rates: {', '.join(f'{name} {rate:.2g}' for name, rate in found.items())}; used: {lr:g}")
+    print(f"suggested rates: {', '.join(f'{name} {rate:.2g}' for name, rate in found.items())}. Training uses {lr:g}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One canonical form for all sources, and a look at it."""
+"""Convert the raw data to one canonical form, and draw figures of it."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from stages import OLD_DATA, run_stage
 COLUMNS = 10  # images in the grid of augmented samples
 EPOCHS = (1, 2, 3, 4)  # its rows
 
-IMBALANCED = 5  # times as many training images in the largest class as in the smallest: a note says so
-SHOWN_CLASSES = 20  # in the table that is printed
-EXAMPLES = 3  # files that are named for each reason
-REASONS = 10  # for which files were left out, those with the most files; the others count as one
+IMBALANCED = 5  # a note is printed if the largest class has more than this many times the images of the smallest
+SHOWN_CLASSES = 20  # in the printed table
+EXAMPLES = 3  # files per reason
+REASONS = 10  # listed reasons for leaving files out, most files first; the others count as one
 
 FOLDER = artifacts.FIGURES / "prepare"
 
@@ -61,7 +61,7 @@ def main(params: Params) -> None:
     print(
         f"{sum(sizes.values()):,} images of {len(ready.classes)} classes, {ready.size} x {ready.size}: "
         + ", ".join(f"{count:,} {name}" for name, count in sizes.items())
-        + (f"; a share of {params.data.share:g} of all (data.share)" if params.data.share < 1 else "")
+        + (f". This is a share of {params.data.share:g} (data.share)" if params.data.share < 1 else "")
     )
     print_counts(counts)
     for line in notes:
@@ -75,7 +75,7 @@ def main(params: Params) -> None:
 
 
 def counts_by_class(ready: prepared.Prepared) -> list[dict[str, str | int]]:
-    """One row per class: its name and its images in each split."""
+    """One row per class: its name and its number of images in each split."""
     counts = {name: np.bincount(getattr(ready, name).labels, minlength=len(ready.classes)) for name in prepared.SPLITS}
     return [
         {"class": label, **{name: int(count[index]) for name, count in counts.items()}}
@@ -84,7 +84,7 @@ def counts_by_class(ready: prepared.Prepared) -> list[dict[str, str | int]]:
 
 
 def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences about classes that a split lacks, and about very different sizes."""
+    """Notes about classes that a split lacks, and about very different class sizes."""
     missing = {split: [row["class"] for row in counts if not row[split]] for split in ("val", "test")}
     found = [
         f"the {split} split has no image of {listed(names)}"
@@ -96,13 +96,13 @@ def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
     if most > IMBALANCED * least:
         found.append(
             f"{commonest} has {most / max(least, 1):.1f} times the training images of {rarest} ({most:,} and "
-            f"{least:,}): look at balanced accuracy and macro F1, and try -S train.class_weights=balanced"
+            f"{least:,}). Look at balanced accuracy and macro F1, and try -S train.class_weights=balanced"
         )
     return found
 
 
 def print_counts(counts: Sequence[Mapping[str, Any]]) -> None:
-    """A table of the classes, shortened in the middle."""
+    """Print a table of the classes, shortened before its last row."""
     shown = list(counts) if len(counts) <= SHOWN_CLASSES else [*counts[: SHOWN_CLASSES - 1], counts[-1]]
     names = [printable(str(row["class"])) for row in shown]
     width = max(5, *(min(len(name), 40) for name in names))
@@ -115,7 +115,7 @@ def print_counts(counts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def group_left_out(read: RawData) -> list[dict[str, Any]]:
-    """What was not used and why: number and some names of files for each reason, most files first."""
+    """The reasons for unused files, most files first, each with the number and some names of its files."""
     groups: dict[str, list[str]] = {}
     for name, reason in read.unreadable.items():
         groups.setdefault(f"unreadable: {reason}", []).append(name)
@@ -132,7 +132,7 @@ def group_left_out(read: RawData) -> list[dict[str, Any]]:
 
 
 def draw(ready: prepared.Prepared, counts: Sequence[Mapping[str, Any]], params: Params) -> None:
-    """The figures: an image or more of each class as training sees it, and the sizes of the classes."""
+    """Draw the figures: augmented training images of each class, and the class sizes."""
     labels = ready.train.labels
     of_class = [np.flatnonzero(labels == label) for label in range(len(ready.classes))]
     turns = [(column % len(of_class), column // len(of_class)) for column in range(COLUMNS)]

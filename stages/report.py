@@ -1,4 +1,4 @@
-"""One self-contained page about the run, and a card of its model, from the files that the other stages wrote."""
+"""Write a self-contained page about the run and a model card, from the files of the other stages."""
 
 import shlex
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ from stages import run_stage
 
 
 def main(params: Params) -> None:
-    """Write the report, and complete the MLflow run."""
+    """Write the report and complete the MLflow run."""
     model = artifacts.read_json(artifacts.MODEL)
     with Mirror(params, model["model_key"]) as mirror:
         write_report(params, model)
-        mirror.upload(*record.STAGES)  # the whole: whatever the server missed before
+        mirror.upload(*record.STAGES)  # all stages, including what the server missed before
 
 
 def write_report(params: Params, model: dict[str, Any]) -> None:
@@ -70,16 +70,16 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
     page = report.render(run)
     artifacts.write_text(artifacts.REPORT, page)
     artifacts.write_text(artifacts.CARD, card.render(run))
-    print(f"{artifacts.REPORT}: {len(page) / 2**20:.1f} MiB, open it in a browser")
+    print(f"Wrote {artifacts.REPORT} ({len(page) / 2**20:.1f} MiB). Open it in a browser")
 
 
 def read_figures(folder: Path) -> dict[str, bytes]:
-    """Every PNG under `folder` by its path without the suffix, e.g. `evaluate/reliability`."""
+    """Every PNG under `folder` by its path without the suffix, such as `evaluate/reliability`."""
     return {p.relative_to(folder).with_suffix("").as_posix(): p.read_bytes() for p in sorted(folder.glob("*/*.png"))}
 
 
 def command(changed: dict[str, object]) -> str:
-    """What to type for the same run, given the values that are not the committed ones."""
+    """The command that repeats the run, given the values that differ from the committed ones."""
     settings = [part for key, value in changed.items() for part in ("-S", f"{key}={hydra_value(value)}")]
     return shlex.join(["dvc", "exp", "run", *settings]) if settings else "dvc repro"
 

@@ -1,7 +1,7 @@
-"""Train the model, or go on from the last whole epoch: `dvc repro train`.
+"""Train the model, or resume from the last completed epoch: `dvc repro train`.
 
-On several devices this process launches itself once for each (src/launch.py). It holds the locks and says what went
-wrong; of the processes that train, rank 0 alone writes outputs and talks to MLflow.
+On several devices, this process launches itself once per device (src/launch.py). It holds the locks and reports errors.
+Among the training processes, only rank 0 writes outputs and talks to MLflow.
 """
 
 import signal
@@ -31,7 +31,7 @@ from stages import Stopped, compute_turn, run_stage
 
 
 class Task(NamedTuple):
-    """What is to be trained, and where."""
+    """Everything that determines the model to train."""
 
     prepared: Prepared
     lr: float
@@ -50,7 +50,7 @@ def main(params: Params) -> None:
     devices, node = count_devices(params.train.devices, device), this_node(nodes)
     command = ("-m", "stages.train")
     if node > 0:
-        tqdm.write(f"node {node} of {nodes}: {devices} devices help the stage on node 0, which alone writes results")
+        tqdm.write(f"node {node} of {nodes}: training on {devices} devices. Only node 0 writes results")
         launch(command, devices, nodes, device.type)
         return
     task = read_task(params, devices * nodes)
@@ -62,12 +62,12 @@ def main(params: Params) -> None:
             try:
                 launch(command, devices, nodes, device.type)
             except BaseException:
-                with Mirror(params, task.key):  # rank 0 knows of no reason but its own, and may have been killed
+                with Mirror(params, task.key):  # rank 0 only knows its own errors, and may have been killed
                     raise
 
 
 def read_task(params: Params, ranks: int) -> Task:
-    """The task of `params` for so many processes, from the files of the stages before."""
+    """Read the task of `params` for `ranks` processes from the files of earlier stages."""
     prepared, lr, device = load(), read_lr(), resolve_device(params.device)
     precision = resolve_precision(params.precision, device)
     key = model_key(params, lr, prepared.digest, device.type, precision, ranks)
@@ -75,12 +75,12 @@ def read_task(params: Params, ranks: int) -> Task:
 
 
 def make(params: Params, task: Task, ranks: Ranks) -> None:
-    """Train `task`, alone or as one of several ranks; alone or as the first one, write and upload the outputs."""
+    """Train `task`, alone or as one of several ranks. A process that is alone or rank 0 writes and uploads outputs."""
     prepared, lr, device, precision, key = task
     checkpoints, locks = artifacts.checkpoints(), artifacts.root() / ".locks"
     if ranks.from_first(key) != key:
         raise UserError(
-            f"rank {ranks.rank} has other parameters, data or code than rank 0: all nodes need the same commit, "
+            f"rank {ranks.rank} has different parameters, data or code than rank 0. All nodes need the same commit, "
             "params.yaml, data/prepared and models/lr.json"
         )
     if not ranks.first:
@@ -92,7 +92,7 @@ def make(params: Params, task: Task, ranks: Ranks) -> None:
 
         def on_epoch(row: Row) -> None:
             tqdm.write(table_line(row))
-            artifacts.write_json(checkpoints / key / "last.json", row)  # a sweep decides by it who goes on
+            artifacts.write_json(checkpoints / key / "last.json", row)  # a sweep reads it to stop poor trials early
             mirror.epoch(row)
 
         hardware = hardware_name(device) + (f", {ranks.count} processes" if ranks.count > 1 else "")
@@ -130,21 +130,21 @@ def make(params: Params, task: Task, ranks: Ranks) -> None:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """How a launched process ends: its agent speaks for it, stops it by SIGTERM, and is not outlived by it."""
+    """Report the error of a launched process to its agent, and end with the agent."""
     die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent hears Ctrl-C too
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent receives Ctrl-C too
     try:
         try:
             yield
         except Exception as error:
             report(error)
             sys.exit(1)
-    except Stopped:  # also while an error is reported: the agent stops whoever lost the connection to a dead rank
+    except Stopped:  # also while an error is reported: the agent stops ranks that lost a dead one
         sys.exit(1)
 
 
 def results(trained: Trained, description: Description) -> Row:
-    """What `dvc metrics show` says of the training: the epoch whose weights are kept, and the speed."""
+    """The metrics of the training for `dvc metrics show`: those of the kept epoch, and the speed."""
     rows = trained.history
     kept = rows[trained.epoch - 1]
     measured = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -159,7 +159,7 @@ def results(trained: Trained, description: Description) -> Row:
 
 
 def read_lr() -> float:
-    """The rate that the stage lr_range decided on."""
+    """The learning rate that the stage lr_range wrote. Raises UserError if it is missing."""
     try:
         return float(artifacts.read_json(artifacts.LR)["lr"])
     except (OSError, ValueError, KeyError):

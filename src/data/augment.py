@@ -1,8 +1,8 @@
-"""Any Albumentations transforms, image by image; every draw is a function of (seed, epoch, image index).
+"""Any Albumentations transforms, image by image. Every draw is a function of (seed, epoch, image index).
 
-The only file that imports Albumentations, which takes seconds. It is called without `Compose`: `Compose(seed=...)`
-hands each transform a generator of the same seed, so that crop, flip and hole move together, and each loader worker
-repeats the others' draws.
+Only this file imports Albumentations, which takes seconds. It does not use `Compose`: `Compose(seed=...)` gives each
+transform a generator with the same seed, which correlates crop, flip and hole, and all loader workers repeat the same
+draws.
 """
 
 import inspect
@@ -21,46 +21,46 @@ from pydantic import ValidationError
 from src.data.batch_augment import alternating_draws
 from src.params import fill_size, nearest, wrong_value
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it calls home on import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else Albumentations contacts a server on import
 import albumentations
 
-# What these transforms take from params.yaml is the path of a file to read, or code to run.
+# These transforms would read a file or run code that params.yaml names.
 REFUSED = ("FDA", "HistogramMatching", "Lambda", "PixelDistributionAdaptation", "TextImage")
-TRIALS = 16  # draws that `check_transforms` tries: enough to meet both sides of a gate of p = 0.5
+TRIALS = 16  # images that `check_transforms` augments: enough to apply and to skip a transform of p = 0.5
 
 _NO_DRAWS = np.zeros(4, np.uint64)
 
 
 class AlternatingFlip(albumentations.HorizontalFlip):  # type: ignore[misc]
-    """Mirrors each image in every second epoch, see `alternating_draws`."""
+    """Mirrors each image in every second epoch. See `alternating_draws`."""
 
     def __init__(self) -> None:
-        super().__init__(p=1.0)  # `ImageAugmenter` calls it in every second epoch
+        super().__init__(p=1.0)  # `ImageAugmenter` only calls it in every second epoch
 
 
 class ImageAugmenter:
-    """Applies a list of transforms to images, one after the other.
+    """Applies a list of transforms to each image.
 
-    One counter-based generator (Philox) stands at counter (epoch, index) under the key `seed` before each image, so
-    draws depend on nothing else: not on the batch, the order or the worker. The transforms of an image share that
-    stream one after the other, which makes them independent of each other.
+    Before each image, a counter-based generator (Philox) is set to counter (epoch, index) and key `seed`. So the draws
+    do not depend on the batch, the order or the worker. The transforms of an image draw from the same stream one after
+    the other, so they are independent of each other.
     """
 
     one_by_one = True
 
     def __init__(self, transforms: Sequence[Mapping[str, Any]], size: int, seed: int) -> None:
-        """Build `transforms` for (size, size, 3) images; UserError if wrong."""
+        """Build `transforms` for (size, size, 3) images. Raises UserError if one is wrong."""
         self.size = size
         self.seed = seed
         self._generator = np.random.Generator(np.random.Philox(key=0))
         self._random = random.Random(0)
-        self._flips = lru_cache(maxsize=1)(self._draw_flips)  # of one epoch
+        self._flips = lru_cache(maxsize=1)(self._draw_flips)  # caches one epoch
         self._transforms = [_build(position, entry) for position, entry in enumerate(transforms)]
         for transform in self._transforms:
             transform.set_random_state(self._generator, self._random)
 
     def __call__(self, images: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
-        """Rows `indices` (B,) of the split's `images`, uint8 (N, S, S, 3), augmented for `epoch`: (B, S, S, 3)."""
+        """Augment rows `indices` (B,) of `images`, uint8 (N, S, S, 3), for `epoch`. Returns (B, S, S, 3)."""
         chosen = images.index_select(0, indices).numpy()
         flips = self._flips(len(images), epoch)
         for row, index in enumerate(indices.tolist()):
@@ -72,7 +72,7 @@ class ImageAugmenter:
         return list(alternating_draws(count, self.seed, epoch) < 0.5)
 
     def _stand_at(self, epoch: int, index: int) -> None:
-        # Setting the state takes 3 µs, a new generator 11 µs.
+        # Setting the state takes 3 µs. Making a generator takes 11 µs.
         self._generator.bit_generator.state = {
             "bit_generator": "Philox",
             "state": {
@@ -92,20 +92,20 @@ class ImageAugmenter:
                 continue
             try:
                 image = transform(image=image)["image"]
-            except Exception as error:  # whatever a transform raises, the person must hear which one it was
+            except Exception as error:  # whatever a transform raises, the message must name the transform
                 key = _key(position, type(transform).__name__)
-                raise wrong_value(key, f"fails on a {image.shape} image: {error}") from error
+                raise wrong_value(key, f"fails on an image of shape {image.shape}: {error}") from error
         if image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
             raise wrong_value(
                 "augment",
-                f"turns a ({self.size}, {self.size}, 3) uint8 image into {image.shape} {image.dtype}; "
-                "end the list with a crop or resize to `size`, and leave scaling to the pipeline",
+                f"turns a ({self.size}, {self.size}, 3) uint8 image into {image.shape} {image.dtype}. "
+                "End the list with a crop or resize to `size`, and leave normalisation to the pipeline",
             )
         return image
 
 
 def check_transforms(transforms: Sequence[Mapping[str, Any]], size: int) -> None:
-    """Build the transforms and try them on noise; UserError names the transform, the argument and what is allowed."""
+    """Build the transforms and try them on noise. Raises UserError if one is wrong."""
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     images, indices = torch.from_numpy(noise).expand(TRIALS, -1, -1, -1), torch.arange(TRIALS)
     with warnings.catch_warnings():
@@ -113,16 +113,16 @@ def check_transforms(transforms: Sequence[Mapping[str, Any]], size: int) -> None
         augmenter = ImageAugmenter(fill_size(transforms, size), size, seed=0)
         first, second = (augmenter(images, indices, epoch=1) for _ in range(2))
     if not torch.equal(first, second):
-        raise wrong_value("augment", "holds a transform whose draws do not follow the seed")
+        raise wrong_value("augment", "has a transform that gives different results for the same seed. Remove it")
 
 
 def _build(position: int, entry: Mapping[str, Any]) -> Any:
-    """One transform from {'name': ..., argument: value, ...}."""
+    """Build one transform from {'name': ..., argument: value, ...}."""
     known = {name: value for name, value in vars(albumentations).items() if _is_transform(value)}
     known[AlternatingFlip.__name__] = AlternatingFlip
     names = sorted(known)
     if "name" not in entry:
-        raise wrong_value(f"augment[{position}]", "has no `name` of an Albumentations transform")
+        raise wrong_value(f"augment[{position}]", "has no `name`. Add the name of an Albumentations transform")
     name = str(entry["name"])
     key = _key(position, name)
     if name not in names:
@@ -136,10 +136,10 @@ def _build(position: int, entry: Mapping[str, Any]) -> Any:
             raise wrong_value(key, f"has no argument {argument}{hint}; allowed: {', '.join(allowed)}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Albumentations falls back to its defaults with a warning
+            warnings.simplefilter("error")  # on a wrong argument, Albumentations warns and uses its default
             return transform(**arguments)
     except (TypeError, ValueError, Warning) as error:
-        raise wrong_value(key, f"does not take these arguments: {_reason(error)}") from None
+        raise wrong_value(key, f"has a wrong argument: {_reason(error)}") from None
 
 
 def _is_transform(value: object) -> bool:
@@ -150,7 +150,7 @@ def _is_transform(value: object) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What Albumentations objects to, without pydantic's frame."""
+    """The reason of an error from Albumentations, without pydantic's frame."""
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return str(error)

@@ -1,9 +1,9 @@
-"""Pad, crop, flip and hole for whole batches, on any device, many times as fast as image by image.
+"""Pad, crop, flip and hole for whole batches, on any device, many times faster than image by image.
 
-All but the hole only say which row and column of the stored image each row and column of the result shows: two small
-index maps, through which the pixels are gathered once, as int32. Names, arguments and defaults are those of
-Albumentations, and given the same draws so is every pixel. `AlternatingFlip` is ours. The rest is a KeyError, TypeError
-or ValueError.
+All except the hole only decide which row and column of the stored image each row and column of the result shows. These
+are two small index maps, and one gather of int32 pixels applies them. Names, arguments and defaults are those of
+Albumentations, and the same draws give the same pixels. `AlternatingFlip` only exists here. Anything else raises
+KeyError, TypeError or ValueError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,19 +21,19 @@ BORDERS: dict[int, Any] = {0: "constant", 1: "edge", 2: "symmetric", 3: "wrap", 
 
 
 class View:
-    """What a batch shows: the source of its rows (B, H) and columns (B, W), -1 outside; colours there and of holes."""
+    """Which source row (B, H) and column (B, W) each pixel shows, -1 outside; the colours outside and of holes."""
 
     def __init__(self, images: Tensor) -> None:
         self.sources = [torch.arange(images.shape[1], device=images.device).expand(len(images), -1)] * 2
         self.outside: int | None = None
-        self.holes: list[tuple[Tensor, Tensor, int]] = []  # their rows (B, H) and columns (B, W)
+        self.holes: list[tuple[Tensor, Tensor, int]] = []  # rows (B, H), columns (B, W) and colour of each
 
     def pixels(self, images: Tensor) -> Tensor:
         """uint8 (B, S, S, 4) -> (B, H, W, 3)"""
         batch, size = images.shape[:2]
         first = torch.arange(0, batch * size, size, device=images.device)[:, None]
         rows, columns = (source.clamp(min=0) for source in self.sources)
-        at = ((first + rows) * size).int()[:, :, None] + columns.int()[:, None, :]  # (B, H, W); int32: half the bytes
+        at = ((first + rows) * size).int()[:, :, None] + columns.int()[:, None, :]  # (B, H, W); int32 halves the bytes
         pixels = images.view(torch.int32).flatten().index_select(0, at.flatten()).view(at.shape)
         if self.outside is not None:
             pixels.masked_fill_(~_both(*(source >= 0 for source in self.sources)), self.outside)
@@ -44,9 +44,9 @@ class View:
 
 class Step(NamedTuple):
     shape: Shape  # of the result
-    draws: int  # numbers that it needs for each image
-    apply: Callable[[View, Tensor], None]  # changes the view, by draws (K, B, 1), float64, uniform in [0, 1)
-    alternates: bool = False  # its draw is that of `alternating_draws`
+    draws: int  # draws per image
+    apply: Callable[[View, Tensor], None]  # changes the view by draws (K, B, 1), float64, uniform in [0, 1)
+    alternates: bool = False  # it takes its draw from `alternating_draws`
 
 
 def pad(shape: Shape, padding: Any = 0, border_mode: int = 0, fill: Any = 0, p: float = 1.0) -> Step:
@@ -91,7 +91,7 @@ def alternating_flip(shape: Shape) -> Step:
 
 
 def alternating_draws(count: int, seed: int, epoch: int) -> npt.NDArray[np.float64]:
-    """Draws (count,) in [0, 1) by which a flip of p = 0.5 mirrors each image in every second epoch.
+    """Draws (count,) in [0, 1) with which a flip of p = 0.5 mirrors each image in every second epoch.
 
     Half of the images start mirrored. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6,
     https://arxiv.org/abs/2404.00498
@@ -124,7 +124,7 @@ STEPS: dict[str, Callable[..., Step]] = {
 
 
 def steps_of(transforms: Sequence[Mapping[str, Any]], size: int) -> list[Step]:
-    """The steps of `transforms`, holes last, which keep the shape of images (size, size, 3)."""
+    """The steps of `transforms`. Holes must come last, and the result must have the shape (size, size, 3) again."""
     steps: list[Step] = []
     shape = size, size
     for entry in transforms:
@@ -137,8 +137,8 @@ def steps_of(transforms: Sequence[Mapping[str, Any]], size: int) -> list[Step]:
 
 
 def augment_batch(steps: Sequence[Step], images: Tensor, draws: Tensor) -> Tensor:
-    """Images uint8 (B, S, S, 3) after `steps`, by draws in [0, 1), float64 (B, K), K for all steps together."""
-    images = images if images.shape[3] == 4 else F.pad(images, (0, 1))  # a fourth channel makes a pixel an int32
+    """Apply `steps` to images, uint8 (B, S, S, 3), by float64 draws (B, K) in [0, 1), K for all steps together."""
+    images = images if images.shape[3] == 4 else F.pad(images, (0, 1))  # with a fourth channel, a pixel is an int32
     view = View(images)
     for step, u in zip(steps, torch.split(draws.T[:, :, None], [step.draws for step in steps]), strict=True):
         step.apply(view, u)
@@ -147,12 +147,12 @@ def augment_batch(steps: Sequence[Step], images: Tensor, draws: Tensor) -> Tenso
 
 @cache
 def _extended(length: int, sides: tuple[int, int], border: Any, device: torch.device) -> Tensor:
-    """The positions 0..length-1 between borders, -1 where constant; made once, as a copy would make a GPU wait."""
+    """Positions 0..length-1 with their borders, -1 for a constant border. Cached, because a copy makes a GPU wait."""
     return torch.from_numpy(np.pad(np.arange(1, length + 1), sides, border) - 1).to(device)
 
 
 def _both(rows: Tensor, columns: Tensor) -> Tensor:
-    """(B, H) and (B, W) -> (B, H, W), all bool, by a product of bytes: `&` takes ten times as long on a CPU."""
+    """(B, H) and (B, W) -> (B, H, W), all bool, as a product of bytes. On a CPU, `&` takes ten times as long."""
     return (rows.byte()[:, :, None] * columns.byte()[:, None, :]).view(torch.bool)
 
 
@@ -164,4 +164,4 @@ def _color(fill: Any) -> int:
 
 def _require(known: bool) -> None:
     if not known:
-        raise ValueError("not for whole batches")
+        raise ValueError("this transform does not support whole batches")

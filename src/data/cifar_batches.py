@@ -1,4 +1,4 @@
-"""Reads the CIFAR-10 Python archive. Its batches are pickles: they are unpickled without the power to call anything."""
+"""Reads the CIFAR-10 Python archive. Its batches are pickles, which this module unpickles without running code."""
 
 import io
 import pickle
@@ -23,7 +23,7 @@ from src.params import Data
 SIDE = 32
 BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 
-# All that the batches refer to: arrays and byte strings of Python 2.
+# Everything that the batches refer to: arrays, and byte strings of Python 2.
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): "numpy._core.multiarray",
     ("numpy._core.multiarray", "_reconstruct"): "numpy._core.multiarray",
@@ -34,19 +34,19 @@ _ALLOWED = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Refuses every class and function but those that an array is made of."""
+    """Rejects every class and function except those that an array consists of."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up `module.name`; UnpicklingError unless it is allowed."""
+        """Return `module.name`. Raises UnpicklingError if it is not allowed."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"{module}.{name} is not part of a CIFAR batch")
         return super().find_class(_ALLOWED[module, name], name)
 
 
 def read(path: Path, data: Data) -> RawData:
-    """Images of the verified archive; UserError when it is not the official one any more."""
+    """Read the images of the archive. Raises UserError if it is not the official one."""
     if problem := mismatch(path, DIGESTS):
-        raise UserError(f"{path} has changed since it was downloaded: {problem}. {artifacts.cure(path, 'download')}")
+        raise UserError(f"{path} has changed since its download: {problem}. {artifacts.cure(path, 'download')}")
     batches = unpack(path)
     classes = [name.decode() for name in batches["batches.meta"][b"label_names"]]
     train, test = (_split([batches[name] for name in names], data.size) for names in BATCHES.values())
@@ -54,7 +54,7 @@ def read(path: Path, data: Data) -> RawData:
 
 
 def unpack(path: Path) -> dict[str, dict[bytes, Any]]:
-    """Every batch of the archive by its name, as the mapping that it pickles. Check digests first."""
+    """Unpickle every batch of the archive into a mapping, by the name of the batch. Verify the digests first."""
     batches = {}
     for member, content in archive.members(path):
         name = member.rpartition("/")[2]

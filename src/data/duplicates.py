@@ -1,4 +1,4 @@
-"""Find images with the same pixels, within and across splits."""
+"""Find images with the same pixels within and across splits."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from src.data.split import Indices
 Pixels = npt.NDArray[np.uint8]
 Prints = npt.NDArray[np.uint64]
 
-EXAMPLES = 5  # pictures whose copies are listed
-COPIES = 4  # copies that are listed of one picture
+EXAMPLES = 5  # pictures with listed copies
+COPIES = 4  # listed copies per picture
 
 
 class Part(NamedTuple):
-    """Images on their way to a split, with their fingerprints."""
+    """Images of a future split with their fingerprints."""
 
     split: Split
     prints: Prints
 
     def rows(self, indices: Indices) -> "Part":
-        """The part with these images only."""
+        """The part with only these images."""
         files = None if self.split.files is None else self.split.files[indices]
         return Part(Split(self.split.images[indices], self.split.labels[indices], files), self.prints[indices])
 
 
 class Copy(NamedTuple):
-    """Where a picture was found: split, class, and the name of its file or its index in the split."""
+    """Location of a picture: split, class, and file name or index in the split."""
 
     split: str
     label: str
@@ -42,9 +42,9 @@ class Copy(NamedTuple):
 class Duplicates:
     """Pictures that are in two splits or under two labels.
 
-    `train_test`: test images that are training images too; `train_val` and `val_test` likewise. `two_labels`: images
-    with a copy under another label. `images`: all images of these kinds and their copies. `examples`: for some of the
-    pictures, one copy of each split and label.
+    `train_test` counts test images that are also training images. `train_val` and `val_test` are defined likewise.
+    `two_labels` counts images with a copy under another label, and `images` counts all images of these kinds with their
+    copies. `examples` holds one copy per split and label for some of the pictures.
     """
 
     train_test: int
@@ -55,12 +55,12 @@ class Duplicates:
     examples: list[list[Copy]]
 
     def record(self) -> dict[str, Any]:
-        """For metrics/data.json."""
+        """The counts and examples for metrics/data.json."""
         counts = {name: getattr(self, name) for name in ("train_test", "train_val", "val_test", "two_labels")}
         return {**counts, "examples": [[copy._asdict() for copy in copies] for copies in self.examples]}
 
     def lines(self) -> list[str]:
-        """What was found, as sentences; [] for nothing."""
+        """The counts and examples as lines. [] if there are no duplicates."""
         kinds = {
             "test images that are also training images": self.train_test,
             "validation images that are also training images": self.train_val,
@@ -74,7 +74,7 @@ class Duplicates:
 
 
 def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates:
-    """Compare all images of the three splits `parts` (train, val, test)."""
+    """Find duplicates among all images of the three splits `parts` (train, val, test)."""
     first = first_copies(np.concatenate([part.prints for part in parts]))
     copied = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)  # (K,)
     origins, group = np.unique(first[copied], return_inverse=True)  # (G,), (K,)
@@ -86,7 +86,7 @@ def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates
     found = of_two_labels | ((counts > 0).sum(axis=1) > 1)
 
     def in_both(one: int, other: int) -> int:
-        """Images of the split `other` that are also in `one`."""
+        """The number of images of the split `other` that are also in `one`."""
         return int(counts[counts[:, one] > 0, other].sum())
 
     def copy(index: int, number: int) -> Copy:
@@ -95,7 +95,7 @@ def find_duplicates(parts: Sequence[Part], classes: Sequence[str]) -> Duplicates
         return Copy(SPLITS[number], classes[label[index]], file)
 
     def copies(number: int) -> list[Copy]:
-        """One copy in each split and under each label of a picture."""
+        """One copy of a picture per split and label."""
         of_group = np.flatnonzero(group == number)
         _, places = np.unique(len(classes) * split[of_group] + label[copied[of_group]], return_index=True)
         return [copy(int(copied[i]), int(split[i])) for i in of_group[places[:COPIES]]]
@@ -118,6 +118,6 @@ def fingerprints(images: Pixels) -> Prints:
 
 
 def first_copies(prints: Prints) -> Indices:
-    """For each image (N,) the index of the first one with the same fingerprint, its own if it is the first."""
+    """For each image (N,), the index of the first image with the same fingerprint, which may be its own."""
     _, first, inverse = np.unique(prints, return_index=True, return_inverse=True)
     return np.asarray(first[inverse])

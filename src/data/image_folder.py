@@ -1,4 +1,4 @@
-"""Reads an archive of image files, whatever usual layout of splits and classes it has (src/data/layout.py)."""
+"""Reads an archive of image files in any usual layout of splits and classes (src/data/layout.py)."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,14 +21,14 @@ from src.errors import UserError
 from src.params import Data, nearest
 from src.processes import cores
 
-ROUND_FILES = 4096  # files that are decoded at once ...
-ROUND_BYTES = 256 << 20  # ... and their bytes, so that memory stays bounded whatever the archive holds
+ROUND_FILES = 4096  # files to decode at once, at most
+ROUND_BYTES = 256 << 20  # their bytes, so that memory stays bounded for any archive
 MAX_WORKERS = 8
-SEMAPHORES = 5  # of a ProcessPoolExecutor, in its two queues
+SEMAPHORES = 5  # in the two queues of a ProcessPoolExecutor
 
 Pixels = npt.NDArray[np.uint8]  # (S, S, 3)
 
-SMALLER_DEPTHS = (8, 10, 12, 14)  # bits that are often stored in 16 without a word in the file
+SMALLER_DEPTHS = (8, 10, 12, 14)  # bits often stored in 16 bits without a note in the file
 RESCALE = (
     'python -c "import sys, pathlib, numpy, PIL.Image as I; '
     "[I.fromarray((numpy.array(i).astype(int) * {full} // {white}).astype('uint16')).save(f) "
@@ -40,15 +40,15 @@ RESCALE = (
 def read(path: Path, data: Data) -> RawData:
     """Decode an archive into (S, S, 3) images, in the order of their names.
 
-    Raises UserError if the layout is not clear, for fewer than two classes, an empty class, a class of val/ or test/
-    that train/ lacks, or too many unreadable files.
+    Raises UserError if the layout is ambiguous, if there are fewer than two classes, or if a class is empty. Also
+    raises it if val/ or test/ has a class that train/ lacks, or if too many files are unreadable.
     """
     shown = source_name(data)
     folders: set[str] = set()
     files = _files(archive.members(path, shown, data.zip_encoding), folders)
     pixels: dict[str, Pixels] = {}
-    peaks: dict[str, int] = {}  # largest samples of 16-bit grey
-    failed: dict[str, str] = {}  # reason by name
+    peaks: dict[str, int] = {}  # largest samples of 16-bit grey images, by name
+    failed: dict[str, str] = {}  # reasons by name
     for name, result in _decode_all(files, shown, data.size):
         if isinstance(result, UserError):
             failed[name] = str(result)
@@ -75,8 +75,8 @@ def read(path: Path, data: Data) -> RawData:
     notes = list(layout.notes)
     if not data.zip_encoding and (assumed := archive.assumed_encoding(path)):
         notes.append(
-            f"the archive does not say how its file names are encoded, and they were read as {assumed}. If classes "
-            "have wrong names, set data.zip_encoding, for example to gbk or shift_jis"
+            f"the archive does not state the encoding of its file names, so they were read as {assumed}. If class "
+            "names are wrong, set the encoding, for example: -S data.zip_encoding=gbk"
         )
     notes += _note_smaller_depth([peaks[name] for name in layout.places if name in peaks])
     return RawData(
@@ -92,7 +92,7 @@ def read(path: Path, data: Data) -> RawData:
 
 
 def _files(members: Iterable[tuple[str, bytes]], folders: set[str]) -> Iterator[tuple[str, bytes]]:
-    """The files among `members`; the names of folders are added to `folders`."""
+    """Yield the files among `members`. Add the names of folders to `folders`."""
     for name, content in members:
         if name.endswith("/"):
             folders.add(name)
@@ -113,8 +113,9 @@ def _decode_all(files: Iterable[tuple[str, bytes]], shown: str, size: int) -> It
                     result = next(results)
                 except BrokenProcessPool:
                     raise UserError(
-                        f"a process that decodes the images of {shown} was killed, near {name}: memory was short, or "
-                        "that file crashes its decoder. Run the same command again; if it fails again, remove the file"
+                        f"a process that decodes the images of {shown} was killed near {name}. Either memory ran out, "
+                        "or this file crashes the decoder. Run the same command again. If it fails again, remove the "
+                        "file"
                     ) from None
                 bar.update()
                 yield name, result
@@ -147,22 +148,22 @@ def _refuse_many(shown: str, unreadable: dict[str, str], files: int, allowed: fl
         lines = "\n".join(f"  {name}: {reason}" for name, reason in list(unreadable.items())[:10])
         more = f"\n  and {len(unreadable) - 10} more" if len(unreadable) > 10 else ""
         share = np.ceil(1000 * len(unreadable) / files) / 1000
-        allow = f", or allow a share of them: -S data.max_unreadable={share:g} (now {allowed:g})" if share < 1 else ""
+        allow = f", or allow this share: -S data.max_unreadable={share:g} (now {allowed:g})" if share < 1 else ""
         raise UserError(
             f"{len(unreadable)} of {files} files of {shown} cannot be read as images:\n{lines}{more}\n"
-            f"Repair or remove them in the source{allow}"
+            f"Repair or remove these files{allow}"
         )
 
 
 def _note_smaller_depth(peaks: list[int]) -> list[str]:
-    """A note if the 16-bit grey images, whose largest values are given, probably hold values of fewer bits."""
+    """A note if 16-bit grey images with these largest values probably hold values of fewer bits."""
     largest = max(peaks, default=0)
     bits = next((bits for bits in SMALLER_DEPTHS if 0 < largest < 1 << bits), None)
     if bits is None:
         return []
     white = (1 << bits) - 1
     return [
-        f"the 16-bit grey images ({len(peaks):,}) hold no value above {largest}. Their values fit in {bits} bits "
+        f"the 16-bit grey images ({len(peaks):,}) contain no value above {largest}. Their values fit in {bits} bits "
         f"(0 to {white}) but were read as 16 bits (0 to {WHITE}), so the images look dark. If {white} means white, "
         f"rescale a copy of the images: {RESCALE.format(full=WHITE, white=white)}"
     ]
@@ -171,8 +172,8 @@ def _note_smaller_depth(peaks: list[int]) -> list[str]:
 def _check_classes(shown: str, found: dict[SplitName, dict[str, list[str]]], layout: str) -> None:
     train = found["train"]
     if len(train) < 2:
-        what = f"one class ({next(iter(train))}) as {layout}" if train else "no image in a class folder"
-        raise UserError(f"{shown} holds {what}; at least two classes are needed. {CURE}")
+        what = f"only one class ({next(iter(train))}) as {layout}" if train else "no image in a class folder"
+        raise UserError(f"{shown} has {what}, but at least two classes are needed. {CURE}")
     for split, of_class in found.items():
         if unknown := [label for label in of_class if label not in train]:
             hint = nearest(unknown[0], list(train)) if len(unknown) == 1 else ""
@@ -181,11 +182,14 @@ def _check_classes(shown: str, found: dict[SplitName, dict[str, list[str]]], lay
                 "Add their training images, or remove or rename their folders"
             )
         if empty := [label for label, names in of_class.items() if not names]:
-            raise UserError(f"{shown}: no image can be read in {listed(f'class {label}' for label in empty)}")
+            raise UserError(
+                f"{shown}: no image can be read in {listed(f'class {label}' for label in empty)}. "
+                "Repair the images or remove the folder"
+            )
 
 
 def _stack(names: dict[str, list[str]], classes: list[str], pixels: dict[str, Pixels]) -> Split:
-    """The images of a split, class by class."""
+    """Stack the images of a split, class by class."""
     ordered = [name for label in classes for name in names.get(label, [])]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names.get(label, [])) for label in classes])
     return Split(np.stack([pixels[name] for name in ordered]), labels, np.array(ordered, dtype=object))

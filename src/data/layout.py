@@ -1,4 +1,4 @@
-"""Recognise how the files of a folder or an archive form splits and classes."""
+"""Recognise the splits and classes in the folders of an archive or a folder."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from src.errors import UserError
 
 SplitName = Literal["train", "val", "test"]
 
-# A folder is a split if its letters are one of these words and perhaps some fillers: seg_train, Training-Set, test2017.
+# A folder is a split if its letters are one of these words with optional fillers: seg_train, Training-Set, test2017.
 FILLERS = "(?:set|data|images?|imgs?|pictures?|photos?|samples?|split|seg|folder|cropped)*"
 WORDS: dict[SplitName, str] = {
     "train": "train(?:ing)?",
@@ -19,10 +19,10 @@ WORDS: dict[SplitName, str] = {
 }
 PATTERNS = {split: re.compile(f"{FILLERS}(?:{word}){FILLERS}") for split, word in WORDS.items()}
 
-CURE = "Use train/CLASS/* and test/CLASS/* (val/CLASS/* may be added), or only CLASS/*, from which a test set is cut"
-LISTED = 5  # names that a message shows of a longer list
+CURE = "Use train/CLASS/* and test/CLASS/* (val/CLASS/* is optional), or only CLASS/* to have a test set cut from it"
+LISTED = 5  # names in a message, at most
 
-Path = tuple[str, ...]  # names of folders from the top, in NFC
+Path = tuple[str, ...]  # folder names from the top, in NFC
 
 
 class Place(NamedTuple):
@@ -34,11 +34,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What `recognise` found.
+    """The result of `recognise`.
 
-    `description`: the recognised pattern, such as 'train/CLASS/*, test/CLASS/*'. `places`: split and class of each
-    file, in the order of the names; all are in 'train' if the source has no splits of its own. `left_out`: why each
-    other file is not used. `notes`: sentences about choices that the user may not expect.
+    `description` is the recognised pattern, such as 'train/CLASS/*, test/CLASS/*'. `places` has the split and class of
+    each file, in the order of the names. All files are in 'train' if the source has no splits. `left_out` has the
+    reason for each unused file. `notes` has sentences about choices that the user may not expect.
     """
 
     description: str
@@ -48,7 +48,7 @@ class Layout:
 
 
 class _Rule(NamedTuple):
-    """A layout, before it is applied to the files: `place` gives for a folder the place of its files, or why none."""
+    """A layout before its application. `place` returns the place of a folder's files, or the reason for having none."""
 
     description: str
     place: Callable[[Path], Place | str]
@@ -56,7 +56,7 @@ class _Rule(NamedTuple):
 
 
 class _Tree:
-    """The folders that hold images, at any depth, and those that hold no file."""
+    """The folders with images, at any depth, and the folders without files."""
 
     def __init__(self, folders: Iterable[Path], with_images: set[Path], listed: Iterable[Path]) -> None:
         self._with_images = with_images
@@ -65,11 +65,11 @@ class _Tree:
         self._empty = {parent: names - filled.get(parent, set()) for parent, names in _by_parent(listed).items()}
 
     def below(self, folder: Path) -> set[str]:
-        """The subfolders that hold images, at any depth."""
+        """The subfolders with images, at any depth."""
         return self._below.get(folder, set())
 
     def empty(self, folder: Path) -> set[str]:
-        """The subfolders that hold no file, at any depth."""
+        """The subfolders without files, at any depth."""
         return self._empty.get(folder, set())
 
     def has_images(self, folder: Path) -> bool:
@@ -77,9 +77,9 @@ class _Tree:
         return folder in self._with_images
 
     def descend(self, folder: Path, classes: Iterable[str] = ()) -> Path:
-        """Go down from `folder` while all its images lie in a single subfolder, which has subfolders too.
+        """Go down from `folder` while all its images lie in a single subfolder that has subfolders too.
 
-        Stops above a subfolder with a name in `classes`, and if there is an empty subfolder: it may be a class.
+        Stop above a subfolder with a name in `classes`, and above an empty subfolder, because it may be a class.
         """
         while (
             len(below := self.below(folder)) == 1
@@ -92,7 +92,7 @@ class _Tree:
 
 
 def split_name(folder: str) -> SplitName | None:
-    """The split that the name of a folder stands for, in any usual spelling; None if it stands for none."""
+    """The split that a folder name stands for, in any usual spelling. None if it is not the name of a split."""
     letters = re.sub(r"[\W\d_]", "", folder.lower())
     return next((split for split, pattern in PATTERNS.items() if pattern.fullmatch(letters)), None)
 
@@ -100,9 +100,9 @@ def split_name(folder: str) -> SplitName | None:
 def recognise(names: Iterable[str], images: Iterable[str], folders: Iterable[str] = ()) -> Layout:
     """Find splits and classes among files named like 'a/b/c.jpg'.
 
-    `images`: the names that are images or should be; their folders decide. `folders`: folders that the source lists,
-    such as 'a/b/', so that empty ones are noticed. Raises UserError, which says what to change, if the folders can mean
-    several things or if a class folder is empty.
+    `images` are the names of images, readable or not. Their folders decide the layout. `folders` are the folders that
+    the source lists, such as 'a/b/', so that empty ones are noticed. Raises UserError if the folders are ambiguous or
+    if a class folder is empty.
     """
     folder_of = {name: name.rpartition("/")[0] for name in sorted(names)}
     paths = {folder: _path(folder) for folder in set(folder_of.values())}
@@ -120,13 +120,13 @@ def recognise(names: Iterable[str], images: Iterable[str], folders: Iterable[str
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first names in sorted order, and the number of the others."""
+    """The first names in sorted order and the number of the others, for a message."""
     some = sorted(names)
     return ", ".join(some[:LISTED]) + (f" and {len(some) - LISTED:,} more" if len(some) > LISTED else "")
 
 
 def _find_rule(tree: _Tree) -> _Rule:
-    base = tree.descend(())  # below a folder around everything, or below a lone train/
+    base = tree.descend(())  # inside a folder around everything, or inside a lone train/
     if named := _split_folders(tree, base):
         return _splits_of_classes(tree, base, named)
     if _is_classes_of_splits(tree, base):
@@ -144,11 +144,11 @@ def _find_rule(tree: _Tree) -> _Rule:
 
 
 def _split_folders(tree: _Tree, base: Path) -> dict[SplitName, str]:
-    """The split folders directly below `base`, training first; {} if the folders there are classes."""
+    """The split folders directly below `base`, training first. {} if the folders there are classes."""
     tops = tree.below(base)
     named = {top: split for top in sorted(tops | tree.empty(base)) if (split := split_name(top))}
     if tops.isdisjoint(named):
-        return {}  # an empty folder with the name of a split, beside classes, is an empty class
+        return {}  # beside classes, an empty folder is a class
     found = set(named.values())
     if len(found) == 1 and not any(tree.below((*base, top)) for top in tops):
         return {}  # classes, one of which is called train
@@ -156,13 +156,13 @@ def _split_folders(tree: _Tree, base: Path) -> dict[SplitName, str]:
         same = [_shown((*base, top)) for top, other in named.items() if other == split]
         if len(same) > 1:
             raise UserError(
-                f"{listed(same)} all have names of the {split} split. Keep one of them, or move the images into one"
+                f"{listed(same)} all have names of the {split} split. Keep one of them, or move their images into one"
             )
     if "train" not in found or len(found) == 1:
         lone = listed(_shown((*base, top)) for top in named)
         others = [_shown((*base, top)) for top in tops - named.keys()]
         raise UserError(
-            f"{lone} has the name of a split{f' and lies beside {listed(others)}' if others else ''}, but there is no "
+            f"{lone} has the name of a split{f' and is beside {listed(others)}' if others else ''}, but there is no "
             f"{'test/ or val/' if 'train' in found else 'train/'}. {CURE}. If {lone} is a class, rename it"
         )
     folder_of = {split: top for top, split in named.items()}
@@ -170,18 +170,18 @@ def _split_folders(tree: _Tree, base: Path) -> dict[SplitName, str]:
 
 
 def _splits_of_classes(tree: _Tree, base: Path, named: dict[SplitName, str]) -> _Rule:
-    """train/CLASS/*, test/CLASS/* and perhaps val/CLASS/*, with any folders around the classes of each."""
+    """train/CLASS/*, test/CLASS/* and optionally val/CLASS/*, with any folders around the classes of each split."""
     for top in named.values():
         if top in tree.empty(base):
             raise UserError(f"{_shown((*base, top))} is empty. Put class folders into it, or remove it")
     train = tree.descend((*base, named["train"]))  # train/images/CLASS/*, seg_train/seg_train/CLASS/*
     if not tree.below(train):
-        raise UserError(f"the images in {_shown(train)} have no labels, since they lie in no class folders. {CURE}")
+        raise UserError(f"the images in {_shown(train)} have no labels, because they are not in class folders. {CURE}")
     roots = {split: tree.descend((*base, top), tree.below(train)) for split, top in named.items()} | {"train": train}
     flat = {split: root for split, root in roots.items() if not tree.below(root)}
     used: dict[SplitName, Path] = {split: root for split, root in roots.items() if split not in flat}
     notes = [
-        f"the images in {_shown(root)} are not used: they have no labels, since they lie in no class folders"
+        f"the images in {_shown(root)} are not used. They have no labels, because they are not in class folders"
         for root in flat.values()
     ]
     if val_is_test := "val" in used and "test" not in named:
@@ -205,7 +205,7 @@ def _splits_of_classes(tree: _Tree, base: Path, named: dict[SplitName, str]) -> 
 
 
 def _is_classes_of_splits(tree: _Tree, base: Path) -> bool:
-    """Whether the class folders hold nothing but split folders: a train/, and a test/ or val/ at least in one."""
+    """Whether the class folders only hold split folders: a train/, and a test/ or val/ in at least one of them."""
     tops = tree.below(base)
     splits = {split_name(folder) for top in tops for folder in tree.below((*base, top))}
     return (
@@ -238,9 +238,9 @@ def _classes_of_splits(tree: _Tree, base: Path) -> _Rule:
 
 
 def _notes_on_splits(shown: dict[SplitName, str], val_is_test: bool) -> list[str]:
-    """Where the test and validation images come from, unless test/ is there and val/ is not.
+    """Sentences about the source of the test and validation images. None if there is a test/ and no val/.
 
-    `shown`: the folder of each split.
+    `shown` has the folder of each split.
     """
     notes = []
     if val_is_test:
@@ -256,7 +256,7 @@ def _notes_on_splits(shown: dict[SplitName, str], val_is_test: bool) -> list[str
 
 
 def _notes_on_subfolders(tree: _Tree, base: Path) -> list[str]:
-    """A sentence if the classes, directly below `base`, have different subfolders: they may have been meant."""
+    """A note if the class folders below `base` have different subfolders, which may be the intended classes."""
     deeper = sorted((top, below) for top in tree.below(base) for below in tree.below((*base, top)))
     if len({below for _, below in deeper}) < 2:
         return []
@@ -265,7 +265,7 @@ def _notes_on_subfolders(tree: _Tree, base: Path) -> list[str]:
 
 
 def _refuse_two_readings(tree: _Tree, base: Path) -> None:
-    """UserError if all top folders hold the same two or more subfolders: either could be the classes."""
+    """Raise UserError if all top folders have the same subfolders, two or more: either could be the classes."""
     roots = {top: tree.descend((*base, top)) for top in tree.below(base)}
     if len(roots) < 2 or any(tree.has_images((*base, top)) or tree.has_images(root) for top, root in roots.items()):
         return
@@ -273,8 +273,8 @@ def _refuse_two_readings(tree: _Tree, base: Path) -> None:
     if len(same) > 1:
         raise UserError(
             f"the classes could be the folders {listed(roots)} or their subfolders {listed(same)}, which are the same "
-            "in each. If the subfolders are the classes, move their images to CLASS/*, or call the folders around them "
-            "train/ and test/. If the folders around them are, move the images out of the subfolders"
+            "in each. If the subfolders are the classes, move their images to CLASS/*, or rename the folders around "
+            "them to train/ and test/. Otherwise move the images out of the subfolders"
         )
 
 
@@ -288,7 +288,7 @@ def _refuse_empty(tree: _Tree, roots: Iterable[Path]) -> None:
 
 
 def _by_parent(folders: Iterable[Path]) -> dict[Path, set[str]]:
-    """The names of the subfolders of each folder, for `folders` and all folders above them."""
+    """The subfolder names of each folder, for `folders` and all folders above them."""
     found: dict[Path, set[str]] = {}
     for path in folders:
         for depth, name in enumerate(path):

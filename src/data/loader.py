@@ -1,4 +1,4 @@
-"""Batches of augmented training images: the same ones whatever the number of workers."""
+"""Batches of augmented training images, the same for any number of workers."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -18,19 +18,19 @@ from src.data.workers import SHARED, leave_stops_to_the_parent, shared_room, try
 from src.errors import MORE_SHM
 from src.processes import cores
 
-Keys = tuple[int, npt.NDArray[np.int64]]  # epoch, so that a persistent worker knows it, and indices (B,) in the split
+Keys = tuple[int, npt.NDArray[np.int64]]  # epoch (persistent workers need it), and indices (B,) in the split
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (B, S, S, 3), int64 (B,)
 
-RESIDENT = 0.25  # largest share of a GPU's free memory that images may take; the rest is for the training
-PADDED = 2**30  # bytes of images up to which a fourth channel is added to all beforehand, instead of to each batch
-PAGE = 4096  # bytes; shared memory is given by pages
+RESIDENT = 0.25  # largest share of a GPU's free memory for images; the rest is for training
+PADDED = 2**30  # up to this size in bytes, all images get a fourth channel once, instead of each batch
+PAGE = 4096  # bytes; shared memory is allocated in pages
 
 
 class AugmentedSplit(Dataset[Batch]):
-    """A split whose batches are augmented at once, on the device where its tensors are."""
+    """A split that augments whole batches on the device of its tensors."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor, augmenter: Augmenter) -> None:
-        self.images = images  # perhaps with a fourth channel, see PADDED
+        self.images = images  # may have a fourth channel, see PADDED
         self.labels = labels
         self.augmenter = augmenter
 
@@ -41,10 +41,10 @@ class AugmentedSplit(Dataset[Batch]):
 
 
 class ShuffledBatches:
-    """Keys of the batches of one epoch, in an order drawn from (seed, epoch), or of a part of each batch.
+    """Keys of the batches of one epoch, or of one part of each batch, in an order drawn from (seed, epoch).
 
-    `part` says which, of so many images; `slice` is all of them. A last batch below `fewest` images is left out when
-    there are others: batch norm cannot take statistics of a single one.
+    `part` returns the slice for a batch of so many images, and `slice` itself returns all of them. A last batch with
+    fewer than `fewest` images is skipped if there are others, because batch norm needs more than one image.
     """
 
     def __init__(
@@ -84,32 +84,33 @@ def train_loader(
     part: Callable[[int], slice] = slice,
     fewest: int = 2,
 ) -> DataLoader[Batch]:
-    """Loader of (uint8 (B, S, S, 3), int64 (B,)), shuffled and augmented by (seed, epoch); epoch 1 at first.
+    """Make a loader of (uint8 (B, S, S, 3), int64 (B,)), shuffled and augmented by (seed, epoch). It starts at epoch 1.
 
-    Of each batch it is the images in `part` of it, see `ShuffledBatches`.
+    `part` selects the images of each batch, see `ShuffledBatches`.
 
-    The batches are made on `device`, from images that stay there, or on the CPU where they are too many. An augmenter
-    that goes image by image works on the CPU, in `workers` processes (0: the calling one), which live as long as the
-    loader; any other is faster than the way to another process (measured with 32 pixels a side), and has none.
+    Batches are made on `device`, from images that stay there, or on the CPU if the images do not fit. An augmenter that
+    works image by image runs on the CPU in `workers` processes (0: the calling process), which live as long as the
+    loader. Other augmenters use no workers, because they take less time than sending a batch to another process
+    (measured with images of 32 x 32 pixels).
     """
     workers = min(workers, cores()) if augmenter.one_by_one else 0
     if workers:
-        try_semaphores(8 + 3 * workers)  # a DataLoader makes as many
+        try_semaphores(8 + 3 * workers)  # as many as a DataLoader creates
     images, labels = to_tensors(split, torch.device("cpu") if augmenter.one_by_one else device)
     if not augmenter.one_by_one and images.nbytes <= PADDED:
         images = F.pad(images, (0, 1))
     return DataLoader(
         AugmentedSplit(images, labels, augmenter),
-        batch_sampler=ShuffledBatches(len(split), batch_size, seed, part, fewest),  # type: ignore[arg-type]  # keys need be no list
+        batch_sampler=ShuffledBatches(len(split), batch_size, seed, part, fewest),  # type: ignore[arg-type]  # keys do not have to be a list
         num_workers=workers,
-        collate_fn=_hand_over,  # type: ignore[arg-type]  # it gets a whole batch, and no list of items
+        collate_fn=_hand_over,  # type: ignore[arg-type]  # it gets a whole batch instead of a list of items
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
     )
 
 
 def to_tensors(split: Split, device: torch.device) -> Batch:
-    """All images and labels of `split`, on `device` where they fit there (see RESIDENT), else on the CPU."""
+    """All images and labels of `split`, on `device` if they fit there (see RESIDENT), else on the CPU."""
     images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
     if device.type == "cuda" and images.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
         return images, labels
@@ -117,17 +118,17 @@ def to_tensors(split: Split, device: torch.device) -> Batch:
 
 
 def set_epoch(loader: DataLoader[Batch], epoch: int) -> None:
-    """Choose the epoch (from 1) that the next `iter(loader)` goes through."""
+    """Set the epoch (from 1) of the next `iter(loader)`."""
     _sampler(loader).epoch = epoch
 
 
 def batch_sizes(loader: DataLoader[Batch]) -> list[int]:
-    """The number of images in each whole batch of an epoch, also where the loader gives a part of them."""
+    """The number of images in each whole batch of an epoch, even if the loader returns parts of batches."""
     return _sampler(loader).sizes()
 
 
 def slow_way(loader: DataLoader[Batch]) -> str | None:
-    """A warning for the user if shared memory has too little room for one batch of each worker, else None."""
+    """A warning if shared memory has too little room for one batch per worker, else None."""
     dataset, sampler = cast(AugmentedSplit, loader.dataset), _sampler(loader)
     size = sampler.sizes()[0]
     need = loader.num_workers * len(range(size)[sampler.part(size)]) * dataset.images[:1].nbytes
@@ -135,8 +136,8 @@ def slow_way(loader: DataLoader[Batch]) -> str | None:
     if need <= room:
         return None
     return (
-        f"{SHARED} has {room / 2**20:.1f} MiB free, and one batch of each worker takes {need / 2**20:.1f} MiB. "
-        f"Batches take a slower way. {MORE_SHM}"
+        f"warning: {SHARED} has {room / 2**20:.1f} MiB free, but one batch per worker takes {need / 2**20:.1f} MiB. "
+        f"Batches go through slower pipes instead. {MORE_SHM}"
     )
 
 
@@ -147,7 +148,7 @@ def _sampler(loader: DataLoader[Batch]) -> ShuffledBatches:
 
 
 class _Call:
-    """Pickles as a call: unpickling it returns `function(argument)`."""
+    """An object that unpickles to `function(argument)`."""
 
     def __init__(self, function: Callable[[Any], Any], argument: Any) -> None:
         self.function, self.argument = function, argument
@@ -157,18 +158,18 @@ class _Call:
 
 
 def _hand_over(batch: Batch) -> Any:
-    """Pack a batch for the way from a worker to the loader: in shared memory if there is room, else through a pipe.
+    """Pack a batch for the transfer from a worker to the loader: in shared memory if there is room, else for a pipe.
 
-    The worker pickles it here. By default a thread of the queue does, and drops a batch that it cannot pickle (no room,
-    no file descriptor left), while the loader waits for it for ever. A batch of 38 MB takes 130 ms through the pipe and
-    15 ms through shared memory.
+    The worker pickles the batch here. By default a thread of the queue does this. It drops a batch that it cannot
+    pickle (no room, no file descriptor left), and the loader waits for it for ever. A batch of 38 MB takes 130 ms
+    through the pipe and 15 ms through shared memory.
     """
     worker = get_worker_info()
     if worker is None:
         return batch
     needed = sum(tensor.nbytes + PAGE for tensor in batch)
-    # Room for all workers: another one may allocate between this look and our allocation, and each allocation that
-    # fails leaves an empty file in /dev/shm.
+    # Require room for all workers: another worker may allocate between this check and our allocation, and each failed
+    # allocation leaves an empty file in /dev/shm.
     if shared_room() >= worker.num_workers * needed:
         try:
             return _Call(pickle.loads, bytes(ForkingPickler.dumps(batch)))
@@ -178,5 +179,5 @@ def _hand_over(batch: Batch) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    cv2.setNumThreads(0)  # a pool of threads in each worker fights over the cores, and may hang after a fork
+    cv2.setNumThreads(0)  # a thread pool per worker would compete for the cores, and may hang after a fork
     leave_stops_to_the_parent()

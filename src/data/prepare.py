@@ -1,4 +1,4 @@
-"""Raw data of any source -> the one canonical form: split, statistics, digest."""
+"""Conversion of raw data from any source to one canonical form: splits, statistics, digest."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ from src.data.split import drawn, stratified
 from src.errors import UserError
 from src.params import Data
 
-CHUNK = 4096  # images whose statistics are taken at once
-MIN_STD = 1 / 255  # a channel without any variation must not divide by zero
+CHUNK = 4096  # images per step of the statistics
+MIN_STD = 1 / 255  # avoids a division by zero for a constant channel
 
-# data.source -> the file in data/raw, and (file, parameters) -> images and labels
+# data.source -> its file in data/raw, and its reader: (file, parameters) -> images and labels
 READERS: dict[str, tuple[str, Callable[[Path, Data], RawData]]] = {
     "cifar10": (ARCHIVE, cifar_batches.read),
     "folder": (f"{NAME}.*", image_folder.read),
@@ -29,16 +29,16 @@ READERS: dict[str, tuple[str, Callable[[Path, Data], RawData]]] = {
 
 
 def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
-    """Read `raw` (what `download` wrote) as `data.source`; the canonical form, what was read, and copies in it.
+    """Read the output `raw` of `download` as `data.source`. Return the canonical form, the raw data and its duplicates.
 
-    Raises UserError for too few classes or images, and if more than `data.max_unreadable` of the files or
-    `data.max_duplicates` of the images are bad.
+    Raises UserError if there are too few classes or images, if the share of unreadable files exceeds
+    `data.max_unreadable`, or if the share of duplicates exceeds `data.max_duplicates`.
     """
     pattern, reader = READERS[data.source]
     found = sorted(raw.glob(pattern))
     if len(found) != 1:
         raise UserError(
-            f"{raw} does not hold the data of data.source {data.source}. Get it with: dvc repro -f download"
+            f"{raw} does not contain the data of data.source {data.source}. Get it with: dvc repro -f download"
         )
     read = reader(found[0], data)
     train, test = with_prints(read.train), None if read.test is None else with_prints(read.test)
@@ -53,7 +53,7 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
         val = train.rows(np.empty(0, np.int64))
     masks = read.masks
     if data.share < 1:
-        # After the splits, and not before: a training image of one share is then a test image of no other.
+        # After the splits, so that no training image of one share is a test image of another.
         seeds = (data.split_seed + number for number in (2, 3, 4))
         parts = zip((train, val, test), seeds, strict=True)
         of_train, of_val, of_test = (drawn(part.split.labels, data.share, seed) for part, seed in parts)
@@ -65,7 +65,7 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
             f"{duplicates.images:,} images are in two splits or under two labels, more than data.max_duplicates "
             f"({data.max_duplicates:g}) allows:\n"
             + "\n".join(f"  {line}" for line in duplicates.lines())
-            + "\nRemove the copies from the source, or allow them: -S data.max_duplicates=1.0"
+            + "\nRemove the copies from your images, or allow them: -S data.max_duplicates=1.0"
         )
     mean, std = channel_statistics(train.split.images)
     digest = digest_of([train.split, val.split, test.split], masks, read.classes)
@@ -74,15 +74,15 @@ def prepare(raw: Path, data: Data) -> tuple[Prepared, RawData, Duplicates]:
 
 
 def with_prints(split: Split) -> Part:
-    """A split with the fingerprints of its images."""
+    """Add the fingerprints of its images to a split."""
     return Part(split, fingerprints(split.images))
 
 
 def channel_statistics(
     images: npt.NDArray[np.uint8],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and (population) standard deviation per RGB channel of (N, S, S, 3), in units of 0..1; exact."""
-    counts = np.zeros((3, 256), np.int64)  # how often a channel has a value
+    """Exact mean and population standard deviation per RGB channel of (N, S, S, 3), in units of 0..1."""
+    counts = np.zeros((3, 256), np.int64)  # how often each value occurs in each channel
     for start in range(0, len(images), CHUNK):
         for channel in range(3):
             counts[channel] += np.bincount(images[start : start + CHUNK, ..., channel].ravel(), minlength=256)

@@ -1,4 +1,4 @@
-"""The one canonical form of a data set: uint8 arrays on disk, memory-mapped when read."""
+"""The canonical form of a data set: uint8 arrays on disk that are memory-mapped when read."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ MASKS = "test_masks.npy"
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 (N, S, S, 3) RGB, perhaps memory-mapped, and labels int64 (N,), indices into the class names.
+    """Images uint8 (N, S, S, 3) RGB, possibly memory-mapped, and labels int64 (N,), indices into the class names.
 
-    `files` (N,): the path of each image in the user's folder or archive, as str; None if it has none or if they are
-    not loaded.
+    `files` (N,) has the path of each image in the user's folder or archive, as str. It is None for other sources, or if
+    the paths are not loaded.
     """
 
     images: npt.NDArray[np.uint8]
@@ -38,8 +38,9 @@ class Split:
 class Prepared:
     """A data set ready for training.
 
-    `mean` and `std` are per RGB channel, in units of 0..1, of the training split alone. `digest` is the SHA-256 of
-    all pixels, labels, masks and class names. `test_masks` (N, S, S) is True on the object, where the truth is known.
+    `mean` and `std` are those of the training split, per RGB channel, in units of 0..1. `digest` is the SHA-256 of all
+    pixels, labels, masks and class names. `test_masks` (N, S, S) is True on the object, and None if objects are not
+    known.
     """
 
     train: Split
@@ -68,9 +69,9 @@ def digest_of(splits: Sequence[Split], masks: npt.NDArray[np.bool_] | None, clas
 
 
 def save(prepared: Prepared, folder: Path) -> None:
-    """Write `SPLIT_images.npy`, `SPLIT_labels.npy`, `SPLIT_files.json` and last `meta.json` into `folder`.
+    """Write `SPLIT_images.npy`, `SPLIT_labels.npy` and `SPLIT_files.json` into `folder`, and finally `meta.json`.
 
-    `test_masks.npy` is added if the true masks are known.
+    If the true masks are known, also write `test_masks.npy`.
     """
     for name in SPLITS:
         split: Split = getattr(prepared, name)
@@ -93,12 +94,12 @@ def save(prepared: Prepared, folder: Path) -> None:
 
 
 def load(folder: Path = artifacts.PREPARED) -> Prepared:
-    """Read what `save` wrote, without the names of files; images are memory-mapped.
+    """Read what `save` wrote, except the file names. The images are memory-mapped.
 
-    Raises UserError if something is missing or damaged.
+    Raises UserError if a file is missing or damaged.
     """
     if not (folder / META).exists():
-        raise UserError(f"{folder} holds no prepared data. Make it with: dvc repro prepare")
+        raise UserError(f"{folder} contains no prepared data. Make it with: dvc repro prepare")
     try:
         meta = artifacts.read_json(folder / META)
         train, val, test = (_load_split(folder, name, meta) for name in SPLITS)
@@ -121,7 +122,7 @@ def load(folder: Path = artifacts.PREPARED) -> Prepared:
 
 
 def load_files(split: str, folder: Path = artifacts.PREPARED) -> list[str]:
-    """The path of each image of a split within the user's folder or archive; [] for other sources.
+    """The path of each image of a split in the user's folder or archive. [] for other sources.
 
     Raises UserError if the file is missing or damaged.
     """
@@ -129,14 +130,14 @@ def load_files(split: str, folder: Path = artifacts.PREPARED) -> list[str]:
         files = [str(name) for name in artifacts.read_json(folder / f"{split}_files.json")["files"]]
         images = len(np.load(folder / f"{split}_labels.npy", mmap_mode="r"))
         if files and len(files) != images:
-            raise ValueError(f"{len(files)} names of {images} {split} images")
+            raise ValueError(f"{len(files)} file names for {images} {split} images")
         return files
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{folder} is damaged ({error}). {artifacts.cure(folder, 'prepare')}") from None
 
 
 def _load_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
-    images = np.load(folder / f"{name}_images.npy", mmap_mode="c")  # writable for PyTorch's sake; the file is not
+    images = np.load(folder / f"{name}_images.npy", mmap_mode="c")  # writable, as PyTorch wants; the file never changes
     labels = np.load(folder / f"{name}_labels.npy")
     size, count = meta["size"], len(meta["classes"])
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -149,7 +150,7 @@ def _load_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """The same bytes as `np.save` writes; but that does not say, on a full disk, what is the matter."""
+    """Write the same bytes as `np.save`, whose error on a full disk does not give the reason."""
     whole = np.ascontiguousarray(array)
     with artifacts.atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))

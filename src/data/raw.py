@@ -1,4 +1,4 @@
-"""What every source gives before it is split: images and labels in memory."""
+"""The data of any source before it is split: images and labels in memory."""
 
 from dataclasses import dataclass, field
 
@@ -10,11 +10,11 @@ from src.data.prepared import Split
 
 @dataclass(frozen=True, eq=False)
 class RawData:
-    """Images for training, and for validation and testing if the source has splits of its own.
+    """Images for training, and for validation and testing if the source has its own splits.
 
-    `test` None: a test split is still to be cut off; `val` None: a validation split is. `masks` (N, S, S) of the test
-    images, True on the object. `layout` is the recognised pattern of folders ('' for other sources), `notes` are
-    sentences about what was assumed. `unreadable` and `left_out`: why each file that is not used is not.
+    `test` and `val` are None if that split still has to be cut from `train`. `masks` (N, S, S) belong to the test
+    images and are True on the object. `layout` is the recognised pattern of folders, '' for other sources. `notes` has
+    sentences about assumptions. `unreadable` and `left_out` have the reason for each unused file.
     """
 
     train: Split

@@ -1,8 +1,7 @@
-"""Generated images of coloured shapes whose true outline is known, so that explanations can be checked against it.
+"""Generated images of coloured shapes. Their outlines are known, so explanations can be checked against them.
 
-Ten classes of shapes stand at random places, in random sizes (40 % to 75 % of the side), rotations (up to 45 degrees
-either way) and bright colours, on darker random textures with random specks. Nothing but the outline depends on the
-class.
+Shapes of ten classes have random positions, sizes (40 % to 75 % of the side) and rotations (up to 45 degrees either
+way). Their colours are bright, on darker random textures with random specks. Only the outline depends on the class.
 """
 
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def _triangle(x: Array, y: Array) -> Inside:
 
 
 def _star(x: Array, y: Array) -> Inside:
-    """Five points: in each sector of 72 degrees, the near side of the line from a tip (radius 1) to a notch (0.42)."""
+    """Five tips. In each sector of 72 degrees: below the line from a tip (radius 1) to a notch (radius 0.42)."""
     sector = 2 * np.pi / 5
     angle = np.abs(np.mod(np.arctan2(y, x), sector) - sector / 2)  # 0 between two tips, 36 degrees at a tip
     r = np.hypot(x, y)
@@ -81,7 +80,7 @@ def _arrow(x: Array, y: Array) -> Inside:
     return head | ((x <= 0) & (x > -0.92) & (np.abs(y) < 0.24))
 
 
-# Inside or not, at points in units of the shape's radius.
+# Whether points, in units of the shape's radius, are inside.
 SHAPES: dict[str, Callable[[Array, Array], Inside]] = {
     "arrow": _arrow,
     "circle": _circle,
@@ -97,7 +96,7 @@ SHAPES: dict[str, Callable[[Array, Array], Inside]] = {
 
 
 def read(spec_file: Path, data: Data) -> RawData:
-    """Render what `shapes.json` asks for at `data.size`."""
+    """Render the images that `shapes.json` describes at `data.size`."""
     spec = artifacts.read_json(spec_file)
     train, _ = render(spec["train"], data.size, [spec["seed"], 0])
     test, masks = render(spec["test"], data.size, [spec["seed"], 1])
@@ -105,7 +104,7 @@ def read(spec_file: Path, data: Data) -> RawData:
 
 
 def render(count: int, size: int, seed: list[int]) -> tuple[Split, Inside]:
-    """`count` images (N, S, S, 3), as many of each class as can be, and masks (N, S, S), True where the shape is."""
+    """Render `count` images (N, S, S, 3) with balanced classes, and masks (N, S, S) that are True on the shape."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count, dtype=np.int64) % len(SHAPES))
     images = np.empty((count, size, size, 3), np.uint8)
@@ -113,7 +112,7 @@ def render(count: int, size: int, seed: list[int]) -> tuple[Split, Inside]:
     for start in tqdm(range(0, count, CHUNK), desc="drawing shapes", unit=" chunks", leave=False, delay=1):
         rows = slice(start, start + CHUNK)
         number = len(labels[rows])
-        coverage = _coverage(labels[rows], size, rng)  # (N, S, S), share of a pixel inside the shape
+        coverage = _coverage(labels[rows], size, rng)  # (N, S, S): share of each pixel inside the shape
         back, front = _colours(number, rng)
         plain = back[0] + (back[1] - back[0]) * _texture(number, size, rng)[..., None]
         scene = _with_specks(plain, size, rng)
@@ -126,7 +125,7 @@ def render(count: int, size: int, seed: list[int]) -> tuple[Split, Inside]:
 
 
 def _coverage(labels: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Array:
-    """Antialiased masks (N, S, S) in 0..1 of shapes that lie wholly inside the image."""
+    """Antialiased masks (N, S, S) in 0..1 of shapes that lie completely inside the image."""
     number = len(labels)
     radius = rng.uniform(0.2, 0.375, number)  # in units of the side
     centre = radius + (1 - 2 * radius) * rng.random((2, number))
@@ -146,7 +145,7 @@ def _coverage(labels: npt.NDArray[np.int64], size: int, rng: np.random.Generator
 
 
 def _colours(number: int, rng: np.random.Generator) -> tuple[tuple[Array, Array], Array]:
-    """Two colours of the background, both rather dark, and a brighter one of the shape, (N, 1, 1, 3) each."""
+    """Two dark colours of the background and a brighter colour of the shape, each (N, 1, 1, 3)."""
     first, second = 0.6 * rng.random((2, number, 3))
     second = first + 0.5 * (second - first)
     candidates = 0.4 + 0.6 * rng.random((16, number, 3))
@@ -157,7 +156,7 @@ def _colours(number: int, rng: np.random.Generator) -> tuple[tuple[Array, Array]
 
 
 def _texture(number: int, size: int, rng: np.random.Generator) -> Array:
-    """A blend in 0..1 of coarse noise, stripes and a chequer, (N, S, S)."""
+    """A blend of coarse noise, stripes and a checkerboard in 0..1, (N, S, S)."""
     at = np.linspace(0, GRID - 1, size)
     weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(GRID))).astype(np.float32)  # (S, GRID): linear
     noise = weights @ rng.random((number, GRID, GRID)).astype(np.float32) @ weights.T
@@ -176,7 +175,7 @@ def _texture(number: int, size: int, rng: np.random.Generator) -> Array:
 
 
 def _with_specks(scene: Array, size: int, rng: np.random.Generator) -> Array:
-    """Lay two small bars of random colours, places and directions over each background."""
+    """Draw two small bars of random colours, positions and directions over each background."""
     number = len(scene)
     points = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = points[None, None, :], points[None, :, None]

@@ -14,35 +14,38 @@ Indices = npt.NDArray[np.int64]
 def stratified(
     labels: npt.NDArray[np.int64], share: float, seed: int, classes: Sequence[str], first: Indices | None = None
 ) -> tuple[Indices, Indices]:
-    """Indices kept and indices cut off, each sorted: of every class, round(share * images), at least one.
+    """Split off round(share * images) images of every class, at least one. Return sorted indices: kept and split off.
 
-    `first` (N,): for each image the index of its first copy (`first_copies`), its own if it is the first; None if there
-    are no copies. Copies stay on one side, also under several labels, so that a class may get a few images more or
-    fewer. Raises UserError if a class has fewer than two different images, or only copies of images on one side.
+    `first` (N,) has for each image the index of its first copy (`first_copies`), or is None if there are no copies.
+    Copies stay on one side, also across labels, so the count of a class may differ slightly. Raises UserError if a
+    class has fewer than two different images, or if all its images are copies of images on one side.
     """
     rng = np.random.default_rng(seed)
     first = np.arange(len(labels)) if first is None else first
-    is_cut: dict[int, bool] = {}  # by the first copy
+    is_cut: dict[int, bool] = {}  # by index of the first copy
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
-        sizes = Counter(first[rng.permutation(members)].tolist())  # in the order in which they are drawn
+        sizes = Counter(first[rng.permutation(members)].tolist())  # in the order of drawing
         if len(sizes) < 2:
             copies = f" ({len(members)} copies of it)" if len(members) > 1 else ""
-            raise UserError(f"class {name} has only one image left to split{copies}; it needs 2 different ones")
+            raise UserError(
+                f"class {name} has only one image left to split{copies}, but needs two different ones. "
+                "Add images of this class or remove it"
+            )
         _divide(sizes, min(max(1, round(share * len(members))), len(members) - 1), is_cut)
         if len({is_cut[group] for group in sizes}) < 2:
             raise UserError(
-                f"class {name} cannot be split: all its images are copies of images of other classes. Remove "
-                "copies, or try another data.split_seed"
+                f"class {name} cannot be split, because all its images are copies of images of other classes. "
+                "Remove copies, or try another data.split_seed"
             )
     taken = np.array([is_cut[group] for group in first.tolist()], bool)
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
 def _divide(sizes: Counter[int], count: int, is_cut: dict[int, bool]) -> None:
-    """Decide in `is_cut` which groups of copies are cut off: those drawn first that fit into `count`, at least one.
+    """Decide in `is_cut` which groups of copies to split off: the first ones that fit into `count`, at least one.
 
-    `sizes`: the number of images in each group. Groups that another class has decided on stay where they are.
+    `sizes` has the number of images in each group, in the order of drawing. Decisions of other classes stay.
     """
     cut = sum(size for group, size in sizes.items() if is_cut.get(group))
     undecided = [group for group in sizes if group not in is_cut]
@@ -54,9 +57,9 @@ def _divide(sizes: Counter[int], count: int, is_cut: dict[int, bool]) -> None:
 
 
 def drawn(labels: npt.NDArray[np.int64], share: float, seed: int) -> Indices:
-    """Indices, sorted, of a sample: of every class that is there, round(share * images), at least one.
+    """Sorted indices of a sample with round(share * images) images of every existing class, at least one.
 
-    Samples with the same seed are nested: a smaller share is a part of a larger one.
+    Samples with the same seed are nested: a larger share contains every smaller one.
     """
     rng = np.random.default_rng(seed)
     parts = [np.empty(0, np.int64)]

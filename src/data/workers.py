@@ -1,4 +1,4 @@
-"""What every worker process of the data code starts with, and the shared memory that it needs."""
+"""Start-up of the worker processes of the data code, and the shared memory that they need."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from src.processes import die_with_parent
 
-SHARED = Path("/dev/shm")  # where Linux keeps shared memory and semaphores; Docker gives it 64 MB
+SHARED = Path("/dev/shm")  # shared memory and semaphores of Linux; 64 MB in Docker by default
 
 
 def leave_stops_to_the_parent() -> None:
-    """Drop the stage's signal handlers, which a forked worker inherits: its loader or pool ends it, without a word.
+    """Remove the signal handlers that a forked worker inherits from the stage. The loader or pool ends the worker.
 
-    Where the stage was killed and ends nothing any more, Linux does: a worker would wait for work for ever, and keep
-    the stage's locks, which it has inherited too.
+    If the stage was killed, Linux kills the worker too. Otherwise it would wait for work for ever and hold the locks
+    that it inherits from the stage.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -22,17 +22,17 @@ def leave_stops_to_the_parent() -> None:
 
 
 def try_semaphores(count: int) -> None:
-    """Raise OSError if /dev/shm has no room for `count` semaphores, as many as workers are about to need.
+    """Raise OSError if /dev/shm has no room for `count` semaphores, the number that the workers will need.
 
-    Without this trial PyTorch raises the same error half-way, and prints a traceback of its own while it cleans up.
-    `sentence` explains the error.
+    Without this trial, PyTorch raises the same error later and also prints a traceback during its clean-up. `sentence`
+    explains the error to the user.
     """
-    held = [get_context().Semaphore() for _ in range(count)]  # at once, so that each needs room beside the others
+    held = [get_context().Semaphore() for _ in range(count)]  # all at once, so that each needs its own room
     del held
 
 
 def shared_room() -> float:
-    """Free bytes of shared memory; infinite on systems without /dev/shm, which keep it elsewhere."""
+    """Free bytes of shared memory. Infinite on systems without /dev/shm, which keep it elsewhere."""
     try:
         system = os.statvfs(SHARED)
     except OSError:

@@ -1,6 +1,6 @@
-"""The normalisation layers, by name: what `norm` in params.yaml may be.
+"""The norms by name, the values of `norm` in params.yaml.
 
-For an activation of shape (N, C, H, W), each layer takes its mean and variance over these axes:
+For an activation of shape (N, C, H, W), each norm computes its mean and variance over these axes:
 
 | name     | statistics over           | one pair of statistics per | learned scale and shift | own state          |
 |----------|---------------------------|----------------------------|-------------------------|--------------------|
@@ -9,9 +9,9 @@ For an activation of shape (N, C, H, W), each layer takes its mean and variance 
 | layer2d  | C                         | image and position         | per channel             | - |
 | group    | C/groups, H, W            | image and group            | per channel             | - |
 | instance | H, W                      | image and channel          | per channel             | - |
-| none     | (no normalisation)        | -                          | - (the convolutions get a bias instead) | - |
+| none     | (no normalisation)        | -                          | - (the convolutions have a bias instead) | - |
 
-All but `none` have the same number of parameters, so they differ in the statistics alone.
+All except `none` have the same number of parameters, so they only differ in their statistics.
 """
 
 import math
@@ -25,7 +25,7 @@ GROUPS = 32  # Wu & He, "Group Normalization", ECCV 2018, https://arxiv.org/abs/
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels at each position, as in ConvNeXt.
+    """Layer norm over the channels at each position, as in ConvNeXt.
 
     Liu et al., "A ConvNet for the 2020s", CVPR 2022, https://arxiv.org/abs/2201.03545
     """
@@ -41,7 +41,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def _layer(channels: int) -> nn.Module:
-    """One group holds all channels: LayerNorm over (C, H, W), but with a scale and shift per channel, not per position.
+    """Group norm with one group: layer norm over (C, H, W), with scale and shift per channel instead of per element.
 
     Ba et al., "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450
     """
@@ -54,7 +54,7 @@ def _group(channels: int) -> nn.Module:
 
 
 def _instance(channels: int) -> nn.Module:
-    """Affine, so that it differs from the others in its statistics alone (PyTorch's default has no parameters).
+    """Instance norm with scale and shift, like the other norms. By default, PyTorch's has no parameters.
 
     Ulyanov et al., "Instance Normalization", 2016, https://arxiv.org/abs/1607.08022
     """

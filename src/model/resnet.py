@@ -1,16 +1,16 @@
-"""ResNet-18 for small images, with a choice of normalisation layer.
+"""ResNet-18 for small images with a choice of norms.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, https://arxiv.org/abs/1512.03385, in the variant
-that is common for CIFAR (https://github.com/kuangliu/pytorch-cifar): a 3x3 stem without max-pooling, four stages of
-two basic blocks, an average over all positions, one linear layer. 11,173,962 parameters and 555.43 M mult-adds at width
-64, strides 1-2-2-2, 10 classes and 32x32 images.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, https://arxiv.org/abs/1512.03385. This is the
+variant that is common for CIFAR (https://github.com/kuangliu/pytorch-cifar): a 3x3 stem without max-pooling, four
+stages of two basic blocks, an average over all positions, and one linear layer. It has 11,173,962 parameters and
+555.43 M mult-adds at width 64, strides 1-2-2-2, 10 classes and 32x32 images.
 
-The initial weights are PyTorch's own (uniform, He et al. 2015 with a = sqrt(5)), as in the projects that this one is
-compared with. They also let `norm: none` train: each residual branch starts small, so nothing grows with depth.
+The initial weights are PyTorch's defaults (uniform, He et al. 2015 with a = sqrt(5)), as in the five source projects.
+They also let `norm: none` train: each residual branch starts small, so activations do not grow with depth.
 
-Two choices from the literature are off unless asked for. `zero_init`: the last norm of each block begins with scale 0,
-so that a block begins as its shortcut (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1,
-https://arxiv.org/abs/1706.02677). `weight_standardization`: see `StandardizedConv2d`.
+Two options from the literature are off by default. With `zero_init`, the last norm of each block starts with scale 0,
+so each block starts as its shortcut (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1,
+https://arxiv.org/abs/1706.02677). For `weight_standardization`, see `StandardizedConv2d`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ Conv = Callable[..., nn.Conv2d]
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that takes every `stride`-th position first where its kernel is a single position.
+    """A convolution that subsamples its input first if its kernel is 1x1 and strided.
 
-    The numbers are the same. The gradient of oneDNN's own strided 1x1 convolution writes past its memory on
-    channels-last tensors with fewer channels than a vector holds (8 with AVX2, 16 with AVX-512), and some norms and
-    torch.compile make tensors channels-last on their own: https://github.com/uxlfoundation/oneDNN/issues/6035.
-    `python -m tests.faults.memory` looks for such writes.
+    The result is the same. The gradient of oneDNN's strided 1x1 convolution writes past its memory on channels-last
+    tensors with fewer channels than a vector holds (8 with AVX2, 16 with AVX-512). Some norms and torch.compile make
+    tensors channels-last on their own. See https://github.com/uxlfoundation/oneDNN/issues/6035. To look for such
+    writes, run `python -m tests.faults.memory`.
     """
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -46,25 +46,25 @@ class Conv2d(nn.Conv2d):
 
 
 class StandardizedConv2d(Conv2d):
-    """A convolution whose filters have mean 0 and variance 1 over their inputs before they are used.
+    """A convolution that standardises each filter to mean 0 and variance 1 before use.
 
-    For norms of single images: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight
-    Standardization", 2019, https://arxiv.org/abs/1903.10520. A norm has to follow, since the size of the output no
-    longer depends on the size of the weights.
+    Intended for norms over single images. A norm must follow, because the scale of the output no longer depends on the
+    scale of the weights. Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight
+    Standardization", 2019, https://arxiv.org/abs/1903.10520
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, H, W) -> (N, C, H', W')"""
-        # In fp32, also under autocast: bf16 has eight bits for a mean over thousands of weights.
+        # In fp32, also under autocast: the 8 bits of bf16 are too few for a mean over thousands of weights.
         with torch.autocast(x.device.type, enabled=False):
             variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)  # (C, 1, 1, 1)
-            # PyTorch's initial weights have a variance of 1 / (3 inputs): the floor is a small share of that.
+            # PyTorch's initial weights have variance 1 / (3 inputs). The added floor is a small share of it.
             weight = (self.weight - mean) * torch.rsqrt(variance + 1e-5 / self.weight[0].numel())
         return self._conv_forward(x, weight, self.bias)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm, conv: Conv) -> None:
         super().__init__()
@@ -84,7 +84,10 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Stem, `layer1` to `layer4` of two basic blocks each (width, 2, 4 and 8 times width channels), average, linear."""
+    """Stem, four stages of two basic blocks (`layer1` to `layer4`), average over positions, linear layer.
+
+    The stages have 1, 2, 4 and 8 times `width` channels.
+    """
 
     def __init__(self, norm: Norm, width: int, strides: Sequence[int], classes: int, conv: Conv) -> None:
         super().__init__()
@@ -117,10 +120,10 @@ def build(
     zero_init: bool = False,
     weight_standardization: bool = False,
 ) -> ResNet18:
-    """A new model with random weights from PyTorch's global generator.
+    """Build a model with random weights from PyTorch's global generator.
 
-    A convolution has a bias only where no normalisation follows it: the shift of a normalisation layer would make the
-    bias redundant, and without one (`none`) the bias is the only shift left. `zero_init` changes nothing there.
+    Convolutions only have a bias with `norm: none`, because the shift of a norm makes it redundant. `zero_init` has no
+    effect with `none`.
     """
     conv = partial(StandardizedConv2d if weight_standardization else Conv2d, bias=norm == "none")
     model = ResNet18(NORMS[norm], width, strides, classes, conv)
@@ -132,10 +135,10 @@ def build(
 
 
 def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_size: int) -> None:
-    """UserError where a batch leaves a norm a single value to take statistics of, which has no variance.
+    """Raise UserError if the variance of a norm would be over a single value.
 
-    It happens where `strides` shrink images of `size` pixels a side to one position; with `group`, where a stage has no
-    more channels than groups there.
+    This can happen if `strides` shrink an image of `size` x `size` pixels to one position. It always affects instance
+    norm. It affects group norm with one channel per group, and batch norm with one image per batch.
     """
     for stage, stride in enumerate(strides):
         size = -(-size // stride)
@@ -143,14 +146,14 @@ def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_
         alone = {"instance": True, "group": GROUPS % channels == 0, "batch": batch_size == 1}
         if size == 1 and alone.get(norm, False):
             raise UserError(
-                f"norm {norm} needs more than one value for its statistics, but model.strides {list(strides)} shrink "
-                f"an image to 1x1 where there are {channels} channels, and train.batch_size is {batch_size}: choose "
-                "smaller strides, a larger data.size or another norm"
+                f"the variance of norm {norm} would be over a single value. model.strides {list(strides)} shrink an "
+                f"image to 1x1 with {channels} channels, and train.batch_size is {batch_size}. Use smaller strides, a "
+                "larger data.size or another norm"
             )
 
 
 def _stage(channels_in: int, channels: int, stride: int, norm: Norm, conv: Conv) -> nn.Sequential:
-    """Two blocks; the first one changes the shape."""
+    """Two blocks. The first one changes the shape."""
     return nn.Sequential(
         BasicBlock(channels_in, channels, stride, norm, conv),
         BasicBlock(channels, channels, 1, norm, conv),

@@ -1,4 +1,4 @@
-"""A trained model on disk: weights as safetensors, and a JSON description that suffices to rebuild it."""
+"""A trained model on disk: weights as safetensors, and a JSON description from which the model can be rebuilt."""
 
 import hashlib
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,15 +19,15 @@ AGAIN = "Make it with: dvc repro train"
 
 @dataclass(frozen=True)
 class Description:
-    """What the weights belong to. `save_model` fills in the last three fields."""
+    """Everything about a model except its weights. `save_model` fills in the last three fields."""
 
     norm: str
     width: int
     strides: list[int]
     weight_standardization: bool
     classes: list[str]
-    size: int  # pixels a side of the training images
-    mean: Rgb  # of the training split, per channel RGB, in units of 0..1
+    size: int  # side of the training images in pixels
+    mean: Rgb  # of the training split, per RGB channel, in units of 0..1
     std: Rgb
     model_key: str
     seed: int
@@ -41,7 +41,7 @@ class Description:
     data_digest: str
     parameters: int = 0
     weights_sha256: str = ""
-    digest: str = ""  # SHA-256 of all the other fields: a flipped bit is noticed here too
+    digest: str = ""  # SHA-256 of all other fields, to detect damage
 
 
 def save_model(
@@ -50,7 +50,7 @@ def save_model(
     weights_path: Path = artifacts.WEIGHTS,
     json_path: Path = artifacts.MODEL,
 ) -> Description:
-    """Write both files atomically and return the description with the number of parameters and the weights' hash."""
+    """Write both files atomically. Return the description with its last three fields filled in."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = safetensors.torch.save(state)
     description = replace(
@@ -67,7 +67,10 @@ def save_model(
 def load_model(
     weights_path: Path = artifacts.WEIGHTS, json_path: Path = artifacts.MODEL
 ) -> tuple[nn.Module, Description]:
-    """The model in evaluation mode, fp32 on the CPU, and its description; UserError where the files do not fit."""
+    """Load the model (evaluation mode, fp32, on the CPU) and its description.
+
+    Raises UserError if a file is missing or damaged, or if the two files do not belong together.
+    """
     description = load_description(json_path)
     try:
         content = weights_path.read_bytes()
@@ -75,7 +78,7 @@ def load_model(
         raise UserError(f"{weights_path} is missing. {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise UserError(
-            f"{weights_path} is damaged or of another run: its hash is not the one in {json_path}. "
+            f"{weights_path} is damaged or of another run, because its hash differs from the one in {json_path}. "
             f"{artifacts.cure(weights_path, 'train')}"
         )
     model = network(description)
@@ -90,7 +93,7 @@ def load_model(
 
 
 def network(about: Description) -> nn.Module:
-    """The network that `about` describes, with new weights."""
+    """Build the network that `about` describes, with new weights."""
     return build(
         about.norm,
         about.width,
@@ -101,7 +104,7 @@ def network(about: Description) -> nn.Module:
 
 
 def load_description(json_path: Path = artifacts.MODEL) -> Description:
-    """The description alone; UserError where it is missing or damaged."""
+    """Load only the description. Raises UserError if it is missing or damaged."""
     try:
         content = artifacts.read_json(json_path)
     except OSError:

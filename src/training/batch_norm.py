@@ -1,7 +1,7 @@
 """Batch norm over the batch of all ranks: `train.sync_batch_norm`.
 
-With it the statistics are those of the whole batch, as on one device. Without it each rank normalises its part of the
-batch by itself, which is another, noisier network the more devices there are.
+The statistics are then those of the whole batch, as on one device. Otherwise each rank normalises its own part of the
+batch, and the statistics become noisier with every device.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from torch import nn
 
 
 def over_ranks(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` with batch norms over the batch of all ranks: the same parameters and names; other norms stay.
+    """Replace each batch norm of `model` by one over all ranks. Parameters, their names and other norms stay the same.
 
-    On CUDA these are PyTorch's, which knows no other device.
+    CUDA uses PyTorch's SyncBatchNorm, which supports no other device.
     """
     if device.type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -30,9 +30,9 @@ def over_ranks(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class BatchNormOverRanks(nn.BatchNorm2d):
-    """`BatchNorm2d` whose statistics, in training, are of the images of all ranks; a rank may have none."""
+    """`BatchNorm2d` whose training statistics cover the images of all ranks. A rank may have no images."""
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it talks to the other ranks
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it communicates with the other ranks
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, H, W)"""
         if not self.training:
@@ -51,14 +51,14 @@ class BatchNormOverRanks(nn.BatchNorm2d):
 
 
 class _Normalize(torch.autograd.Function):
-    """x -> weight * (x - mean) / sqrt(var + eps) + bias, over the x of all ranks."""
+    """x -> weight * (x - mean) / sqrt(var + eps) + bias, with mean and var over the x of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> Any:
-        """Also mean and biased variance (C,), and the number of values in a channel; all of them over all ranks."""
+        """Return y, mean and biased variance (C,), and the number of values per channel, all over all ranks."""
         values = x.numel() // x.shape[1]
         mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
-        if values:  # without the fp32 tensors, which stay as they are, bf16 images would have statistics of eight bits
+        if values:  # the fp32 tensors stay 0 and make PyTorch return fp32 statistics, also of bf16 images
             mean, var = torch.batch_norm_update_stats(x, mean, var, 0.0)
         # Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979
         mine = torch.cat((mean, var, mean.new_full((1,), values))).double()
@@ -77,10 +77,10 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor, *_: Any) -> Any:
-        """Ioffe & Szegedy, ICML 2015, section 3, with the two sums over the channel taken over all ranks."""
+        """Ioffe & Szegedy, ICML 2015, section 3. The two sums over a channel run over all ranks."""
         x, weight, mean, var = ctx.saved_tensors
         if x.numel():
-            # As if the statistics were constants: dy * weight / std, and the sums of dy * (x - mean) / std and of dy.
+            # With the statistics as constants: dy * weight / std, the sum of dy * (x - mean) / std, the sum of dy.
             dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
                 dy, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
             )

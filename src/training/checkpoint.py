@@ -1,4 +1,4 @@
-"""Checkpoints to resume from, and the lock that keeps two processes from training the same model at once."""
+"""Checkpoints to resume from, and the lock that stops two processes from training the same model at once."""
 
 import hashlib
 import io
@@ -21,15 +21,15 @@ Say = Callable[[str], None]
 
 
 def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
-    """Write `epoch-NNNNNN.pt` with its hash beside it, both atomically; then drop all but it and the one before.
+    """Write `epoch-NNNNNN.pt` and its hash atomically, then delete all but this checkpoint and the previous one.
 
-    What is there of later epochs is damaged: training would have gone on from it.
+    Checkpoints of later epochs are deleted too. They are damaged, or training would have resumed from them.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = folder / f"epoch-{epoch:06d}.pt"
-    # The hash first: a checkpoint that is there can then always be verified, wherever the process was killed.
+    # The hash first: any checkpoint that exists can then be verified, even if the process is killed in between.
     artifacts.write_bytes(_hash_path(path), _hash(content))
     artifacts.write_bytes(path, content)
     kept = [path, *sorted(file for file in folder.glob("epoch-*.pt") if file < path)[-1:]]
@@ -39,48 +39,48 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a training of this model can go on after an epoch, and does not start from the first one."""
+    """Whether a training of this model can resume instead of starting at the first epoch."""
     return load_latest(folder, lambda _: None) is not None
 
 
 def load_latest(folder: Path, say: Say) -> dict[str, Any] | None:
-    """The newest checkpoint whose hash is right, its tensors on the CPU; None where there is none.
+    """Load the newest checkpoint with a correct hash, its tensors on the CPU. None if there is none.
 
-    A damaged one is left out, and said so: training goes on from the one before.
+    A damaged checkpoint is reported through `say`, and the previous one is used.
     """
     paths = sorted(folder.glob("epoch-*.pt"), reverse=True)
     for path in paths:
         content = path.read_bytes()
         if not _hash_path(path).exists() or _hash_path(path).read_bytes() != _hash(content):
-            say(f"checkpoint {path} is damaged (its hash is not the recorded one); trying the one before")
+            say(f"checkpoint {path} is damaged: its hash differs from the recorded one. Trying the previous checkpoint")
             continue
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever PyTorch says of bytes that it did not write, and of code among them
-            if sentence(error):  # memory is short
+        except Exception as error:  # PyTorch raises many types for foreign bytes and for code in them
+            if sentence(error):  # not the file's fault, such as too little memory
                 raise
-            say(f"checkpoint {path} is no checkpoint of this program; trying the one before")
+            say(f"checkpoint {path} is not a checkpoint of NormLens. Trying the previous checkpoint")
             continue
         return state
     if paths:
-        say(f"no checkpoint in {folder} can be used: training starts from its first epoch")
+        say(f"no checkpoint in {folder} is usable. Training starts from the first epoch")
     return None
 
 
 @contextmanager
 def model_lock(folder: Path, key: str, say: Say) -> Iterator[None]:
-    """Hold the lock of the model `key`; wait for it, and say for whom, while another process holds it."""
+    """Hold the lock of the model `key`. If another process holds it, report that process and wait."""
 
     def waiting(holder: str) -> None:
-        say(f"{holder} is training the same model ({key}): waiting for it, then using its result")
+        say(f"{holder} is training the same model ({key}). Waiting for its result")
 
     with locked(_lock_path(folder, key), waiting):
         yield
 
 
 def prune(checkpoints: Path, locks: Path, keep: int = KEPT_MODELS) -> None:
-    """Delete the checkpoints of all but the `keep` newest models; never of a model that is being trained."""
-    with locked(locks / "prune.lock"):  # else another process may delete a folder between its listing and its date
+    """Delete the checkpoints of all but the `keep` newest models, except models in training."""
+    with locked(locks / "prune.lock"):  # else another process may delete a listed folder before its date is read
         folders = sorted(
             (f for f in checkpoints.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True
         )

@@ -9,9 +9,9 @@ from src.model.inputs import to_input
 
 
 class FromPixels(nn.Module):
-    """A model that takes stored images: normalisation, autocast, logits in fp32.
+    """A model that takes stored images. It normalises them, applies autocast and returns fp32 logits.
 
-    In one place, so that the range test sweeps the rate in the same precision that training uses.
+    The range test uses it too, so both run in the same precision.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class FromPixels(nn.Module):
         self.channels_last = channels_last
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (N, S, S, 3) on any device -> float32 logits (N, classes) on the model's"""
+        """uint8 (N, S, S, 3) on any device -> float32 logits (N, classes) on the model's device"""
         x = to_input(images, self.mean, self.std, self.device, self.channels_last)
         with autocast(self.device, self.precision):
             logits: torch.Tensor = self.model(x)

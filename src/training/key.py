@@ -1,4 +1,4 @@
-"""The key of a trained model: the same key, the same weights."""
+"""The key of a trained model. Models with the same key have the same weights."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ SOURCES = (Path("src/data"), Path("src/model"), Path("src/training"))
 def model_key(
     params: Params, lr: float, data_digest: str, device_type: str, precision: Precision, ranks: int = 1
 ) -> str:
-    """20 hexadecimal digits over all that shapes the weights: parameters, rate, data, code, kind of device.
+    """Hash everything that shapes the weights into 20 hexadecimal digits.
 
-    Left out is what does not shape them: the number of workers, and the settings of optimisers and schedules that are
-    not in use. So is the number of devices, in `ranks` processes, which changes the order of additions alone; but not
-    where each has batch norms of its own. The code counts by its syntax, so that rewording a comment changes no key. It
-    is read from the working directory, which is the root of the workspace.
+    That is the parameters, the rate, the data, the code and the type of device. The number of workers is left out, and
+    so are the settings of unused optimisers and schedules. The number of processes (`ranks`) only changes the order of
+    additions and is left out too, except if each process has its own batch norms. The code counts by its syntax tree,
+    so rewording a comment keeps the key. It is read from the working directory, the root of the workspace.
     """
     train = params.train.model_dump(exclude={"workers", "devices", "nodes", "sync_batch_norm"})
     if params.norm == "batch" and not params.train.sync_batch_norm and ranks > 1:

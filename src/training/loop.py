@@ -1,8 +1,8 @@
-"""Training from the first weights to the last epoch, on one device or as one of several ranks (`ranks.py`).
+"""Training from the initial weights to the last epoch, on one device or as one of several ranks (`ranks.py`).
 
-The same parameters give the same bits on the CPU, whatever the number of loader workers and however often the run was
-interrupted; another number of ranks adds up in another order. Losses, hits and the first bad step are kept on the
-device: within an epoch shorter than LOOK_EVERY nothing waits for a GPU.
+On the CPU the same parameters give the same bits, for any number of loader workers and interruptions. Another number of
+ranks adds numbers in another order. Losses, hits and the first non-finite step stay on the device, so that nothing
+waits for a GPU within an epoch shorter than LOOK_EVERY.
 """
 
 import copy
@@ -40,15 +40,15 @@ from src.training.schedules import Schedule, make_schedule
 from src.training.system import SystemMeter
 from src.training.untrained import new_model
 
-LOOK_EVERY = {"cuda": 10.0, "cpu": 0.0}  # seconds between two looks at the numbers; on a GPU each look waits for it
-ESTIMATE_AFTER = 5  # steps measured for the estimate of the time; the first one is left out
+LOOK_EVERY = {"cuda": 10.0, "cpu": 0.0}  # seconds between readings of the losses; each reading waits for the GPU
+ESTIMATE_AFTER = 5  # steps timed for the estimate of the training time, without the first one
 
 Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model on the CPU with the weights to keep, the epoch they are of, and one row an epoch."""
+    """The model to keep (on the CPU), the epoch of its weights, and one row per epoch."""
 
     model: nn.Module
     epoch: int
@@ -66,30 +66,32 @@ def train(
     say: Callable[[str], None],
     ranks: Ranks = ALONE,
 ) -> Trained:
-    """Train the model of `params` on `prepared.train`, or go on from the newest checkpoint in the folder `checkpoints`.
+    """Train the model of `params` on `prepared.train`, or resume from the newest checkpoint in `checkpoints`.
 
-    `lr` is the rate, for onecycle and cosine the peak. `on_epoch` is called with the row of each epoch trained by this
-    call, `say` with sentences for the person. With `train.ema` it is the average of the weights that is validated and
-    kept. Of several ranks, all of which call this, the first alone reads and writes checkpoints. UserError where a
-    loss, gradient or weight is not finite, on all ranks.
+    `lr` is the learning rate, or its peak for onecycle and cosine. This function calls `on_epoch` with the row of each
+    epoch that it trains, and `say` with each message for the user. With `train.ema`, the averaged weights are validated
+    and kept. Every rank calls this function, and only rank 0 reads and writes checkpoints.
+
+    Raises UserError, on all ranks, if a loss, gradient or weight is not finite.
     """
     settings = params.train
     if len(prepared.train) < ranks.count:
         raise UserError(
-            f"{len(prepared.train)} training images are too few for {ranks.count} devices: lower train.devices"
+            f"{len(prepared.train)} training images are too few for {ranks.count} devices. "
+            "Each device needs at least one. Lower train.devices"
         )
     seed_everything(params.seed)
     channels_last = prefers_channels_last(params.norm, device)
     model: nn.Module = new_model(params, len(prepared.classes))
-    own_norms = params.norm == "batch" and not settings.sync_batch_norm  # of each rank
+    own_norms = params.norm == "batch" and not settings.sync_batch_norm  # each rank has its own statistics
     if ranks.count > 1 and not own_norms:
         model = over_ranks(model, device)
     model = model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    # Two sizes of batch occur, the last one of an epoch being smaller: compile each, not one for all sizes.
+    # Two batch sizes occur, because the last batch of an epoch is smaller. Each gets its own compiled code.
     fast = compiled(model) if settings.compile else model
     forward = ranks.together(FromPixels(fast, prepared, device, precision, channels_last))
     average = Average(model, settings.ema) if settings.ema > 0 else None
-    kept_model = average.model if average else model  # validated, and kept at the end
+    kept_model = average.model if average else model  # the model to validate and to keep
     kept = FromPixels(kept_model, prepared, device, precision, channels_last)
 
     loader = train_loader(
@@ -149,11 +151,11 @@ def train(
         ranks.buffers_from_first(model, kept_model)
         row |= validate(kept, val, -(-settings.batch_size // ranks.count), epoch, ranks)
         check_weights(kept_model, epoch)
-        row["lr"] = row.pop("lr")  # after the losses, as in metrics/history.csv
+        row["lr"] = row.pop("lr")  # moved behind the losses: the column order of metrics/history.csv
         row["images_per_second"] = len(prepared.train) / train_seconds
         row["seconds"] = time.perf_counter() - start
         row |= meter.read()
-        row = ranks.from_first(row)  # times differ
+        row = ranks.from_first(row)  # the times differ between ranks
         schedule.after_epoch(row)
         history.append(row)
         if settings.keep == "best" and best_epoch(history) == epoch:
@@ -181,15 +183,14 @@ def train_epoch(
     ranks: Ranks = ALONE,
     class_weights: torch.Tensor | None = None,
 ) -> Row:
-    """One pass over the training images: train_loss, train_accuracy, and lr, the rate of the last step.
+    """Train for one epoch and return train_loss, train_accuracy and lr, the rate of the last step.
 
-    The loss is the one that is minimised (with label smoothing and the class weights `class_weights`, (K,) on `device`)
-    and like the accuracy a mean over the images as they were augmented, each seen by the weights of its step; of all
-    ranks, each of which calls this. Class weights do not enter the accuracy.
+    Loss and accuracy are means over the augmented images of all ranks, each image with the weights of its step. The
+    loss is the one that is minimised, with label smoothing and `class_weights` ((K,) on `device`). Class weights do not
+    affect the accuracy. Every rank calls this function.
 
-    Where a loss or gradient is not finite, the optimiser's step does not happen: the fused optimisers skip it on the
-    device while `found_inf` is 1, and it stays 1 (a skipped first step leaves SGD's momentum undefined); a UserError
-    follows at the next look.
+    If a loss or gradient is not finite, the fused optimisers skip the step on the device, because `found_inf` is 1. It
+    stays 1, since a skipped first step leaves SGD's momentum undefined. The next reading then raises UserError.
     """
     forward.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -200,18 +201,18 @@ def train_epoch(
     images_seen = 0
     sizes = batch_sizes(loader) if ranks.count > 1 else []
     rates: list[float] = []
-    timed_steps = min(ESTIMATE_AFTER, len(loader) - 1)  # without the first one, which is slow, where there are others
+    timed_steps = min(ESTIMATE_AFTER, len(loader) - 1)  # not the slow first step, unless it is the only one
     started = looked = shown = time.perf_counter()
     bar = progress(loader, f"epoch {epoch}/{params.train.epochs}", len(loader), ranks.first)
     for step, (images, labels) in enumerate(bar, start=1):
         labels = labels.to(device, non_blocking=True)
-        if sizes and len(labels) == 0 and params.norm != "batch":  # of a last batch with fewer images than ranks
-            logits = forward(images.new_zeros((1, *images.shape[1:])))[:0]  # norms of single images need one
+        if sizes and len(labels) == 0 and params.norm != "batch":  # a last batch with fewer images than ranks
+            logits = forward(images.new_zeros((1, *images.shape[1:])))[:0]  # norms over one image need an image
         else:
             logits = forward(images)  # uint8 (B, S, S, 3) -> float32 (B, classes)
         loss = training_loss(logits, labels, params.train.label_smoothing, class_weights, "sum" if sizes else "mean")
         images_now = sizes[step - 1] if sizes else len(labels)
-        if sizes:  # the mean over the ranks, which is taken of the gradients, is then the mean over the whole batch
+        if sizes:  # DistributedDataParallel averages gradients over the ranks: this makes it the mean over the batch
             loss = loss * (ranks.count / images_now)
         loss.backward()  # type: ignore[no-untyped-call]
         loss, hits = loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
@@ -223,7 +224,7 @@ def train_epoch(
         optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that torch.amp.GradScaler uses
         rates.append(optimizer.param_groups[0]["lr"])  # before the schedule steps
         optimizer.step()
-        optimizer.zero_grad()  # here, so that gradients and activations are never in memory together
+        optimizer.zero_grad()  # before the next forward pass, so that gradients and activations never share the memory
         schedule.after_batch()
         if after_step is not None:
             after_step()
@@ -254,9 +255,10 @@ def train_epoch(
             seconds = step_seconds * len(loader) * (params.train.epochs - epoch + 1)
             bar.clear()
             say_estimate(
-                f"warning: no CUDA device here, training on the CPU, {hardware_name(device)}: "
-                f"about {_duration(seconds)} for {params.train.epochs - epoch + 1} epochs, validation not counted. "
-                "Less: train.epochs, model.width, or the recipe quick"
+                f"warning: PyTorch found no CUDA device. Training on the CPU, {hardware_name(device)}, takes about "
+                f"{_duration(seconds)} for {params.train.epochs - epoch + 1} epochs, without validation.\n"
+                "  For a shorter run press Ctrl-C, then: python -m recipes laptop, python -m recipes quick or "
+                "dvc exp run -S train.epochs=2"
             )
     return {
         "train_loss": float(loss_sum) / images_seen,
@@ -267,10 +269,10 @@ def train_epoch(
 
 @torch.inference_mode()
 def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int, ranks: Ranks = ALONE) -> Row:
-    """Plain cross-entropy and accuracy over all images and labels of `data`, as they are.
+    """Return val_loss and val_accuracy over `data`, without augmentation, label smoothing or class weights.
 
-    Neither label smoothing nor class weights enter the loss. `data` is this rank's part, and the numbers are those of
-    all. None for both where there are no images.
+    `data` is this rank's part of the split, and the results cover all parts. Both are None if there are no images.
+    Raises UserError if the loss is not finite.
     """
     images, labels = data
     forward.eval()
@@ -292,14 +294,14 @@ def validate(forward: nn.Module, data: Batch, batch_size: int, epoch: int, ranks
 
 
 def check_weights(model: nn.Module, epoch: int) -> None:
-    """UserError where a weight or running statistic is not finite: nothing else looks at what the last step did."""
+    """Raise UserError if a weight or running statistic is not finite. No loss shows the effect of the last step."""
     finite = torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()])
     if not finite.all():
         raise _not_finite(f"the weights are not finite after epoch {epoch}")
 
 
 def _clip(parameters: list[nn.Parameter], largest: float) -> torch.Tensor:
-    """The norm of all gradients; they are scaled down to `largest` where it is above 0 and the norm is larger."""
+    """Return the norm over all gradients. If `largest` is above 0, scale larger gradients down to this norm."""
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if largest > 0:
         torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
@@ -314,7 +316,7 @@ def _state(
     history: History,
     best: Weights,
 ) -> dict[str, Any]:
-    """All that the next epoch depends on."""
+    """Everything that the next epoch depends on."""
     return {
         "model": model.state_dict(),
         "average": average.state_dict() if average else None,
@@ -328,8 +330,8 @@ def _state(
 
 def _not_finite(what: str) -> UserError:
     return UserError(
-        f"{what}: training stopped, and the weights of the last checkpoint are good. "
-        "Try a lower rate (lr), a limit on the gradient (train.grad_clip: 1), or precision: fp32"
+        f"{what}, so training stopped. Checkpoints of earlier epochs are intact. "
+        "Lower lr, or try: dvc exp run -S train.grad_clip=1 -S precision=fp32"
     )
 
 

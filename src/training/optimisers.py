@@ -1,9 +1,9 @@
-"""Optimisers by name: what `train.optimizer` may be.
+"""Optimisers by name, the values of `train.optimizer`.
 
-Weight decay goes to all parameters, as PyTorch does by default, or with `train.decay_norms: false` to the weights of
-convolutions and of the linear layer alone (He et al., "Bag of Tricks", CVPR 2019, https://arxiv.org/abs/1812.01187,
-section 3.1). All are the fused ones: one kernel a step, and a step that is skipped on the device itself where
-`found_inf` is set (see `loop.py`).
+With `train.decay_norms: true`, weight decay applies to all parameters, as by default in PyTorch. With `false` it only
+applies to the weights of the convolutions and the linear layer. See He et al., "Bag of Tricks", CVPR 2019, section 3.1,
+https://arxiv.org/abs/1812.01187. All optimisers are fused: they run one kernel per step, and skip a step on the device
+if `found_inf` is set (see `loop.py`).
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from src.params import Optimizers, Params
 
 Parameters = Iterable[nn.Parameter]
-Groups = list[dict[str, Any]]  # parameters with settings of their own, as PyTorch takes them
+Groups = list[dict[str, Any]]  # PyTorch's parameter groups
 
 
 def _sgd(groups: Groups, lr: float, weight_decay: float, settings: Optimizers) -> Optimizer:
@@ -41,14 +41,14 @@ OPTIMIZERS: dict[str, Callable[[Groups, float, float, Optimizers], Optimizer]] =
 
 
 def make_optimizer(parameters: Parameters, lr: float, params: Params) -> Optimizer:
-    """The optimiser that `params` names, with its settings, at the rate `lr`."""
+    """Make the optimiser of `params` with its settings and the learning rate `lr`."""
     settings = params.train
     groups = decay_groups(parameters, settings.decay_norms)
     return OPTIMIZERS[settings.optimizer](groups, lr, settings.weight_decay, params.optimizer)
 
 
 def decay_groups(parameters: Parameters, decay_norms: bool) -> Groups:
-    """All in one group; or, without `decay_norms`, those of one dimension (scales, shifts, biases) without decay."""
+    """Return one group, or two without `decay_norms`: scales, shifts and biases (one dimension) then have no decay."""
     everything = list(parameters)
     if decay_norms:
         return [{"params": everything}]

@@ -1,4 +1,4 @@
-"""The progress bar of everything that takes a while."""
+"""The progress bar of training and validation."""
 
 import sys
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def progress(iterable: Iterable[T], description: str, total: int, shown: bool = True) -> "tqdm[T]":
-    """A bar over batches on stderr: twice a second on a terminal, every ten seconds in a log, gone when it is done.
+    """Show a progress bar over batches on stderr, updated twice per second on a terminal and every 10 s in a log.
 
-    Nothing is shown of what is done within a second, or where `shown` is False.
+    The bar disappears at the end. It does not appear within the first second, or if `shown` is False.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(

@@ -1,4 +1,4 @@
-"""The random states of Python, NumPy and PyTorch: set, captured, restored."""
+"""Seed, capture and restore the random states of Python, NumPy and PyTorch."""
 
 import random
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (all devices). To be called before the model is built."""
+    """Seed Python, NumPy and PyTorch (all devices). Call it before building the model."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries draw from the global state)
     torch.manual_seed(seed)
 
 
 def capture() -> dict[str, Any]:
-    """All random states, as tensors and plain values that `torch.load(weights_only=True)` accepts."""
+    """Return all random states as tensors and plain values that `torch.load(weights_only=True)` accepts."""
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "python": random.getstate(),
@@ -28,7 +28,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Set what `capture` returned; states of CUDA devices that are not here are left out."""
+    """Restore what `capture` returned, except the states of CUDA devices that this machine lacks."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
@@ -39,7 +39,7 @@ def restore(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Leave every random state as it was before the block."""
+    """Restore every random state at the end of the block."""
     state = capture()
     try:
         yield

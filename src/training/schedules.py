@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name: what `train.schedule` may be."""
+"""Learning-rate schedules by name, the values of `train.schedule`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,25 +13,26 @@ from src.params import Params, Schedules
 
 @dataclass(frozen=True)
 class Schedule:
-    """A PyTorch scheduler and when it steps: after every batch, or after an epoch by the metric that it monitors."""
+    """A PyTorch scheduler that steps after every batch, or after every epoch if it monitors a metric."""
 
     scheduler: LRScheduler
-    monitor: str | None = None  # val_loss or val_accuracy; None steps after every batch
+    monitor: str | None = None  # val_loss or val_accuracy; None: step after every batch
 
     def after_batch(self) -> None:
-        """To be called after the optimiser's step, and after the rate of that step was read.
+        """Step the scheduler, if it steps per batch.
 
-        The order matters: past its last step OneCycle's rate is below zero.
+        Call it after the optimiser's step, and after reading the rate of that step. After its last step, OneCycle's
+        rate is negative.
         """
         if self.monitor is None:
             self.scheduler.step()
 
     def after_epoch(self, row: Mapping[str, float | None]) -> None:
-        """To be called with the epoch's row of the history."""
+        """Step the scheduler with the epoch's row of the history, if it steps per epoch."""
         if isinstance(self.scheduler, ReduceLROnPlateau) and self.monitor is not None:
             value = row[self.monitor]
             if value is None:
-                raise ValueError(f"no {self.monitor} to schedule by")
+                raise ValueError(f"the schedule needs {self.monitor}, which is None")
             self.scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,15 +40,18 @@ class Schedule:
         return self.scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set the scheduler's state."""
+        """Restore the scheduler's state."""
         self.scheduler.load_state_dict(state)
 
 
 def _onecycle(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) -> Schedule:
-    """Smith & Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120; `lr` is the peak."""
+    """Rise to the peak `lr` and fall once.
+
+    Smith & Topin, "Super-Convergence", 2018, https://arxiv.org/abs/1708.07120
+    """
     own = settings.onecycle
     steps = max(steps, 2)
-    # PyTorch divides by zero where the way up has exactly one step; with a hair more it starts at the first rate.
+    # PyTorch divides by zero if the rise has exactly one step. Slightly more than one step avoids this.
     pct_start = max(own.pct_start, (1 + 1e-9) / steps)
     return Schedule(
         OneCycleLR(
@@ -66,7 +70,7 @@ def _onecycle(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) 
 
 
 def _plateau(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) -> Schedule:
-    """Starts at `lr` and cuts it by `factor` when the monitored metric stops improving."""
+    """Start at `lr` and multiply the rate by `factor` when the monitored metric stops improving."""
     own = settings.plateau
     scheduler = ReduceLROnPlateau(
         optimizer,
@@ -80,7 +84,10 @@ def _plateau(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) -
 
 
 def _cosine(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) -> Schedule:
-    """Loshchilov & Hutter, "SGDR", 2017, https://arxiv.org/abs/1608.03983, without restarts; `lr` is the peak."""
+    """Warm up to `lr`, then follow half a cosine down to zero, without restarts.
+
+    Loshchilov & Hutter, "SGDR", 2017, https://arxiv.org/abs/1608.03983
+    """
     warmup = round(settings.cosine.warmup * steps)
 
     def factor(step: int) -> float:
@@ -92,7 +99,7 @@ def _cosine(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) ->
 
 
 def _constant(optimizer: Optimizer, lr: float, steps: int, settings: Schedules) -> Schedule:
-    """`lr` throughout, after the warm-up."""
+    """Constant `lr` after the warm-up."""
     warmup = round(settings.constant.warmup * steps)
     return Schedule(LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1))))
 
@@ -106,5 +113,5 @@ SCHEDULES: dict[str, Callable[[Optimizer, float, int, Schedules], Schedule]] = {
 
 
 def make_schedule(optimizer: Optimizer, lr: float, steps: int, params: Params) -> Schedule:
-    """The schedule that `params` names for a training of `steps` batches; the optimiser must have the rate `lr`."""
+    """Make the schedule of `params` for a training of `steps` batches. The optimiser must have the rate `lr`."""
     return SCHEDULES[params.train.schedule](optimizer, lr, steps, params.schedule)

@@ -1,4 +1,4 @@
-"""How busy the machine is while a model trains."""
+"""CPU and memory use during training."""
 
 import psutil
 import torch
@@ -7,7 +7,7 @@ GIB = 2**30
 
 
 class SystemMeter:
-    """Readings since the one before; the first covers the time since the meter was made."""
+    """Measures CPU and memory. The CPU load covers the time since the previous reading, or since the meter was made."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -15,7 +15,7 @@ class SystemMeter:
         psutil.cpu_percent(interval=None)
 
     def read(self) -> dict[str, float | None]:
-        """cpu_percent of the machine, memory_gib of this process, gpu_memory_gib at its peak (None on the CPU)."""
+        """Return cpu_percent of the machine, memory_gib of this process, and peak gpu_memory_gib (None on the CPU)."""
         gpu = torch.cuda.max_memory_allocated(self.device) / GIB if self.device.type == "cuda" else None
         return {
             "cpu_percent": psutil.cpu_percent(interval=None),

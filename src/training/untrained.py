@@ -1,11 +1,11 @@
-"""The model that training and the range test begin with."""
+"""The initial model of training and the range test."""
 
 from src.model.resnet import ResNet18, build
 from src.params import Params
 
 
 def new_model(params: Params, classes: int) -> ResNet18:
-    """The untrained model that `params` describes."""
+    """Build the untrained model of `params`."""
     settings = params.model
     return build(
         params.norm,

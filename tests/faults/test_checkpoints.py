@@ -121,7 +121,8 @@ def test_with_both_damaged_training_starts_anew_and_keeps_what_it_then_writes(tm
     assert epoch is None
     assert "epoch-000005.pt is damaged" in said[0]
     assert "epoch-000004.pt is damaged" in said[1]
-    assert said[2:] == [f"no checkpoint in {tmp_path} can be used: training starts from its first epoch"]
+    assert len(said) == 3
+    assert f"no checkpoint in {tmp_path}" in said[2]
     assert not has_checkpoint(tmp_path)
     save(tmp_path, 1)
     assert load(tmp_path) == (1, [])
@@ -158,7 +159,8 @@ def test_a_forged_checkpoint_with_a_right_hash_runs_nothing(tmp_path: Path, cont
     (folder / "epoch-000002.sha256").write_text(sha256(forged).hexdigest() + "\n")
     epoch, said = load(folder)
     assert epoch == 1
-    assert said == [f"checkpoint {folder / 'epoch-000002.pt'} is no checkpoint of this program; trying the one before"]
+    assert len(said) == 1
+    assert f"{folder / 'epoch-000002.pt'} is not a checkpoint" in said[0]
     assert not trap.exists()
     torch.load(BytesIO(torch_bytes(Code(trap))), weights_only=False)
     assert trap.exists()  # it is a trap
@@ -201,7 +203,7 @@ def test_a_stage_goes_on_from_what_is_whole_and_says_so(copy: Workspace) -> None
     for file in folder.glob("*.pt"):
         file.write_bytes(b"")
     output = train()
-    assert "training starts from its first epoch" in output
+    assert "Training starts from the first epoch" in output
     assert "resuming" not in output
     runs = copy.runs()
     assert len(runs) == 2

@@ -134,7 +134,7 @@ def test_a_full_disk_keeps_what_has_come(workspace: Workspace, server: Server) -
     done = workspace.run("bash", "-c", f"ulimit -f {kib} && exec python -m stages.download")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr, failure(done)
-    assert "error: the disk is full, or a limit on the size of files is reached" in done.stderr
+    assert "error: the disk is full" in done.stderr
     assert list((workspace.root / "data/raw").iterdir()) == []
     assert_got(workspace, server, None, f"bytes={kib * 1024}-")
 
@@ -165,7 +165,7 @@ def test_a_wrong_file_is_refused_and_set_aside(workspace: Workspace, server: Ser
     assert "Traceback" not in done.stderr, failure(done)
     assert "not the right file: its sha256 is" in done.stderr
     (refused,) = (workspace.root / ".downloads").glob("*.refused")
-    assert f"set aside as {refused}" in done.stderr
+    assert str(refused) in done.stderr
     assert refused.read_bytes() == b"<html>log in</html>"
     assert list((workspace.root / "data/raw").iterdir()) == []
     refused.unlink()

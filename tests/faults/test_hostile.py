@@ -117,7 +117,7 @@ def test_hidden_members_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     claims = with_size(tar_of(tmp_path / "z.tar", (header(".hidden"), b"")), b"00010000000\0")  # 2 MiB that do not come
     for path in (bomb, claims):
         assert path.stat().st_size < 11_000
-        with pytest.raises(UserError, match="holds more than"):
+        with pytest.raises(UserError, match=r"more than .* files or .* GiB"):
             list(archive.members(path))
     monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
     folders = tar_of(tmp_path / "y.tar", *((header(f"d{i}", kind=tarfile.DIRTYPE), b"") for i in range(4)))
@@ -224,16 +224,19 @@ def tiff(tile: int) -> bytes:
 BOMB = zlib.compress(bytes(200_000_000), 1)  # 900 kB
 REFUSED = {
     "large": (png(30_000, 30_000), "900000000 pixels"),
-    "wide": (png(30_000, 2_700), "30000 x 2700 pixels are more than the 80,000,000 that are decoded"),
+    "wide": (png(30_000, 2_700), "30000 x 2700 pixels .* 80,000,000"),
     "text": (png(16, 16, (b"zTXt", b"k\0\0" + BOMB)), "too large"),
     "profile": (png(16, 16, (b"iCCP", b"k\0\0" + BOMB)), "too large"),
     "screen": (gif(65_535, 1), "4294836225 pixels"),
     "frame": (gif(1, 65_535), "4294836225 pixels"),
     "tile": (tiff(30_000), "error"),
     "truncated": (png(300, 300)[:-40], "."),
-    "zip": (b"PK\x03\x04" + bytes(100), "not an image format"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nquit\n", "not an image format"),
-    "markup": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image format"),
+    "zip": (b"PK\x03\x04" + bytes(100), "supported image format"),
+    "postscript": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nquit\n",
+        "supported image format",
+    ),
+    "markup": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "supported image format"),
 }
 
 
@@ -278,7 +281,7 @@ def test_a_decoder_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(image_folder, "decode_with_peak", dies)
     path = write_tar(tmp_path / "x.tar", tree("a/1.png", "b/2.png") | {"b/3.png": b"die"})
-    with pytest.raises(UserError, match=r"pets was killed, near [ab]/\d\.png: memory was short"):
+    with pytest.raises(UserError, match=r"pets was killed near [ab]/\d\.png"):
         image_folder.read(path, parameters(path="pets"))
 
 
@@ -347,7 +350,7 @@ def test_a_pickle_with_code_in_place_of_cifar_is_not_opened(tmp_path: Path) -> N
     done = workspace.run("python", "-m", "stages.download")
     assert done.returncode == 1
     assert "is not the official cifar-10-python.tar.gz: its md5 is" in done.stderr, failure(done)
-    with pytest.raises(UserError, match="has changed since it was downloaded"):  # what `prepare` says
+    with pytest.raises(UserError, match="has changed since"):  # what `prepare` says
         cifar_batches.read(tmp_path / ARCHIVE, parameters())
     assert not (tmp_path / "pwned").exists()
 

@@ -159,7 +159,7 @@ def test_hostile_files_are_refused(content: bytes, tmp_path: Path, monkeypatch: 
 def test_aliases_are_refused_where_they_stand(content: str, tmp_path: Path) -> None:
     """Not where they would unfold: the first one would take 9 to the power of 11 places."""
     (tmp_path / "params.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"an alias \(\*name\) is not allowed: write the value out"):
+    with pytest.raises(UserError, match=r"an alias \(\*name\) is not allowed"):
         read_yaml(tmp_path / "params.yaml")
 
 

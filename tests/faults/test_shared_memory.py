@@ -96,4 +96,4 @@ def test_a_pipeline_with_workers_ends_in_little_shared_memory(tmp_path: Path) ->
     archive = write_tar(tmp_path / "images.tar", files)
     done = with_shared_memory("64k", PIPELINE, str(tmp_path / "workspace"), str(archive))
     assert done.stdout.endswith("finished\n"), done.stderr
-    assert "--shm-size" in done.stdout + done.stderr  # the stage says that batches take a slower way
+    assert "--shm-size" in done.stdout + done.stderr  # the stage warns about slower pipes

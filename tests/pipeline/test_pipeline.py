@@ -145,7 +145,7 @@ def test_a_wrong_norm_ends_in_check_and_touches_nothing(copy: Workspace) -> None
     done = copy.run("dvc", "exp", "run", "-S", "norm=bacth", **IDENTITY)
     output = done.stdout + done.stderr
     assert done.returncode != 0, failure(done)
-    assert "norm is 'bacth' (did you mean batch?); allowed: batch, layer" in output
+    assert "norm is 'bacth' (did you mean batch?). Allowed: batch, layer" in output
     assert UNDO in output
     assert "-S norm=batch" in output
     assert "Traceback" not in output

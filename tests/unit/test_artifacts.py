@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_told_with_its_name(tmp_path: Pat
     with full_disk(500), pytest.raises(OSError, match="File too large") as caught:
         prepared._write_array(path, pixels)
     assert caught.value.errno == errno.EFBIG
-    assert f"the disk is full, or a limit on the size of files is reached at {path} " in str(sentence(caught.value))
+    assert f" at {path} " in str(sentence(caught.value))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

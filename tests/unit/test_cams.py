@@ -80,10 +80,10 @@ def test_a_dotted_path_with_indices_is_a_layer_that_gives_maps(name: str, module
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("layer5", "the model has conv1, norm1, layer1"), ("layer4[-3]", "layer4 has indices -2 to 1"),
+        ("layer5", "has conv1, norm1, layer1"), ("layer4[-3]", "layer4 has indices -2 to 1"),
         ("layer2.7", "layer2 has 0, 1"), ("layer3[1].shortcut[0]", "is empty"), ("layer1[0][1]", "not a list"),
-        ("linear", "gives no map"), ("", "write it like"), ("layer1[0]conv1", "write it like"),
-        ("layer2..conv1", "write it like"), (" layer1", "write it like"), ("layer1[٠]", "write it like"),
+        ("linear", "no map"), ("", "layer1[0].conv1"), ("layer1[0]conv1", "layer1[0].conv1"),
+        ("layer2..conv1", "layer1[0].conv1"), (" layer1", "layer1[0].conv1"), ("layer1[٠]", "layer1[0].conv1"),
     ],
 )  # fmt: skip
 def test_what_gives_no_map_is_refused_with_a_sentence(name: str, sentence: str) -> None:

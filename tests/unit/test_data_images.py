@@ -45,7 +45,7 @@ def test_large_jpeg_is_reduced_truly() -> None:
 
 def test_what_is_no_image_is_refused() -> None:
     whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
-    with pytest.raises(UserError, match="not an image format"):
+    with pytest.raises(UserError, match="not a supported image format"):
         decode(b"hello", 16)
     with pytest.raises(UserError, match="truncated"):
         decode(whole[: len(whole) // 2], 16)

@@ -358,8 +358,8 @@ def test_bounds(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"a/1.png": bytes(100), "a/2.png": bytes(100)}
     for path in (write_zip(workspace / "x.zip", files), write_tar(workspace / "x.tar.gz", files, "w:gz")):
         for bound, value, said in (
-            ("MAX_MEMBERS", 1, "holds more than 1 files"),
-            ("MAX_TOTAL_BYTES", 150, "holds more than"),
+            ("MAX_MEMBERS", 1, "more than 1 files"),
+            ("MAX_TOTAL_BYTES", 150, "more than .* GiB"),
             ("MAX_MEMBER_BYTES", 99, r"a/1\.png has 100 bytes"),
         ):
             with monkeypatch.context() as context:

@@ -58,7 +58,7 @@ def test_a_share_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     run(monkeypatch, tmp_path, source="shapes", shapes={"seed": 0, "train": 80, "test": 20}, share=0.5)
     said = artifacts.read_json(Path("metrics/data.json"))
     assert [said[key] for key in ("share", "train", "val", "test")] == [0.5, 30, 10, 10]
-    assert "10 test; a share of 0.5 of all (data.share)" in capsys.readouterr().out
+    assert "share of 0.5 (data.share)" in capsys.readouterr().out
 
 
 def test_smallest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,8 +103,23 @@ def test_check_lists_what_differs_from_the_last_commit(
     assert uncommitted() == {"norm": ("layer", "batch")}  # 5e-04 is the same number, as DVC writes it
     check.list_uncommitted()
     printed = capsys.readouterr().out
-    assert "norm='layer' (committed: 'batch')" in printed
+    assert "norm 'batch' -> 'layer'" in printed
     assert git.undo(artifacts.PARAMS) in printed
+
+
+def test_check_prints_what_will_run_and_that_the_committed_file_takes_hours_on_a_cpu(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("device: auto", "device: cpu", 1))
+    check.print_experiment(load_params())
+    printed = capsys.readouterr().out
+    for word in ("CIFAR-10", "32 x 32", "width 64", "norm batch", "20", "cpu", "hours", "recipes laptop"):
+        assert word in printed
+    artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("epochs: 20", "epochs: 2", 1))
+    check.print_experiment(load_params())
+    printed = capsys.readouterr().out
+    assert "20" not in printed
+    assert "hours" not in printed
 
 
 def test_keys_that_came_or_went_differ_too(repository: Path) -> None:

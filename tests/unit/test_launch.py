@@ -66,9 +66,9 @@ def test_a_mistake_is_told_in_its_own_words(failed: Any) -> None:
     assert str(error) == "lower the rate: lr\n  like this"
     memory = reason({0: failed(1, LOST), 1: failed(1, MemoryError("CUDA out of memory"))})
     assert isinstance(memory, UserError)
-    assert str(memory).startswith("memory is short: CUDA out of memory\n")
+    assert "memory: CUDA out of memory\n" in str(memory)
     nccl = reason({0: failed(1, LOST), 1: failed(1, RuntimeError("NCCL error: out of memory"))})
-    assert str(nccl).startswith("memory is short: NCCL error")
+    assert "memory: NCCL error" in str(nccl)
 
 
 def test_an_error_of_the_program_keeps_its_traceback(failed: Any) -> None:
@@ -138,9 +138,9 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [count_devices(wanted, CUDA) for wanted in ("auto", 2)] == [3, 2]  # type: ignore[arg-type]
     assert count_devices("auto", torch.device("cuda:2")) == 1
     for wanted, device, told in (
-        (5, CPU, "5 devices are wanted, and this machine has 4 cores"),
-        (4, CUDA, "this machine has 3 CUDA devices"),
-        (2, torch.device("cuda:0"), "a GPU named by its number trains alone"),
+        (5, CPU, r"train\.devices is 5, .* 4 cores"),
+        (4, CUDA, "3 CUDA devices"),
+        (2, torch.device("cuda:0"), "device is cuda:0"),
     ):
         with pytest.raises(UserError, match=told):
             count_devices(wanted, device)
@@ -149,7 +149,7 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"train.devices": 5}, r"train\.devices cannot be used: 5 devices are wanted.*4 cores"),
+        ({"train.devices": 5}, r"train\.devices cannot be used: .* is 5, .* 4 cores"),
         ({"train.nodes": 2}, r"train\.nodes cannot be used: of 2 nodes this one must know its number"),
         ({"train.devices": 4, "train.batch_size": 3}, r"train\.batch_size cannot be used: 4 devices share each batch"),
         (
@@ -170,7 +170,7 @@ def test_check_refuses_what_the_devices_cannot_share(
 
 
 def test_fewer_images_than_devices_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"3 training images are too few for 4 devices: lower train\.devices"):
+    with pytest.raises(UserError, match=r"3 training images .* 4 devices.*train\.devices"):
         train(make_prepared(train=3), make_params(), 0.1, CPU, "fp32", tmp_path, print, print, Ranks(0, 4))
 
 

@@ -142,7 +142,7 @@ class Dies:
 
 
 @pytest.mark.usefixtures("limit")
-@pytest.mark.parametrize(("by", "said"), [(signal.SIGBUS, "/dev/shm"), (signal.SIGKILL, "memory is short")])
+@pytest.mark.parametrize(("by", "said"), [(signal.SIGBUS, "/dev/shm"), (signal.SIGKILL, "memory")])
 def test_a_worker_that_dies_is_noticed_and_named(by: signal.Signals, said: str) -> None:
     split = Split(np.zeros((50, 16, 16, 3), np.uint8), np.arange(50))
     batches = train_loader(split, Dies(by), batch_size=8, seed=0, workers=2, device=CPU)

@@ -195,15 +195,15 @@ def test_layers_by_name(model: nn.Module, dotted: str, actual: str) -> None:
 @pytest.mark.parametrize(
     ("dotted", "says"),
     [
-        ("layer5", "the model has conv1, norm1, layer1, layer2, layer3, layer4, linear"),
+        ("layer5", "has conv1, norm1, layer1, layer2, layer3, layer4, linear"),
         ("layer1[0].conv3", r"layer1\[0\] has conv1, norm1, conv2, norm2, shortcut"),
         ("layer4[2]", "layer4 has indices -2 to 1"),
         ("layer4[-3]", "layer4 has indices -2 to 1"),
-        ("conv1[0]", "conv1 is one Conv2d"),
+        ("conv1[0]", "conv1 is .* Conv2d"),
         ("conv1.weight", "conv1 has no layers"),
         ("layer1[0].shortcut[0]", r"shortcut is empty"),
-        ("", "write it like"),
-        ("layer4[x]", "write it like"),
+        ("", r"layer1\[0\]\.conv1"),
+        ("layer4[x]", r"layer1\[0\]\.conv1"),
     ],
 )
 def test_wrong_layers_are_told_what_exists(model: nn.Module, dotted: str, says: str) -> None:

@@ -193,7 +193,7 @@ def test_a_trial_that_cannot_be_cloned_fails_in_words_and_counts_as_the_worst(tm
     ("said", "raises"),
     [
         ("error: the loss is not finite\nERROR: failed to reproduce 'train'", False),
-        ("stopped by SIGTERM; the same command goes on", True),
+        ("stopped by SIGTERM. The same command resumes", True),
         ("ERROR: failed to reproduce 'train': failed to run: exec python -m stages.train, exited with -9", True),
     ],
 )

@@ -124,6 +124,8 @@ def test_an_address_that_can_never_work_is_an_error_that_names_another(
         assert f"MLFLOW_TRACKING_URI is {uri}," in message, name
         for cure in ("unset MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI=sqlite:///PATH"):
             assert cure in message, name
+        if name == "check":
+            capsys.readouterr()  # what will run
     assert capsys.readouterr().out == ""
     assert files() == before
     assert list(main.iterdir()) == []

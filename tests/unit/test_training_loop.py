@@ -265,8 +265,9 @@ def test_an_estimate_of_the_time_on_the_cpu(tmp_path: Path) -> None:
     params = make_params(device="auto", **{"train.batch_size": 4})
     train(make_prepared(), params, 0.05, CPU, "fp32", tmp_path, lambda _: None, said.append)
     assert len(said) == 1
-    assert said[0].startswith("warning: no CUDA device here")
+    assert said[0].startswith("warning: ")
     assert "for 2 epochs" in said[0]
+    assert "python -m recipes laptop" in said[0]
 
 
 def history(*values: tuple[float | None, float | None]) -> History:

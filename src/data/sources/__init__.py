@@ -1,4 +1,4 @@
-"""Where raw data comes from. `FETCHERS` maps `data.source` to the function that fills data/raw."""
+"""Sources of raw data. `FETCHERS` maps `data.source` to the function that fills data/raw."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from src.data.sources import cifar10, folder, shapes
 from src.params import Data
 
-# (parameters, folder to fill) -> one line on what was got and from where
+# (parameters, folder to fill) -> one line that names the data and its origin
 FETCHERS: dict[str, Callable[[Data, Path], str]] = {
     "cifar10": cifar10.fetch,
     "folder": folder.fetch,
@@ -15,7 +15,7 @@ FETCHERS: dict[str, Callable[[Data, Path], str]] = {
 
 
 def check_source(data: Data) -> None:
-    """Raise UserError if `data.path` does not exist, or if it is not what `data.source` can read."""
+    """Raise UserError if `data.path` does not exist, or if `data.source` cannot read it."""
     folder.check_path(data)
     if data.source == "cifar10":
         cifar10.local_archive(data)

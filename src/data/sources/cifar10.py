@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009): the official Python archive, verified before anybody opens it."""
+"""CIFAR-10 (Krizhevsky, 2009): the official Python archive, verified before it is opened."""
 
 import shutil
 from pathlib import Path
@@ -19,13 +19,13 @@ DIGESTS = {
 
 
 def fetch(data: Data, destination: Path) -> str:
-    """Put the verified archive into `destination`: from `data.path` if it is there, else from the network."""
+    """Put the verified archive into `destination`, from `data.path` if it is there, else from the network."""
     local = local_archive(data)
     if local:
         if problem := mismatch(local, DIGESTS):
             raise UserError(
-                f"data.path: {local} is not the official {ARCHIVE}: {problem}.\n"
-                f"Get it from {ADDRESS}; for images of your own use: dvc exp run -S data.source=folder"
+                f"data.path: {local} is not the official {ARCHIVE}, because {problem}.\n"
+                f"Get it from {ADDRESS}. To use your own images, run: dvc exp run -S data.source=folder"
             )
         with artifacts.atomic(destination / ARCHIVE) as temporary:
             shutil.copyfile(local, temporary)
@@ -34,15 +34,15 @@ def fetch(data: Data, destination: Path) -> str:
         address = download([ADDRESS, *data.mirrors], destination / ARCHIVE, DIGESTS)
     except DownloadError as error:
         raise UserError(
-            f"CIFAR-10 could not be downloaded:\n{error}\nTwo ways on without it:\n"
-            f"  dvc exp run -S data.path=/path/to/{ARCHIVE}   (an archive that you already have)\n"
-            "  python -m recipes quick   (generated images, no download)"
+            f"CIFAR-10 could not be downloaded:\n{error}\nWithout the download you can run one of these:\n"
+            f"  dvc exp run -S data.path=/path/to/{ARCHIVE}   (uses an archive that you have)\n"
+            "  python -m recipes quick   (uses generated images)"
         ) from None
     return f"CIFAR-10 from {redacted(address)}"
 
 
 def local_archive(data: Data) -> Path | None:
-    """The archive at or in `data.path`; None if that is not set. Raises UserError for any other path."""
+    """The archive at or in `data.path`. None if `data.path` is not set. Raises UserError for any other path."""
     path = Path(data.path)
     local = path / ARCHIVE if path.is_dir() else path
     if local.is_file():
@@ -50,7 +50,7 @@ def local_archive(data: Data) -> Path | None:
     if path == Path(OWN):
         return None
     raise UserError(
-        f"data.source is cifar10, and {path} neither is nor holds {ARCHIVE}.\n"
-        "  For your own images add: -S data.source=folder\n"
-        f"  To download CIFAR-10 use: {setting('data.path', OWN)}"
+        f"data.source is cifar10, but {path} neither is nor contains {ARCHIVE}.\n"
+        "  To use your own images, add: -S data.source=folder\n"
+        f"  To download CIFAR-10, add: {setting('data.path', OWN)}"
     )

@@ -1,4 +1,4 @@
-"""Digests of files, compared with what they must be."""
+"""Comparison of file digests with their expected values."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def mismatch(path: Path, expected: Mapping[str, str]) -> str:
-    """'' when `path` has every digest of `expected` (hashlib name -> hexadecimal), else a sentence with both."""
+    """'' if `path` has every digest of `expected` (hashlib name -> hexadecimal), else a message with both digests."""
     for name, wanted in expected.items():
         with path.open("rb") as file:
             found = hashlib.file_digest(file, name).hexdigest()

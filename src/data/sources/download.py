@@ -1,4 +1,4 @@
-"""Resumable HTTP downloads that only ever leave whole, verified files at their destination."""
+"""Resumable HTTP downloads that only leave complete, verified files at their destination."""
 
 import hashlib
 import shutil
@@ -16,22 +16,25 @@ from src.data.sources.digests import mismatch
 from src.locks import locked
 
 TIMEOUT = (5.0, 10.0)  # seconds to connect (per address of the host), and between two packets
-PATIENCE = 10.0  # seconds after which, with nothing received, no further address is tried
-RESUMES = 5  # times a broken transfer is taken up again, as long as each brings something
-MAX_BYTES = 64 << 30  # of a file: what has no end is given up
-CHUNK = 1 << 16  # bytes; what had come of a chunk when a connection breaks is lost
+PATIENCE = 10.0  # seconds without any data, after which no further address is tried
+RESUMES = 5  # times a broken transfer resumes, as long as each attempt receives data
+MAX_BYTES = 64 << 30  # limit for one file
+CHUNK = 1 << 16  # bytes; a broken connection loses at most one chunk
 
 
 class DownloadError(Exception):
-    """No address gave the file; the message has a line for each."""
+    """No address gave the file. The message has one line per address."""
 
 
 def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, str]) -> str:
-    """Download the first of `addresses` that works to `destination` and return it; DownloadError when none does.
+    """Download from the first of `addresses` that works to `destination` and return that address.
 
-    Unfinished files stay in `.downloads` of the main repository and are taken up again by the next call (HTTP Range
-    with If-Range, so that a file which has changed meanwhile starts anew). A file with another digest than `digests`
-    (hashlib name -> hexadecimal; may be empty) is set aside there as `*.refused`. Only then is it moved, atomically.
+    Unfinished files stay in `.downloads` of the main repository, and the next call resumes them. It uses HTTP Range
+    with If-Range, so a file that has changed on the server starts again. `digests` (hashlib name -> hexadecimal) may be
+    empty. A file with other digests is kept in `.downloads` as `*.refused`. Any other file moves to `destination`
+    atomically.
+
+    Raises DownloadError if no address works.
     """
     folder = artifacts.root() / ".downloads"
     folder.mkdir(exist_ok=True)
@@ -40,10 +43,10 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
     for address in addresses:
         shown = redacted(address)
         if failures and time.monotonic() - silent_since > PATIENCE:
-            failures.append(f"  {shown}: not tried, nothing came from those before it")
+            failures.append(f"  {shown}: not tried, because the previous addresses sent nothing")
             continue
         partial = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{destination.name}.part"
-        with locked(partial.with_suffix(".lock")):  # two experiments may want the same file
+        with locked(partial.with_suffix(".lock")):  # two experiments may download the same file
             before = _size(partial)
             try:
                 _fetch(address, partial)
@@ -56,7 +59,7 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
                 refused = partial.with_suffix(".refused")
                 partial.replace(refused)
                 what = "a web page, " if is_web_page(refused) else ""
-                failures.append(f"  {shown}: {what}not the right file: {problem}; set aside as {refused}")
+                failures.append(f"  {shown}: {what}not the right file, because {problem}. Kept as {refused}")
                 continue
             with artifacts.atomic(destination) as temporary:
                 shutil.copyfile(partial, temporary)
@@ -67,11 +70,11 @@ def download(addresses: Sequence[str], destination: Path, digests: Mapping[str, 
 
 
 class _BrokenError(Exception):
-    """The server answered, but not with the whole file."""
+    """The server answered, but not with the complete file."""
 
 
 def _fetch(address: str, partial: Path) -> None:
-    """Fill `partial`, taking a broken transfer up again while it makes progress."""
+    """Fill `partial`. Resume a broken transfer as long as it makes progress."""
     for _ in range(RESUMES):
         before = _size(partial)
         try:
@@ -83,7 +86,7 @@ def _fetch(address: str, partial: Path) -> None:
 
 
 def _transfer(address: str, partial: Path) -> None:
-    """One request, from where `partial` ends to the end of the file."""
+    """Request the file from the end of `partial` on."""
     validator = _validator_file(partial)
     offset = _size(partial) if validator.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -92,13 +95,13 @@ def _transfer(address: str, partial: Path) -> None:
     with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             partial.unlink()
-            raise _BrokenError("the server no longer has the file that was begun; start again")
+            raise _BrokenError("the file on the server has changed. Run the same command again")
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             offset = 0
             _remember(validator, response.headers)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            raise _BrokenError(f"the server sent another part than asked for (from byte {offset})")
+            raise _BrokenError(f"the server sent the wrong part (requested from byte {offset} on)")
         length = response.headers.get("Content-Length", "")
         total = offset + int(length) if length.isdecimal() else None
         bar = tqdm(
@@ -115,13 +118,13 @@ def _transfer(address: str, partial: Path) -> None:
                 bar.update(len(chunk))
                 if file.tell() > MAX_BYTES:
                     partial.unlink()
-                    raise _BrokenError(f"more than {MAX_BYTES >> 30} GiB came, and no end")
+                    raise _BrokenError(f"the file exceeds the limit of {MAX_BYTES >> 30} GiB")
     if total is not None and _size(partial) != total:
         raise _BrokenError(f"the connection ended after {_size(partial):,} of {total:,} bytes")
 
 
 def _remember(validator: Path, headers: Mapping[str, str]) -> None:
-    """Keep what tells this version of the file from another; without it (or with a weak tag) nothing can be resumed."""
+    """Save the identifier of this version of the file. Without one, or with a weak ETag, no download can resume."""
     tag = headers.get("ETag", "")
     value = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
     if value:
@@ -139,14 +142,14 @@ def _size(path: Path) -> int:
 
 
 def _short(error: Exception) -> str:
-    """One line for one of the chains of exceptions that `requests` raises."""
+    """One line for a chain of exceptions from `requests`."""
     if isinstance(error, requests.HTTPError):
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):
         unknown = "resolve" in str(error) or "resolution" in str(error)
-        return "no connection (the name of the host is not found)" if unknown else "no connection"
+        return "no connection (host name not found)" if unknown else "no connection"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke; the next try goes on from there"
+        return "the connection broke. The next attempt resumes from there"
     return redacted(str(error))

@@ -1,4 +1,4 @@
-"""Generated images: raw data is what to generate; `prepare` renders it at `data.size`."""
+"""Generated images. The raw data only describes them, and `prepare` renders them at `data.size`."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ SPEC = "shapes.json"
 
 
 def fetch(data: Data, destination: Path) -> str:
-    """Write seed and numbers of images to `destination/shapes.json`."""
+    """Write the seed and the numbers of images to `destination/shapes.json`."""
     artifacts.write_json(destination / SPEC, data.shapes.model_dump())
     return f"{data.shapes.train} + {data.shapes.test} images to generate from seed {data.shapes.seed}"
