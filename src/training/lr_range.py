@@ -86,8 +86,8 @@ def range_test(
 ) -> Sweep:
     """Sweep the rate over `params.lr_range` on a copy of `model`, with the loss and the optimiser of training.
 
-    `model` and all random states stay as they were. Ends early where the finder's running mean exceeds `diverge` times
-    its least value, or is not finite. UserError when fewer than FEWEST losses are finite.
+    `model` and all random states stay as they were. The sweep ends early if the finder's running mean exceeds `diverge`
+    times its least value, or is not finite. Raises UserError if fewer than FEWEST losses are finite.
     """
     from torch_lr_finder import LRFinder, TrainDataLoaderIter  # here: it imports pyplot
 
@@ -109,7 +109,7 @@ def range_test(
         forward = FromPixels(own, prepared, device, precision, channels_last)
         optimizer = make_optimizer(forward.parameters(), settings.start, params)
         finder = LRFinder(forward, optimizer, criterion, device=device)
-        # The finder prints when it stops, and how to plot: neither is for the person here.
+        # The finder prints when it stops and how to plot, which means nothing to the user of the stage.
         with contextlib.suppress(_NotFinite), contextlib.redirect_stdout(io.StringIO()):
             finder.range_test(
                 TrainDataLoaderIter(_Epochs(loader)),
@@ -122,8 +122,8 @@ def range_test(
     lrs = np.array(finder.history["lr"])
     if len(lrs) < FEWEST:
         raise UserError(
-            f"the range test from rate {settings.start:g} on has {len(lrs)} finite losses and needs {FEWEST}: "
-            "lower lr_range.start, or raise lr_range.iterations"
+            f"the range test from rate {settings.start:g} has {len(lrs)} finite losses and needs {FEWEST}. "
+            "Lower lr_range.start, or raise lr_range.iterations"
         )
     return Sweep(lrs, np.array(losses), settings.smoothing * settings.iterations)
 
@@ -144,7 +144,7 @@ def sweep(prepared: Prepared, params: Params, device: torch.device, precision: P
 
 
 class _Epochs:
-    """A loader whose every pass is another epoch: else a sweep longer than one would see the same images again."""
+    """A loader whose every pass is another epoch. Else a sweep longer than an epoch would repeat its augmentation."""
 
     def __init__(self, loader: DataLoader[Batch]) -> None:
         self.loader = loader
@@ -176,7 +176,7 @@ def choose_rate(sweep: Sweep, params: Params) -> float:
     """The rate of `lr_range.suggestion`, rounded. Raises UserError if the loss never fell, as no rule then applies."""
     if not fell(sweep):
         raise UserError(
-            f"the loss never fell in the range test from {params.lr_range.start:g}, so it suggests no rate. "
+            f"the loss never fell in the range test from rate {params.lr_range.start:g}, so no rule suggests a rate. "
             "Lower lr_range.start, raise lr_range.iterations, or set lr to a number"
         )
     return round2(suggestions(sweep)[params.lr_range.suggestion])
@@ -229,7 +229,7 @@ def valley(lrs: Curve, losses: Curve) -> float:
 def steepest(lrs: Curve, losses: Curve) -> float:
     """Where the loss falls fastest per logarithm of the rate, among the points up to the least loss.
 
-    The gradients are central ones, also at the least loss: one of its left side alone would hang on a single batch.
+    The gradients are central ones, also at the least loss. A one-sided one there would depend on a single batch.
     """
     gradient = np.gradient(losses, np.log(lrs))
     return float(lrs[np.argmin(gradient[: np.argmin(losses) + 1])])

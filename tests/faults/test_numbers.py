@@ -141,7 +141,7 @@ def test_a_range_test_without_finite_losses_suggests_nothing(monkeypatch: pytest
     params = small(lr="auto")
     run(params, "download", "prepare")
     spoil(monkeypatch, good + 1, math.nan)
-    with pytest.raises(UserError, match=rf"has {good} finite losses and needs 5: lower lr_range\.start"):
+    with pytest.raises(UserError, match=rf"has {good} finite losses and needs 5\. Lower lr_range\.start"):
         run(params, "lr_range")
     assert not artifacts.LR.exists()
 

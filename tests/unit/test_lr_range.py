@@ -237,7 +237,7 @@ def test_the_sweep_is_cut_at_the_first_loss_that_is_not_finite() -> None:
 
 
 def test_too_few_finite_losses() -> None:
-    with pytest.raises(UserError, match=r"lower lr_range\.start"):
+    with pytest.raises(UserError, match=r"Lower lr_range\.start"):
         sweep(make_params(**SHORT, norm="none", **{"lr_range.start": 1e8, "lr_range.end": 1e12}))
 
 
