@@ -49,14 +49,14 @@ HOLE = {
 # Name, and what differs from the recipe laptop, as dotted keys of params.yaml.
 TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("recipe", {}),
-    ("random-flip", {"augment": [*CROP, {"name": "HorizontalFlip", "p": 0.5}, HOLE]}),
+    ("rate-0.1", {"lr": 0.1}),
+    ("rate-0.2", {"lr": 0.2}),
     ("no-hole", {"augment": [*CROP, {"name": "AlternatingFlip"}]}),
-    ("no-smoothing", {"train.label_smoothing": 0.0}),
+    ("random-flip", {"augment": [*CROP, {"name": "HorizontalFlip", "p": 0.5}, HOLE]}),
+    ("width-24", {"model.width": 24, "train.epochs": 13}),
+    ("width-40", {"model.width": 40, "train.epochs": 7}),
     ("ema-0.99", {"train.ema": 0.99}),
-    ("rate-0.4", {"lr": 0.4}),
     ("batch-256", {"train.batch_size": 256}),
-    ("width-24", {"model.width": 24, "train.epochs": 12}),
-    ("width-40", {"model.width": 40, "train.epochs": 6}),
 )
 
 # Groups of params.yaml that shape a training; the file keeps their values.
