@@ -125,11 +125,11 @@ def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Par
     assert run.data.metrics["test/flip_accuracy"] == 0.6
     text = run.data.tags["mlflow.note.content"]
     assert (
-        "**Recorded by 001_x.txt: 55.00%**, here 50.00%: -5.00 points. There: Original images. "
-        "Here: 9 training images of image folder pets.zip, 20 epochs."
+        "**Recorded by 001_x.txt: 55.00 %**. This run: 50.00 %, −5.00 points. About this reference: Original images. "
+        "This run has 9 training images of image folder pets.zip and 20 epochs."
     ) in text
-    assert "- recipe mine, but for norm layer (there batch), train.epochs 20 (there 7)\n" in text
-    assert "- each test image together with its mirror image: accuracy 60.00% (30.00% to 90.00%)" in text
+    assert "- recipe mine, changed: norm batch → layer, train.epochs 7 → 20\n" in text
+    assert "(mean over each image and its mirror image): 60.00 % (30.00 % to 90.00 %)" in text
 
 
 def test_markup_in_names_is_shown_in_the_description_and_not_obeyed(workspace: Path, params: Params) -> None:
