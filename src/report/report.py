@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import copies_found, counted, duration, hundredths, listed, norm_name, number, percent, points, shown
+from src.report.formats import (
+    copies_found,
+    counted,
+    duration,
+    hundredths,
+    listed,
+    norm_name,
+    number,
+    percent,
+    points,
+    shown,
+)
 from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run

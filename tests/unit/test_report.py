@@ -268,7 +268,8 @@ def test_the_recorded_result_stands_beside_ours() -> None:
     assert page.open == []
     for wanted in (
         "Recorded by 001.txt: 95.00 % · this run: 92.14 % (90.88 % to 93.24 %) · difference: −2.86 points",
-        f"About this reference: {EVIL} original images", "This run: 5,400 training images of generated shapes, 2 epochs.",
+        f"About this reference: {EVIL} original images",
+        "This run: 5,400 training images of generated shapes, 2 epochs.",
         "Changed from recipes/seed-001.yaml: norm batch → layer, augment.",
         "seed-001, changed: norm batch → layer, augment",
     ):  # fmt: skip
@@ -350,8 +351,8 @@ def test_images_say_in_numbers_what_is_seen() -> None:
         "gradcam/layers": "at layer2[-2], layer4",
         "gradcam/by_layer": "by layer (layer2[-2], layer4) and method (GradCAM), with random maps and a blob in the "
         "centre as baselines. ROAD of GradCAM at layer4 is 0.6. ROAD of random maps is 0.1.",
-        "gradcam/removal": "With 80 % of the pixels removed in the order of GradCAM, the probability is 0 % without the most "
-        "relevant ones and 60 %",
+        "gradcam/removal": "With 80 % of the pixels removed in the order of GradCAM, the probability is 0 % without "
+        "the most relevant ones and 60 %",
         "gradcam/randomisation": "GradCAM at layer4 goes from 1 to 0.21.",
     }.items():
         assert wanted in said[name], name
@@ -388,12 +389,12 @@ def test_a_method_that_was_not_tested_with_random_layers_has_a_dash() -> None:
     one = replace(run, gradcam=slow)
     assert "GradCAM at layer4 goes from 1 to 0.21" in texts(one)["gradcam/randomisation"]
     page = Page(render(one))
-    assert "Alike with random layers ↓" in page.text
+    assert "Correlation with a random network ↓" in page.text
     assert "not corrected for the number of comparisons" in page.text
     figures = {name: path for name, path in run.figures.items() if name != "gradcam/randomisation"}
     none = replace(one, gradcam=slow | {"randomisation": None}, figures=figures)
     assert "gradcam/randomisation" not in texts(none)
-    assert "Alike with random layers" not in Page(render(none)).text
+    assert "Correlation with a random network" not in Page(render(none)).text
 
 
 def test_texts_of_images_follow_the_run() -> None:
