@@ -153,8 +153,8 @@ def collect(
 ) -> Maps:
     """Compare the `maps` (N, S, S) of at least two runs, by id of the run, of the images of `sample`.
 
-    Maps are uint8 with 255 for 1. The figure shows the run with the lowest seed of each group, or the runs of a single group. Its images are from the
-    sample: one or all of these runs get them wrong, or their maps disagree most.
+    Maps are uint8 with 255 for 1. The figure shows the run with the lowest seed of each group, or the runs of a single
+    group. Its images are from the sample: one or all of these runs get them wrong, or their maps disagree most.
     """
     shares = {run_id: found.astype(np.float32) / np.float32(255) for run_id, found in maps.items()}
     inside, pairs = compare_maps(groups, shares, sample.indices)

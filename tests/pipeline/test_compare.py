@@ -77,7 +77,7 @@ def test_runs_are_compared_and_the_comparison_is_logged_once(copy: Workspace) ->
     workspace.set_params({"data.shapes.seed": 1})
     workspace.ok("dvc", "repro", "prepare")
     told = workspace.ok("python", "-m", "commands.compare", "--by", "norm")
-    assert "no maps were made: data/prepared holds other images than those of the runs" in told
+    assert "no maps were made: data/prepared has other images than the runs" in told
     assert "dvc exp run -S data.shapes.seed=0 prepare" in told
 
     done = workspace.run("python", "-m", "commands.compare", "--by", "nrm")

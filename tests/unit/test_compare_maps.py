@@ -343,12 +343,12 @@ def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monk
 
 def test_images_that_are_not_here_are_made_by_a_command(data: Prepared) -> None:
     groups = [group("batch", 0), group("layer", 0)]
-    with pytest.raises(UserError, match=r"data/prepared is missing\. Make them with: dvc repro prepare$"):
+    with pytest.raises(UserError, match=r"data/prepared is missing\. .*: dvc repro prepare$"):
         explain(groups, None, parameters(), 1)
     other = replace(data, digest="e" * 64)
     for found in groups[0].runs:
         found.params["data.source"], found.params["data.share"] = "shapes", "0.5"  # type: ignore[index]
-    told = r"holds other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
+    told = r"has other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
     with pytest.raises(UserError, match=told):
         explain(groups, other, parameters(), 1)
 
