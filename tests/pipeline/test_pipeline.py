@@ -17,6 +17,7 @@ from PIL import Image
 from src import record
 from src.errors import UserError
 from src.params import parse_params
+from src.report.formats import percent
 from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
@@ -249,7 +250,7 @@ def test_predict_names_a_picture_and_draws_where_it_looked(finished: Workspace, 
 def test_summary_says_how_it_ended(finished: Workspace) -> None:
     output = finished.ok("python", "-m", "commands.summary")
     accuracy = json.loads((finished.root / "metrics/evaluate.json").read_text())["accuracy"]
-    for words in (f"{accuracy:.2%}", "reports/run.html", "make ui", "dvc exp run -S norm=layer"):
+    for words in (percent(accuracy), "reports/run.html", "make ui", "dvc exp run -S norm=layer"):
         assert words in output
 
 

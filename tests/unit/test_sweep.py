@@ -269,10 +269,10 @@ def test_a_line_says_what_became_of_a_trial() -> None:
     point = {"norm": "layer", "seed": 1}
     assert words({"status": "running", "point": point}) == "norm=layer seed=1"
     ended = {"status": "finished", "point": point, "accuracy": 0.5, "test_accuracy": 0.25}
-    assert words(ended) == "norm=layer seed=1: validation 50.00%, test 25.00%"
-    assert words(ended | {"accuracy": None}) == "norm=layer seed=1: test 25.00%"
+    assert words(ended) == "norm=layer seed=1: validation 50.00 %, test 25.00 %"
+    assert words(ended | {"accuracy": None}) == "norm=layer seed=1: test 25.00 %"
     stopped = {"status": "stopped", "point": point, "accuracy": 0.5, "epoch": 3}
-    assert words(stopped) == "norm=layer seed=1: after epoch 3, validation 50.00%"
+    assert words(stopped) == "norm=layer seed=1: after epoch 3, validation 50.00 %"
     assert words({"status": "failed", "point": point, "error": "no room"}) == "norm=layer seed=1: no room"
 
 
