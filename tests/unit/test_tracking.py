@@ -583,7 +583,7 @@ def test_a_process_waits_its_turn_and_a_stage_not_for_long(
     with tracking.Mirror(params, "k") as stage:
         pass
     assert not stage.complete
-    assert "waiting for it" in capsys.readouterr().out
+    assert "waiting for process" in capsys.readouterr().out
     threading.Timer(0.5, done.set).start()
     start = time.monotonic()
     with tracking.Mirror(params, "k", patience=float("inf")) as command:
