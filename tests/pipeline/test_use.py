@@ -80,7 +80,7 @@ def predicted(
     for picture, image in zip(pictures, images, strict=True):
         Image.fromarray(image).save(picture)
     output = in_use.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(folder))
-    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d)%$", output, re.MULTILINE)
+    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d) %$", output, re.MULTILINE)
     assert len(told) == len(images), output
     return [(name, float(share) / 100) for name, share in told]
 

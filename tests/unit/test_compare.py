@@ -536,5 +536,5 @@ def test_a_store_that_is_none_is_a_sentence(store: Path, monkeypatch: pytest.Mon
 def test_accuracies_of_the_command_line() -> None:
     assert command.accuracies("0.9, 0.5,0.9") == [0.5, 0.9]
     for text in ("90", "0", "a"):
-        with pytest.raises(UserError, match=f"--to-accuracy {text}: give fractions"):
+        with pytest.raises(UserError, match=f"--to-accuracy is {text}"):
             command.accuracies(text)
