@@ -269,7 +269,7 @@ def test_recipes_run_without_a_git_identity_and_do_not_leak(copy: Workspace) -> 
     assert copy.params()["evaluate.bins"] == 10
 
     output = copy.ok("python", "-m", "recipes", "quick", *quick)
-    assert "evaluate.bins was 10 (not committed); this experiment uses 15" in output
+    assert "evaluate.bins was 10 (not committed). This experiment uses 15" in output
     assert copy.params()["evaluate.bins"] == 15
     assert stages_run(output) == [], output  # all of it is in DVC's cache
     assert len(copy.runs()) == 1
