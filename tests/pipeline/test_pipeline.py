@@ -242,7 +242,7 @@ def test_predict_names_a_picture_and_draws_where_it_looked(finished: Workspace, 
     picture = tmp_path / "mine.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(picture)
     output = finished.ok("python", "-m", "commands.predict", str(picture), "--out", str(tmp_path / "out"))
-    assert len(re.findall(r"^  \S.* +\d+\.\d\d%$", output, re.MULTILINE)) == 5
+    assert len(re.findall(r"^  \S.* +\d+\.\d\d %$", output, re.MULTILINE)) == 5
     with Image.open(tmp_path / "out/mine.png") as overlay:
         assert min(overlay.size) > 100
 

@@ -279,8 +279,10 @@ def test_classes_of_two_runs_are_compared_over_images() -> None:
     # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
     assert dog.high == pytest.approx(-4 / 6 + 1.96 * math.sqrt(5 / 54), abs=1e-4)
     assert cat.low == pytest.approx(-1 / 6 - 1.96 * math.sqrt(17 / 216), abs=1e-4)
-    assert pair.class_sentence.startswith("recall, layer norm minus batch norm: lowest in dog (−100.00 points)")
-    assert "highest in cat (−25.00 points)" in pair.class_sentence
+    assert pair.class_sentence.startswith(
+        "the recall of layer norm minus that of batch norm is lowest for dog (−100.00 points)"
+    )
+    assert "highest for cat (−25.00 points)" in pair.class_sentence
     assert "in 0 of 2 classes" in pair.class_sentence
 
 

@@ -90,12 +90,12 @@ def test_a_node_must_know_its_number_and_where_to_meet(monkeypatch: pytest.Monke
     assert this_node(1) == 0
     for number in ("", "2", "-1", "x", "٣"):
         monkeypatch.setenv(NODE, number)
-        with pytest.raises(UserError, match=f"set {NODE} to 0 on the node that runs DVC"):
+        with pytest.raises(UserError, match=f"Set {NODE} to 0 on the node that runs DVC"):
             this_node(2)
     monkeypatch.setenv(NODE, "1")
     for place in ("", "host", "host:", "a b:1"):
         monkeypatch.setenv(RENDEZVOUS, place)
-        with pytest.raises(UserError, match=f"set {RENDEZVOUS} to HOST:PORT"):
+        with pytest.raises(UserError, match=f"Set {RENDEZVOUS} to HOST:PORT"):
             this_node(2)
     monkeypatch.setenv(RENDEZVOUS, "host:29400")
     assert this_node(2) == 1

@@ -85,7 +85,7 @@ def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
     assert run.data.metrics["test/accuracy"] == 0.5
     assert "system/gpu_memory_gib" not in run.data.metrics
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 32
-    assert "**Test accuracy 50.00%** (95 % interval 20.00% to 80.00%)" in run.data.tags["mlflow.note.content"]
+    assert "**Test accuracy 50.00 %** (95 % interval 20.00 % to 80.00 %)" in run.data.tags["mlflow.note.content"]
     assert "torch " in run.data.tags["versions"]
     assert run.data.tags["hardware"] == "test"
     assert run.data.tags["recipe"] == params.recipe
