@@ -49,8 +49,8 @@ def this_node(nodes: int) -> int:
     number, place = os.environ.get(NODE, ""), os.environ.get(RENDEZVOUS, "")
     if not re.fullmatch("[0-9]{1,6}", number) or int(number) >= nodes:
         raise UserError(
-            f"this training has {nodes} nodes, and each needs a number. Set {NODE} to 0 on the node that runs DVC, and to "
-            f"another number below {nodes} on each that runs `python -m stages.train` (docs/scale/devices.md)"
+            f"this training has {nodes} nodes, and each needs a number. Set {NODE} to 0 on the node that runs DVC, and "
+            f"to another number below {nodes} on each that runs `python -m stages.train` (docs/scale/devices.md)"
         )
     if not re.fullmatch(r"\S+:[0-9]{1,5}", place):
         raise UserError(f"{nodes} nodes need a rendezvous. Set {RENDEZVOUS} to HOST:PORT of node 0 on each of them")

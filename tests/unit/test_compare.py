@@ -283,7 +283,7 @@ def test_classes_of_two_runs_are_compared_over_images() -> None:
         "the recall of layer norm minus that of batch norm is lowest for dog (−100.00 points)"
     )
     assert "highest for cat (−25.00 points)" in pair.class_sentence
-    assert "in 0 of 2 classes" in pair.class_sentence
+    assert "for 0 of 2 classes" in pair.class_sentence
 
 
 def test_classes_of_several_runs_are_compared_over_seeds() -> None:
