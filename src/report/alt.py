@@ -24,8 +24,8 @@ def texts(run: Run) -> dict[str, str]:
         "evaluate/confusion_matrix": _confusion(run),
         "evaluate/reliability": (
             f"Bar chart of the accuracy and the number of images in {run.params['evaluate.bins']} bins of confidence. "
-            f"The expected calibration error, the mean difference between accuracy and confidence, is "
-            f"{percent(run.test['ece'])}."
+            f"The expected calibration error, the mean absolute difference between accuracy and confidence over bins, "
+            f"is {percent(run.test['ece'])}."
         ),
         "prepare/class_counts": (
             f"Stacked bars of the number of images in {run.data['classes']:,} classes. In total there are "
