@@ -1,4 +1,4 @@
-"""What a person runs beside the pipeline, as `python -m commands.NAME` from the repository root."""
+"""Commands for the results of the pipeline. Run them as `python -m commands.NAME` from the repository root."""
 
 import gc
 import os
@@ -13,8 +13,8 @@ import_quietly()
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call `main`; a mistake of the person ends with one message and exit code 1."""
-    gc.freeze()  # the libraries' objects are never searched for garbage: else half of what reading tables takes
+    """Call `main`. Print user errors as one message and exit with code 1."""
+    gc.freeze()  # never search the objects of libraries for garbage, which takes half of the time for reading tables
     redact_tracebacks()
     quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     if quiet:
@@ -22,8 +22,8 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more, and complains
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python flushes again and complains
     except Exception as error:
         if told := sentence(error):
             sys.exit(f"error: {told}")
@@ -31,5 +31,5 @@ def run_command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit("stopped by Ctrl-C")
     finally:
-        if quiet:  # again: the process ends, and Python would print what is raised now
+        if quiet:  # the process ends, and Python would print a traceback for a further Ctrl-C
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Compare finished runs of the MLflow store: do two choices differ, by how much, and how sure is that?
+"""Compare groups of finished runs: do they differ, by how much, and is the difference significant?
 
-Writes reports/compare.html, reports/compare.json and the figures in reports/compare, and puts them into a run of the
-MLflow experiment `comparisons`.
+Reads runs from the MLflow store. Writes reports/compare.html, reports/compare.json and the figures in reports/compare,
+and logs them to the MLflow experiment `comparisons`.
 """
 
 import argparse
@@ -34,23 +34,25 @@ PICTURES = Path("reports/compare")
 
 
 def main() -> None:
-    """Print the table and the sentences, write the page and the numbers, log them."""
+    """Print the tables and sentences, write the page and the numbers, and log them."""
     parser = argparse.ArgumentParser(
         prog="python -m commands.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", metavar="RUN", nargs="*", help="id or name of a run or an experiment; none: all runs")
-    parser.add_argument("--by", default="", help="parameters to group by, e.g. norm,train.schedule; else what differs")
-    parser.add_argument("--where", default="", help="""MLflow's filter, e.g. "params.model.width = '64'" """)
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="id or name of a run or an experiment (default: all)")
     parser.add_argument(
-        "--to-accuracy", default="", metavar="A,B", help="validation accuracies to count epochs to, e.g. 0.5,0.9"
+        "--by", default="", help="parameters to group by, such as norm,train.schedule (default: all that differ)"
+    )
+    parser.add_argument("--where", default="", help="""MLflow filter, such as "params.model.width = '64'" """)
+    parser.add_argument(
+        "--to-accuracy", default="", metavar="A,B", help="validation accuracies to count epochs to, such as 0.5,0.9"
     )
     parser.add_argument(
-        "--cam-runs", type=int, default=3, metavar="N", help="compare the maps of at most %(default)s runs per group"
+        "--cam-runs", type=int, default=3, metavar="N", help="runs per group whose maps are compared (%(default)s)"
     )
-    parser.add_argument("--no-cams", action="store_true", help="leave out the maps, which take longest")
+    parser.add_argument("--no-cams", action="store_true", help="skip the maps, which take longest")
     arguments = parser.parse_args()
     if arguments.cam_runs < 1:
-        raise UserError(f"--cam-runs is {arguments.cam_runs}; it must be at least 1. To make no maps: --no-cams")
+        raise UserError(f"--cam-runs is {arguments.cam_runs}. It must be at least 1. To skip the maps use: --no-cams")
     asked = accuracies(arguments.to_accuracy)
 
     selection = read_runs(arguments.runs, arguments.where)
@@ -74,7 +76,7 @@ def main() -> None:
         "mlflow.note.content": "\n".join(f"- {sentence}" for sentence in sentences(comparison)),
     }
     run_id = log_comparison(key, f"by {', '.join(by)}"[:200], tags, [PAGE, NUMBERS, *pictures])
-    print(f"MLflow run {run_id} of the experiment comparisons")
+    print(f"MLflow run {run_id} in the experiment comparisons")
 
 
 def split(text: str) -> list[str]:
@@ -82,18 +84,18 @@ def split(text: str) -> list[str]:
 
 
 def accuracies(text: str) -> list[float]:
-    """Fractions from the command line, lowest first."""
+    """Parse fractions from the command line, lowest first."""
     try:
         values = sorted({float(part) for part in split(text)})
     except ValueError:
         values = [0.0]
     if not all(0 < value <= 1 for value in values):
-        raise UserError(f"--to-accuracy {text}: give fractions above 0 and up to 1, as in 0.5,0.9")
+        raise UserError(f"--to-accuracy is {text}. Give fractions above 0 and at most 1, such as 0.5,0.9")
     return values
 
 
 def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[str]]:
-    """Maps of the test images in this workspace, or why there are none: the rest of the comparison does without."""
+    """Maps of the test images in this workspace, or the reason for none. The comparison continues without them."""
     bar = partial(tqdm, desc="maps", unit="run", delay=1, leave=False)
     try:
         params = load_params()
@@ -105,7 +107,7 @@ def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[st
 
 
 def write(comparison: Comparison) -> list[Path]:
-    """The page, the numbers and the figures; where the figures are. Figures of an earlier comparison are deleted."""
+    """Write page, numbers and figures. Delete figures of an earlier comparison. Returns the paths of the figures."""
     figures = draw(comparison)
     for old in PICTURES.glob("*.png"):
         if old.stem not in figures:

@@ -1,7 +1,7 @@
-"""Write the trained model as an ONNX file for other programs and languages, checked against PyTorch.
+"""Export the trained model to ONNX for other programs and languages, and check it against PyTorch.
 
-It takes raw images, uint8 (N, S, S, 3), RGB, any number at once; the normalisation is in the graph. It answers
-`probabilities` and `logits`, float32 (N, C). The metadata hold the class names, as JSON.
+Input: raw images, uint8 (N, S, S, 3), RGB, in batches of any size. The graph normalises them.
+Outputs: `probabilities` and `logits`, float32 (N, C). The metadata hold the class names, as JSON.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from src.evaluation.metrics import softmax
 from src.export import BATCH, OPSET, OPSETS, TOLERANCE, Difference, answers, difference, to_onnx
 from src.model.saved import Description, load_model
 
-OUT = Path("models/model.onnx")  # beside the weights, and no stage's: DVC leaves it alone
+OUT = Path("models/model.onnx")  # belongs to no stage, so DVC does not delete it
 CHECKED = 256  # images
 
 
 def main() -> None:
-    """Export, compare, and write what agrees."""
+    """Export and compare. Only write the file if the results agree."""
     parser = argparse.ArgumentParser(
         prog="python -m commands.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,29 +36,30 @@ def main() -> None:
         "--opset",
         type=int,
         default=OPSET,
-        help=f"version of ONNX's operators, {OPSETS[0]} to {OPSETS[-1]} (%(default)s)",
+        help=f"ONNX opset, {OPSETS[0]} to {OPSETS[-1]} (%(default)s)",
     )
     arguments = parser.parse_args()
     out: Path = arguments.out
     if out.suffix != ".onnx" or out.is_dir():
-        raise UserError(f"--out {out}: give the name of a file that ends in .onnx")
+        raise UserError(f"--out is {out}. Give the name of a file that ends in .onnx")
     if arguments.opset not in OPSETS:
-        raise UserError(f"--opset is {arguments.opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+        raise UserError(f"--opset is {arguments.opset}. Allowed: {OPSETS[0]} to {OPSETS[-1]}")
     if not artifacts.MODEL.exists():
-        raise UserError("there is no trained model here. Make one with: make quickstart, or dvc repro")
+        raise UserError("this workspace has no trained model. Train one with: make quickstart, or dvc repro")
 
     model, about = load_model()
     content = to_onnx(model, about, arguments.opset)
     images, kind = images_for(about)
     apart = compare(content, model, about, images)
     told = (
-        f"on {len(images)} {kind} images ONNX Runtime and PyTorch differ by at most {apart.probabilities:.1e} in a "
+        f"On {len(images)} {kind} images ONNX Runtime and PyTorch differ by at most {apart.probabilities:.1e} in a "
         f"probability and {apart.logits:.1e} in a logit (the largest is {apart.largest_logit:.3g})"
     )
     if not apart.tolerable:
-        out.unlink(missing_ok=True)  # one from before would be taken for this one
+        out.unlink(missing_ok=True)  # an older file would be mistaken for this one
         raise UserError(
-            f"there is no {out}, because it would be wrong: {told}; {TOLERANCE:g} is tolerated. Try another --opset"
+            f"{out} was not written, because ONNX Runtime and PyTorch differ. {told}. The tolerance is {TOLERANCE:g}. "
+            "Try another --opset"
         )
     artifacts.write_bytes(out, content)
     print(
@@ -70,18 +71,18 @@ def main() -> None:
 
 
 def images_for(about: Description) -> tuple[npt.NDArray[np.uint8], str]:
-    """Images to compare on, and what they are: of the test set that belongs to the model, or drawn at random."""
+    """Images to compare on and their kind: test images of the model's data set, or random ones."""
     try:
         data = prepared.load()
         if data.digest == about.data_digest:
             return np.ascontiguousarray(data.test.images[:CHECKED]), "test"
-    except UserError:  # none here, or damaged
+    except UserError:  # missing or damaged
         pass
     return np.random.default_rng(0).integers(0, 256, (CHECKED, about.size, about.size, 3), dtype=np.uint8), "random"
 
 
 def compare(content: bytes, model: nn.Module, about: Description, images: npt.NDArray[np.uint8]) -> Difference:
-    """ONNX Runtime's answers against those that `commands.predict` would give."""
+    """Compare the output of ONNX Runtime with that of `commands.predict`."""
     split = Split(images, np.zeros(len(images), dtype=np.int64))
     logits = predict_logits(model, split, about.mean, about.std, device=torch.device("cpu"), batch_size=BATCH)
     return difference((softmax(logits), logits), answers(content, images))

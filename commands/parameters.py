@@ -1,4 +1,4 @@
-"""Write docs/reference/parameters.md: every key of params.yaml with its value, what is allowed and its comment.
+"""Write docs/reference/parameters.md: every key of params.yaml with its value, allowed values, comment and readers.
 
 Run it after a change of params.yaml, src/params.py or the parameters in dvc.yaml.
 """
@@ -19,7 +19,7 @@ PAGE = Path("docs/reference/parameters.md")
 PIPELINE = Path("dvc.yaml")
 LONGEST = 80  # characters of a value in the table
 
-# Names of limits in the schema, those of plain types and those of types with a validator of ours.
+# Names of limits in the JSON schema. Plain types and types with our own validators use different names.
 BOUNDS = {
     "minimum": "at least", "ge": "at least", "exclusiveMinimum": "above", "gt": "above",
     "maximum": "at most", "le": "at most", "exclusiveMaximum": "below", "lt": "below",
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def page(params: str, pipeline: dict[str, Any]) -> str:
-    """Return the page in Markdown for the text of params.yaml and the content of dvc.yaml."""
+    """Return the page in Markdown, given the text of params.yaml and the content of dvc.yaml."""
     said, values = comments(params), flatten(parse_yaml(params))
     allowed, readers = allowed_values(), read_by(pipeline)
 
@@ -74,9 +74,9 @@ def page(params: str, pipeline: dict[str, Any]) -> str:
 
 
 def comments(text: str) -> dict[str, str]:
-    """Return the comment of every key of a YAML mapping by dotted key, in order: '' for none.
+    """Return the comment of every key of a YAML mapping by dotted key, in order. '' for no comment.
 
-    A comment is the lines right above the key and the end of its line.
+    The comment consists of the lines right above the key and of the end of its line.
     """
     lines, found = text.splitlines(), {}
 
@@ -86,7 +86,7 @@ def comments(text: str) -> dict[str, str]:
             start = row
             while start and lines[start - 1].lstrip().startswith("#"):
                 start -= 1
-            # A block mapping or list ends lines below its key: what follows the key is then the colon.
+            # A block mapping or list ends lines below its key. Then only the colon follows the key.
             end = value.end_mark if value.end_mark.line == row else name.end_mark
             tail = lines[row][end.column :].partition("#")[2]
             words = [*(line.lstrip(" #") for line in lines[start:row]), tail.strip()]
@@ -145,7 +145,7 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def read_by(pipeline: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the stages that declare each leaf of params.yaml; those that declare the whole file are left out."""
+    """Return the stages that declare each leaf of params.yaml, without those that declare the whole file."""
     return {
         leaf: [
             stage

@@ -1,6 +1,6 @@
-"""Classify your own pictures with the trained model, and show where it looked.
+"""Classify your own images with the trained model, and draw class activation maps.
 
-Writes reports/predict/NAME.png for each: the input, and the same with the class activation map of the likeliest class.
+Writes reports/predict/NAME.png for each image: the input, and the map of the likeliest class over it.
 """
 
 import argparse
@@ -22,28 +22,29 @@ from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.saved import load_model
 from src.params import load_params
+from src.report.formats import percent
 
 
 def main() -> None:
-    """Read all images, then print the likeliest classes of each and write its overlay."""
+    """Read all images. Then print the likeliest classes of each and write its overlay."""
     parser = argparse.ArgumentParser(
         prog="python -m commands.predict",
         description=__doc__,
-        epilog="A name that begins with a dash goes after --.",
+        epilog="Put -- before a file name that begins with a dash.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help=f"an image: {', '.join(FORMATS)}")
-    parser.add_argument("--out", type=Path, default=Path("reports/predict"), help="folder to write to (%(default)s)")
-    parser.add_argument("--top", type=int, default=5, help="how many classes to print (%(default)s)")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help=f"image file: {', '.join(FORMATS)}")
+    parser.add_argument("--out", type=Path, default=Path("reports/predict"), help="folder for the maps (%(default)s)")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to print (%(default)s)")
     arguments = parser.parse_args()
     if arguments.top < 1:
-        raise UserError(f"--top is {arguments.top}; it must be at least 1")
+        raise UserError(f"--top is {arguments.top}. It must be at least 1")
     if not artifacts.MODEL.exists():
-        raise UserError("there is no trained model here. Make one with: make quickstart, or dvc repro")
+        raise UserError("this workspace has no trained model. Train one with: make quickstart, or dvc repro")
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {arguments.out} cannot be made a folder: {error.strerror}") from None
+        raise UserError(f"the folder --out {arguments.out} cannot be created: {error.strerror}") from None
 
     params = load_params()
     model, description = load_model()
@@ -65,15 +66,15 @@ def main() -> None:
     classes = [printable(name) for name in description.classes]
     longest = max(len(name) for name in classes)
     for i, (path, target) in enumerate(zip(paths, targets_for(paths, arguments.out), strict=True)):
-        title = f"{plain(names[i])}, {probabilities[i, ranked[i, 0]]:.1%}"
+        title = f"{plain(names[i])}, {percent(probabilities[i, ranked[i, 0]], 1)}"
         save(prediction(images[i], maps[i], title, params.gradcam.image_weight), target)
         print(printable(f"{path}  ->  {target}"))
         for index in ranked[i]:
-            print(f"  {classes[index]:<{longest}}  {probabilities[i, index]:7.2%}")
+            print(f"  {classes[index]:<{longest}}  {percent(probabilities[i, index]):>8}")
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """The image file as the model sees it, uint8 (size, size, 3); UserError names the file and what is wrong."""
+    """Read an image file as model input, uint8 (size, size, 3). The UserError names the file and the problem."""
     try:
         return decode(path.read_bytes(), size)
     except OSError as error:
@@ -83,16 +84,16 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
 
 def targets_for(paths: list[Path], folder: Path) -> list[Path]:
-    """Where to write each overlay: by the image's name (its first 50 letters), numbered where that is taken. cat-2.png
+    """The paths of the overlays: the first 50 letters of the image's name, with a number if it is taken. cat-2.png
 
-    Two images of one name do not overwrite each other, and no image is overwritten by its own overlay.
+    Images with the same name get different overlays, and no overlay overwrites an image.
     """
     inputs = {path.resolve() for path in paths}
     taken: dict[str, Path] = {}
     for path in paths:
         stem = path.stem[:50]
         number, target = 1, folder / f"{stem}.png"
-        while target.name.casefold() in taken or target.resolve() in inputs:  # casefold: some file systems do it too
+        while target.name.casefold() in taken or target.resolve() in inputs:  # some file systems ignore case
             number += 1
             target = folder / f"{stem}-{number}.png"
         taken[target.name.casefold()] = target

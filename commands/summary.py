@@ -1,4 +1,4 @@
-"""Say in a few lines how the experiment of this workspace ended, where to look and what to type next."""
+"""Print the result of the experiment in this workspace, where to look and what to type next."""
 
 import argparse
 
@@ -7,39 +7,42 @@ from commands.sync import stale_stages
 from src import artifacts, git, record
 from src.errors import UserError
 from src.params import load_params, uncommitted
+from src.report.formats import norm_name, percent, points
 
 
 def main() -> None:
-    """Print the summary; an experiment that has not ended is a UserError."""
+    """Print the summary. Raises UserError if the experiment is not finished."""
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     if not artifacts.REPORT.exists():
-        raise UserError("no finished experiment here. Run: make quickstart, or dvc repro")
+        raise UserError("this workspace has no finished experiment. Run: make quickstart, or dvc repro")
     if stale := stale_stages():
-        raise UserError(f"the experiment here is not finished: not up to date: {', '.join(stale)}. Run: dvc repro")
+        raise UserError(f"the experiment is not finished. Not up to date: {', '.join(stale)}. Run: dvc repro")
     model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
     params = record.public(load_params())
     recorded, label = params.reference.accuracy, record.reference_label(params.reference)
-    compared = f"compared with  {recorded:.2%}  {label}: {100 * (test['accuracy'] - recorded):+.2f} points\n"
+    difference = points(test["accuracy"] - recorded)
+    compared = f"compared with  {percent(recorded)}  ({label}, difference {difference})\n"
+    low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
     print(
         f"""
-test accuracy  {test["accuracy"]:.2%}  (95 % interval {test["accuracy_low"]:.2%} to {test["accuracy_high"]:.2%})
-               ResNet-18 with norm {model["norm"]} on {record.data_name(params, data["source"])}, \
-{test["wrong"]} of {test["images"]} test images wrong
+test accuracy  {percent(test["accuracy"])}  (95 % interval {low} to {high})
+               ResNet-18 with {norm_name(model["norm"])} on {record.data_name(params, data["source"])}, \
+{test["wrong"]} of {test["images"]} test images misclassified
 {compared if recorded > 0 else ""}report         {artifacts.REPORT}  (open it in a browser)
 model card     {artifacts.CARD}
 figures        {artifacts.FIGURES}/
-MLflow run     make ui, then open the address that it prints
+MLflow run     make ui, then open the printed address
 
 Next, after `source .venv/bin/activate`:
-  dvc exp run -S norm=layer           the same experiment with layer norm; only what depends on it runs again
-  dvc exp show --only-changed         the experiments side by side
-  python -m commands.predict IMAGE    your own picture, with a Grad-CAM overlay
-  python -m recipes standard          CIFAR-10 with the committed params.yaml"""
+  dvc exp run -S norm=layer           repeat with layer norm (only stages that depend on it run again)
+  dvc exp show --only-changed         list experiments with what differs
+  python -m commands.predict IMAGE    classify your own picture, with a Grad-CAM overlay
+  python -m recipes standard          train on CIFAR-10 with the committed params.yaml"""
     )
     if uncommitted():
-        print(f"params.yaml holds the values of this experiment. Undo them with: {git.undo(artifacts.PARAMS)}")
+        print(f"params.yaml holds the values of this experiment. To undo them, run: {git.undo(artifacts.PARAMS)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Many trainings over many machines: a grid or a search, each trial a DVC experiment and an MLflow run.
+"""Run many trainings on many machines: a grid or a search, with a DVC experiment and an MLflow run per trial.
 
-Runs on the Ray cluster of RAY_ADDRESS, or on this machine alone. Stopped in any way, the same command goes on.
+Uses the Ray cluster of RAY_ADDRESS, or only this machine. If it is stopped, the same command resumes.
 docs/scale/sweeps.md explains the keys of SPEC.
 """
 
@@ -29,24 +29,26 @@ from src.yaml_files import flatten, shown
 
 
 def main() -> None:
-    """Check all that can be known before anything runs; run the trials; put down what has come of them."""
+    """Check everything that is known beforehand, run the trials, and record the results."""
     parser = argparse.ArgumentParser(
         prog="python -m commands.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("spec", metavar="SPEC", type=Path, help="a YAML file, e.g. docs/scale/sweep.yaml")
+    parser.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, such as docs/scale/sweep.yaml")
     file = parser.parse_args().spec
     spec = read_spec(file)
     committed = flatten(committed_params())
     if not committed:
-        raise UserError("there is no committed params.yaml here; trials are DVC experiments on a commit")
+        raise UserError("there is no committed params.yaml, and trials are DVC experiments on a commit")
     base = committed | (read_recipe(spec.recipe, nest(committed)) if spec.recipe else {}) | spec.set
     check_points(spec, base, file)
     baseline = pushed_commit(spec.remotes.git)
     folder = Path(spec.storage).expanduser() / f"{spec.name}-{baseline[:10]}"
     try:
-        from src.sweep import trial  # not everybody has ray
+        from src.sweep import trial  # here, because ray is an optional package
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed here. Make the environment with: make install-scale") from None
+        raise UserError(
+            f"{error.name} is not installed. Make an environment that has it with: make install-scale"
+        ) from None
     try:
         with locked(folder / "sweep.lock", wait=False):
             trial.connect()
@@ -64,64 +66,64 @@ def main() -> None:
 
 
 def check_points(spec: Spec, base: dict[str, Any], file: Path) -> None:
-    """UserError where the schema refuses parameters of the sweep."""
+    """Raise UserError if the schema rejects parameters of the sweep."""
     for point in ({}, *spec.extremes()):
         if found := problems(nest({**base, **point})):
             told = "\n".join(f"{file}: {key} {problem}" for key, problem in found)
-            raise UserError(f"{told}\n  {f'That is the trial {shown(dict(point))}' if point else 'Mend recipe or set'}")
+            raise UserError(f"{told}\n  {f'In the trial {shown(dict(point))}' if point else 'Fix the recipe or `set`'}")
         if (spec.search or spec.asha) and {**base, **point}["data.val_share"] == 0:
-            raise UserError(f"{file}: a search and asha go by the validation accuracy, but data.val_share is 0")
+            raise UserError(f"{file}: a search and asha need the validation accuracy, but data.val_share is 0")
 
 
 def pushed_commit(remote: str) -> str:
-    """The commit of this workspace; UserError where the machines could not get it from the Git remote."""
+    """The commit of this workspace. Raises UserError if the Git remote does not have it."""
     commit = git.output("rev-parse", "HEAD").strip()
     git.output("fetch", "--quiet", remote)
     if not git.output("branch", "--remotes", "--contains", commit, "--list", f"{remote}/*"):
-        raise UserError(f"the machines clone {remote}, which lacks commit {commit[:10]}. Do: git push {remote} HEAD")
+        raise UserError(f"the machines clone {remote}, which lacks commit {commit[:10]}. Run: git push {remote} HEAD")
     if changed := git.output("diff", "--name-only", "HEAD").split():
         print(f"not committed, so not part of the sweep: {', '.join(changed)}")
     return commit
 
 
 def git_url(remote: str) -> str:
-    """The address of a Git remote; a relative folder would be another one elsewhere."""
+    """The address of a Git remote. A relative path becomes absolute, because clones are in other folders."""
     url = git.output("remote", "get-url", remote).strip()
     return str(Path(url).resolve()) if Path(url).exists() else url
 
 
 def dvc_url(remote: str) -> str:
-    """The address of a DVC remote; UserError where there is none of that name."""
+    """The address of a DVC remote. Raises UserError if it does not exist."""
     listed = subprocess.run(
         [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
     ).stdout
     found = re.search(rf"^{re.escape(remote)}\s+(.+?)(\s+\(default\))?$", listed, re.MULTILINE)
     if not found:
-        raise UserError(f"there is no DVC remote {remote!r}. Add it: dvc remote add {remote} ADDRESS")
+        raise UserError(f"there is no DVC remote {remote!r}. Add it with: dvc remote add {remote} ADDRESS")
     return found[1]
 
 
 def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:
-    """UserError where other machines could not reach the MLflow store; a word where none has what is asked for."""
+    """Raise UserError if other machines cannot reach the MLflow store. Print a note if no machine is large enough."""
     others = {machine["NodeManagerHostname"] for machine in machines} - {socket.gethostname()}
     if others and not is_server(tracking.tracking_uri()):
-        raise UserError("the machines need one MLflow server: start one and set MLFLOW_TRACKING_URI to its address")
+        raise UserError("the machines need one MLflow server. Start one and set MLFLOW_TRACKING_URI to its address")
     asked = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
     if not any(all(m["Resources"].get(kind, 0) >= n for kind, n in asked.items()) for m in machines):
-        print(f"no machine has {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs now: trials wait until one has")
+        print(f"no machine has {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs now. Trials wait until one has")
 
 
 def tell(name: str, record: Record) -> None:
-    """A line for a trial that begins or has ended."""
+    """Print a line for a trial that begins or has ended."""
     print(f"{record['status']:<9}{name}  {words(record)}", flush=True)
 
 
 def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
-    """Say it in MLflow and here; UserError where trials failed."""
+    """Report the results in MLflow and in the terminal. Raises UserError if trials failed."""
     ledger = Ledger(job.folder)
     stopped = {name: record for name, record in records.items() if record["status"] == STOPPED}
     for name in stopped:
-        with locked(ledger.lock(name)):  # its process has ended then; an epoch may have ended after the decision
+        with locked(ledger.lock(name)):  # then its process has ended, perhaps after one more epoch
             if row := ledger.last_epoch(name):
                 records[name] = ledger.write(name, epoch=row["epoch"], accuracy=row["val_accuracy"])
                 ledger.forget_checkpoints(name)
@@ -139,7 +141,7 @@ def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
         print(f"  dvc exp pull {remotes.git} {name} --remote {remotes.dvc} && dvc exp apply {name}")
     if failed := [name for name, record in records.items() if record["status"] == FAILED]:
         told = "\n".join(f"  {name}: {records[name]['error']}\n    {ledger.log(name)}" for name in failed)
-        raise UserError(f"{len(failed)} trials failed; the same command tries them again\n{told}")
+        raise UserError(f"{len(failed)} trials failed. The same command tries them again\n{told}")
 
 
 if __name__ == "__main__":

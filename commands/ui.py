@@ -1,8 +1,8 @@
-"""Open the MLflow UI on 127.0.0.1 over the store that the runs of this repository go to.
+"""Open the MLflow UI on 127.0.0.1 for the runs of this repository.
 
-It is MLflow's own application in one process, behind a guard. `mlflow server` (3.17.2) serves the same, but answers
-names of any private network, reading pages of any site and all that they ask of /graphql; it also starts eight
-processes for jobs, and a programming assistant that any user of this machine can give orders to.
+This runs MLflow's own application in one process behind a guard. `mlflow server` (3.17.2) also serves the application,
+but accepts host names of any private network, and requests of pages from other sites for reading and for /graphql. It
+also starts eight job processes, and a programming assistant that any user of this machine can command.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from src.tracking_uri import is_server, tracking_uri
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-HOST = re.compile(rb"(127\.0\.0\.1|localhost)(:\d+)?")  # any port: another machine's UI comes through `ssh -L`
+HOST = re.compile(rb"(127\.0\.0\.1|localhost)(:\d+)?")  # any port, for connections through `ssh -L`
 
 
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m commands.ui", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--port", type=int, default=5000, help="0 takes any free one (%(default)s)")
+    parser.add_argument("--port", type=int, default=5000, help="port, or 0 for any free one (%(default)s)")
     port = parser.parse_args().port
 
     from src.tracking import open_store
@@ -34,17 +34,17 @@ def main() -> None:
     uri = tracking_uri()
     if is_server(uri):
         shown = redacted(uri)
-        raise UserError(f"the runs go to the MLflow server of MLFLOW_TRACKING_URI: open {shown} in a browser")
+        raise UserError(f"the runs are on the MLflow server of MLFLOW_TRACKING_URI. Open {shown} in a browser")
     with listen(port) as listening:
-        _, experiment = open_store()  # made where it is missing: the UI also opens before the first run
+        _, experiment = open_store()  # creates it, so that the UI also opens before the first run
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         page = f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning"
-        print(f"MLflow UI (Ctrl-C ends it): {page}", flush=True)
+        print(f"MLflow UI (stop it with Ctrl-C): {page}", flush=True)
         serve(application(uri), listening)
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on 127.0.0.1; a browser that comes before the application is loaded waits for it."""
+    """Listen on 127.0.0.1. A browser that connects before the application is loaded waits for it."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -52,12 +52,12 @@ def listen(port: int) -> socket.socket:
         listening.listen()
     except (OSError, OverflowError) as error:
         listening.close()
-        raise UserError(f"port {port} cannot be had ({error}); choose another: make ui PORT=5001") from None
+        raise UserError(f"port {port} cannot be used ({error}). Choose another one: make ui PORT=5001") from None
     return listening
 
 
 def application(store: str) -> "ASGIApp":
-    """MLflow's, as `mlflow server` sets it up, over `store`; without what runs programs or calls others; guarded."""
+    """MLflow's application for `store`, set up as by `mlflow server`, guarded and without jobs and assistant."""
     from mlflow.server import constants
 
     os.environ |= {
@@ -66,7 +66,7 @@ def application(store: str) -> "ASGIApp":
         constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
         constants.ARTIFACTS_DESTINATION_ENV_VAR: (artifacts.root() / "mlartifacts").as_uri(),
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
-        # Whatever the environment says: the guard decides who is answered, and MLflow adds its headers.
+        # Set regardless of the environment. The guard decides on requests, and MLflow adds its headers.
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
         "MLFLOW_SERVER_ALLOWED_HOSTS": "127.0.0.1,127.0.0.1:*,localhost,localhost:*",
         "MLFLOW_SERVER_X_FRAME_OPTIONS": "SAMEORIGIN",
@@ -76,22 +76,24 @@ def application(store: str) -> "ASGIApp":
     os.environ.pop("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", None)
     from mlflow.server.assistant.api import assistant_router
 
-    assistant_router.routes.clear()  # before the application takes them; there is no setting
+    assistant_router.routes.clear()  # before the application includes them; there is no setting for it
     from mlflow.server.fastapi_app import app
 
     return guarded(app)
 
 
 def guarded(app: "ASGIApp") -> "ASGIApp":
-    """`app` for requests to this machine's own name, typed by a person or sent by the application's own pages.
+    """Restrict `app` to requests for this machine's own name, typed by the user or sent by the application's own pages.
 
-    A page of another site can make the browser send requests here. They carry its Origin, or, where its name was
-    pointed at 127.0.0.1 (DNS rebinding), its Host; images and scripts that it embeds carry neither, but Sec-Fetch-Site.
-    None of them can be forged in a browser. A link to here is followed.
+    A page of another site can make the browser send requests to this server. They carry that site's Origin, or its Host
+    if its name was pointed at 127.0.0.1 (DNS rebinding). Embedded images and scripts carry neither, but Sec-Fetch-Site.
+    Pages cannot forge these headers in a browser. Links to this server work.
     """
     from starlette.responses import PlainTextResponse
 
-    refusal = PlainTextResponse("This server answers 127.0.0.1 and localhost, and no pages of other sites.\n", 403)
+    refusal = PlainTextResponse(
+        "This server only answers 127.0.0.1 and localhost, and not pages of other sites.\n", 403
+    )
 
     async def guard(scope: "Scope", receive: "Receive", send: "Send") -> None:
         hosts, origins, sites, modes = (
@@ -111,7 +113,7 @@ def serve(app: "ASGIApp", listening: socket.socket) -> None:
 
     try:
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn has ended in order, and raises it again
+    except KeyboardInterrupt:  # uvicorn raises it again after its own clean-up
         print()
 
 

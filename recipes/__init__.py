@@ -1,4 +1,4 @@
-"""Named sets of parameters, each a partial `params.yaml`; the first line of a file says what it is for."""
+"""Recipes: named sets of parameters, each a partial `params.yaml`. The first line of a file is its description."""
 
 from src.processes import import_quietly
 

@@ -3,8 +3,8 @@
     python -m recipes                                    list the recipes
     python -m recipes NAME [dvc exp run arguments]       run one, e.g. python -m recipes quick -S norm=layer
 
-A recipe is relative to the committed params.yaml: `dvc exp run -S` leaves its values in the workspace's file, and
-none of them leaks into the next recipe. A `-S` of yours wins over the recipe's value.
+A recipe starts from the committed params.yaml and ignores uncommitted values that an earlier `-S` left in the file.
+Your own -S overrides the recipe's value.
 """
 
 import os
@@ -25,7 +25,7 @@ from src.yaml_files import flatten, read_yaml
 
 
 def main() -> None:
-    """List the recipes, or turn one into `dvc exp run -S ...`, print that line and run it."""
+    """List the recipes, or convert one to `dvc exp run -S ...`, print that line and run it."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print((__doc__ or "").strip() + "\n\nRecipes:")
@@ -35,7 +35,7 @@ def main() -> None:
     committed = committed_params()
     if not committed:
         raise UserError(
-            "there is no committed params.yaml here; DVC experiments need a git repository with a commit.\n"
+            "there is no committed params.yaml. DVC experiments need a git repository with a commit.\n"
             "  Make one with: git init && git add -A && git commit -m start"
         )
     recipe = read_recipe(name, committed)
@@ -43,20 +43,20 @@ def main() -> None:
     yours = given_keys(arguments)
     settings, replaced = overrides(workspace, committed, recipe, yours)
     for key, was, now in replaced:
-        print(redacted(f"params.yaml: {key} was {was!r} (not committed); this experiment uses {now!r}"))
+        print(redacted(f"params.yaml: {key} was {was!r} (not committed). This experiment uses {now!r}"))
     flags = [part for setting in settings for part in ("-S", setting)]
     command = ["dvc", "exp", "run", *flags, *arguments]
     print("$ " + redacted(shlex.join(command)), flush=True)
-    # DVC takes the place of this process: beside it, Ctrl-C would end this one first, which kills what it has started.
+    # DVC replaces this process. Otherwise Ctrl-C would end this process first, which kills its child.
     os.execve(sys.executable, [sys.executable, "-m", *command], experiment_environment())
 
 
 def overrides(
     workspace: dict[str, Any], committed: dict[str, Any], recipe: dict[str, Any], yours: set[str]
 ) -> tuple[list[str], list[tuple[str, Any, Any]]]:
-    """What `-S` must say so that the workspace's file becomes committed + recipe, but for the keys in `yours`.
+    """The `-S` settings that change the workspace's file to committed + recipe, except for the keys in `yours`.
 
-    Returns the settings, and (key, workspace's value, new value) for each value that was not committed and goes.
+    Returns the settings, and (key, workspace's value, new value) for each uncommitted value that is replaced.
     """
     have, base = flatten(workspace), flatten(committed)
     want = base | recipe
@@ -75,13 +75,13 @@ def overrides(
 
 
 def given_keys(arguments: list[str]) -> set[str]:
-    """The keys that `-S key=value`, `-Skey=value`, `--set-param key=value` or `--set-param=key=value` name."""
+    """The keys in `-S key=value`, `-Skey=value`, `--set-param key=value` or `--set-param=key=value`."""
     text = " ".join(arguments)
     return set(re.findall(r"(?:^|\s)(?:-S\s*|--set-param[\s=])(?:params\.yaml:)?[+~]*([\w.]+)", text))
 
 
 def _first_line(file: Path) -> str:
-    """What the file says of itself; a broken one is listed too."""
+    """The description in the first line of a recipe. Works for invalid files too."""
     return file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")
 
 

@@ -1,4 +1,4 @@
-"""Read recipes: partial `params.yaml` files, held against its schema. What is wrong is told with file, line and key."""
+"""Read recipes, which are partial `params.yaml` files, and validate them. Errors name file, line and key."""
 
 import difflib
 import re
@@ -14,37 +14,37 @@ from src.yaml_files import Loader, as_name, flatten, read_yaml
 
 
 class Entry(NamedTuple):
-    """What a recipe says for one key, and where."""
+    """The value of one key in a recipe, and its position."""
 
     value: Any
     line: int  # of the key, from 1
-    items: list[int]  # the lines of the items where the value is a list
+    items: list[int]  # lines of the items, if the value is a list
 
 
 def recipe_files() -> dict[str, Path]:
-    """The recipes by name: every YAML file of the folder is one."""
+    """The recipes by name: every YAML file in the folder."""
     return {file.stem: file for file in sorted(RECIPES.glob("*.yaml"))}
 
 
 def base() -> dict[str, Any]:
-    """What recipes change: the committed params.yaml, or the workspace's where nothing is committed."""
+    """The parameters that recipes change: the committed params.yaml, or the workspace's if there is no commit."""
     return committed_params() or read_yaml(PARAMS)
 
 
 def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:
-    """The flat keys of recipe `name` with their values, `recipe` among them; UserError says what is wrong with it.
+    """The values of recipe `name` by dotted key, including `recipe`. Raises UserError if the recipe is invalid.
 
-    `committed` is what the recipe changes: with it, too, its values must go together.
+    `committed` are the parameters that the recipe changes. The combination must be valid, too.
     """
     files = recipe_files()
     if name not in files:
-        names = difflib.get_close_matches(name, files, n=max(len(files), 1), cutoff=0)  # all, the nearest first
+        names = difflib.get_close_matches(name, files, n=max(len(files), 1), cutoff=0)  # all, the closest first
         raise UserError(f"there is no recipe {name!r}{nearest(name, names)}. Recipes: {', '.join(names)}")
     return parse_recipe(files[name].read_bytes(), files[name], committed)
 
 
 def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[str, Any]:
-    """`read_recipe` for the content of `file` (its name is the recipe's, and for the messages)."""
+    """`read_recipe` for the content of `file`, whose name is that of the recipe."""
     keys = allowed_keys()
     leaves, groups = flatten(keys), _groups(keys)
     entries = _entries(content, file, groups)
@@ -52,24 +52,24 @@ def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[
     for key, entry in entries.items():
         if key in groups:
             example = next(leaf for leaf in leaves if leaf.startswith(f"{key}."))
-            said.append((entry.line, f"{key} is a group: its keys stand below it, indented, as {example} does"))
+            said.append((entry.line, f"{key} is a group. Indent its keys below it, as in {example}"))
         elif key not in leaves:
             said.append((entry.line, f"{as_name(key)} is not a parameter{nearest(key, [*leaves, *sorted(groups)])}"))
         elif key == "recipe" and isinstance(entry.value, str) and entry.value != file.stem:
-            said.append((entry.line, f"recipe is {entry.value!r}, but the file's name makes it {file.stem!r}"))
+            said.append((entry.line, f"recipe is {entry.value!r}, but the name of the file is {file.stem!r}"))
     values = {key: entry.value for key, entry in entries.items() if key in leaves}
     ours = []
     for key, problem in problems(nest(flatten(committed) | values)):
         line = _line(key, problem, entries)
-        if line is None:  # no line of the recipe has a part in it
+        if line is None:  # no line of the recipe is involved
             ours.append(f"{PARAMS}: {key} {problem}")
         else:
             said.append((line, f"{key} {problem}"))
     if said:
         told = "\n".join(f"{file}:{line}: {what}" for line, what in sorted(said))
-        raise UserError(f"{told}\n  Mend the recipe there; {PARAMS} has every parameter and says what it takes.")
+        raise UserError(f"{told}\n  Fix the recipe there. {PARAMS} has every parameter with its comment.")
     if ours:
-        raise UserError("\n".join(ours) + f"\n  Mend {PARAMS} and commit it: recipes change the committed file.")
+        raise UserError("\n".join(ours) + f"\n  Fix {PARAMS} and commit it, because recipes change the committed file.")
     return {"recipe": file.stem} | values
 
 
@@ -86,7 +86,7 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
-    """The dotted keys of a YAML mapping; UserError where `content` is none. A mapping that is no group is a value."""
+    """Entries by dotted key. A mapping that is not a group is a value. Raises UserError if `content` is no mapping."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -96,36 +96,36 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _broken(file, line, f"holds the control character {error.character!r}") from None
+        raise _broken(file, line, f"contains the control character {error.character!r}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _broken(file, mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem}") from None
     except RecursionError:
         raise _broken(file, 1, "is nested too deeply") from None
     if root is None:
-        raise UserError(f"{file}:1: is empty; write what the recipe changes, as in {PARAMS}, or {{}} for nothing")
+        raise UserError(f"{file}:1: is empty. Write the changes of the recipe as in {PARAMS}, or {{}} for none")
     entries: dict[str, Entry] = {}
-    first: dict[str, int] = {}  # the line of every key so far, groups among them
+    first: dict[str, int] = {}  # line of every key so far, including groups
 
     def enter(mapping: yaml.Node, prefix: str) -> None:
         if not isinstance(mapping, yaml.MappingNode):
-            raise _broken(file, mapping.start_mark.line + 1, "is no `key: value`")
+            raise _broken(file, mapping.start_mark.line + 1, "is not a `key: value`")
         for name, node in mapping.value:
             line = name.start_mark.line + 1
             if not isinstance(name, yaml.ScalarNode):
-                raise _broken(file, line, "has a key that is no word")
+                raise _broken(file, line, "has a key that is not a word")
             key = f"{prefix}{name.value}"
             if key in first:
-                raise _broken(file, line, f"{as_name(key)} stands in line {first[key]} already; keep one of the two")
+                raise _broken(file, line, f"{as_name(key)} is already in line {first[key]}. Keep one of the two")
             first[key] = line
             if key in groups and isinstance(node, yaml.MappingNode):
                 enter(node, f"{key}.")
                 continue
             try:
                 value = loader.construct_object(node, deep=True)
-            except Exception as error:  # whatever int() or date() raises, the person must hear where it was
+            except Exception as error:  # int(), date() and others raise different types; the message needs the line
                 reason = str(error.problem if isinstance(error, yaml.MarkedYAMLError) else error)[:500]
-                raise _broken(file, line, f"{as_name(key)} has a value that cannot be read: {reason}") from None
+                raise _broken(file, line, f"the value of {as_name(key)} cannot be read: {reason}") from None
             items = node.value if isinstance(node, yaml.SequenceNode) else []
             entries[key] = Entry(value, line, [item.start_mark.line + 1 for item in items])
 
@@ -134,7 +134,7 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
 
 
 def _line(key: str, problem: str, entries: dict[str, Entry]) -> int | None:
-    """The line to which a problem with `key` points: the item's, the key's, or that of a key which `problem` names."""
+    """The line for a problem with `key`: that of the item, of the key, or of another key that `problem` names."""
     for known, entry in entries.items():
         if key == known or key.startswith(f"{known}."):
             item = key.removeprefix(known).strip(".").partition(".")[0]
@@ -150,4 +150,4 @@ def _groups(keys: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def _broken(file: Path, line: int, problem: str) -> UserError:
-    return UserError(f"{file}:{line}: {problem}\n  Mend the recipe there; {PARAMS} shows how one is written.")
+    return UserError(f"{file}:{line}: {problem}\n  Fix the recipe there. {PARAMS} shows the format.")

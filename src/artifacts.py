@@ -15,7 +15,7 @@ import psutil
 
 from src.errors import UserError
 
-# Relative to the workspace, which for a queued experiment is a temporary copy of the repository.
+# Relative to the workspace. For a queued experiment that is a temporary copy of the repository.
 PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
 CHECKED = Path("data/checked")
@@ -31,7 +31,7 @@ METRICS = Path("metrics")
 
 
 def root() -> Path:
-    """The main repository, also inside queued and `--temp` experiments: DVC sets DVC_ROOT for every stage."""
+    """The main repository, also in queued and `--temp` experiments. DVC sets DVC_ROOT for every stage."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
@@ -41,19 +41,19 @@ def in_temporary_copy() -> bool:
 
 
 def checkpoints() -> Path:
-    """Where trainings keep what they go on from: in the main repository, or where a sweep says.
+    """The folder of the checkpoints: in the main repository, or where a sweep says.
 
-    A sweep gives each of its trials a folder of its own that all machines share: any of them can go on with it.
+    A sweep gives each trial its own folder, which all machines share, so that any of them can resume the trial.
     """
     return Path(os.environ.get("NORMLENS_CHECKPOINTS") or root() / ".checkpoints")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.
+    """Yield a temporary path beside `path` that becomes `path` if the block ends without an error.
 
-    So nobody ever sees half a file, not even after a crash of the machine. What a killed process left of its temporary
-    file is deleted by the next one that writes `path`.
+    So no reader sees a partial file, not even after a crash of the machine. The next process that writes `path` deletes
+    the temporary files of killed ones.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
@@ -64,14 +64,14 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk, does not say where
+        error.filename = error.filename or str(path)  # a failed write, for example on a full disk, names no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Delete the temporary files of `path` whose process is dead, and what SQLite kept beside them."""
+    """Delete the temporary files of `path` whose process is dead, and SQLite's files beside them."""
     prefix = f".{path.name}."
     for file in path.parent.glob(f"{glob.escape(prefix)}*"):
         pid = file.name.removeprefix(prefix).partition(".")[0]
@@ -91,18 +91,18 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` atomically as indented JSON; NaN and infinities are refused (they are not JSON)."""
+    """Write `content` atomically as indented JSON. NaN and infinities are rejected, because they are not JSON."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UserError where it is damaged."""
+    """Read a JSON object. Raises UserError if the file is damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}). {cure(path)}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (it holds no JSON object). {cure(path)}")
+        raise UserError(f"{path} is damaged (it is not a JSON object). {cure(path)}")
     return content
 
 
@@ -115,7 +115,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read rows as strings by column name; UserError where it is damaged, so far as that shows."""
+    """Read rows as strings by column name. Raises UserError if the file is visibly damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = list(csv.reader(file, strict=True))
@@ -128,10 +128,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def cure(path: Path, stage: str = "") -> str:
-    """What to do about a damaged result of `stage` (or of any): words that help even where DVC's cache is damaged too.
+    """The fix for a damaged result of `stage` (or of any), which also works if DVC's cache is damaged.
 
-    DVC believes a file whose time and size have not changed, and one of its cache that cannot be written: without the
-    first two commands it may bring the damage back.
+    DVC trusts a file with unchanged time and size, and files in its cache that are not writable. Without the first two
+    commands it may restore the damaged file.
     """
     return f"Make it again with: rm -r {shlex.quote(str(path))}; chmod -R u+w .dvc/cache; dvc repro {stage}".rstrip()
 

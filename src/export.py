@@ -1,6 +1,7 @@
-"""A trained model as one ONNX file that takes raw images, and whether it answers as PyTorch does.
+"""Convert a trained model to one ONNX file that takes raw images, and compare its output with PyTorch.
 
-The only file that imports onnx and onnxruntime, and only within its functions: they take a second, and few need them.
+This is the only file that imports onnx and onnxruntime. It imports them inside functions, because they take a second to
+load and few callers need them.
 """
 
 import json
@@ -17,17 +18,17 @@ from src.model.saved import Description
 if TYPE_CHECKING:
     import onnx
 
-# Above the import of onnxruntime, which reads it there: from 1.32 its builds call home, and keep an id of the machine.
+# Set before onnxruntime is imported, which reads it then. From 1.32 on it sends telemetry with an id of the machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-OPSET = 20  # of ONNX: what PyTorch's exporter writes by itself
-OPSETS = range(18, 26)  # that it writes, and ONNX Runtime reads
+OPSET = 20  # ONNX opset; the default of PyTorch's exporter
+OPSETS = range(18, 26)  # that the exporter writes and ONNX Runtime reads
 TOLERANCE = 1e-4
-BATCH = 64  # images in a forward pass of the check
+BATCH = 64  # images per forward pass of the check
 
 
 class RawImages(nn.Module):
-    """Raw images -> class probabilities and logits: the normalisation is in the graph, as in src/model/inputs.py."""
+    """Raw images -> class probabilities and logits. The graph normalises as src/model/inputs.py does."""
 
     offset: torch.Tensor
     scale: torch.Tensor
@@ -46,28 +47,28 @@ class RawImages(nn.Module):
 
 
 class Difference(NamedTuple):
-    """How far two answers are apart: the largest absolute difference over all images and classes."""
+    """The largest absolute difference between two outputs, over all images and classes."""
 
     probabilities: float
     logits: float
-    largest_logit: float  # absolute, of PyTorch's
+    largest_logit: float  # absolute, in PyTorch's output
 
     @property
     def tolerable(self) -> bool:
-        """Whether neither is above TOLERANCE; that of logits in units of the largest where it is above 1.
+        """Whether both differences are at most TOLERANCE. Logits above 1 are compared relative to the largest one.
 
-        float32 has seven digits: logits of a thousand cannot agree to 1e-4. A comparison with NaN is false.
+        float32 has seven digits, so logits of 1,000 cannot agree to 1e-4. A comparison with NaN is false.
         """
         return self.probabilities <= TOLERANCE and self.logits <= TOLERANCE * max(1.0, self.largest_logit)
 
 
 def to_onnx(model: nn.Module, about: Description, opset: int = OPSET) -> bytes:
-    """The content of an ONNX file: `images` uint8 (N, S, S, 3) in, `probabilities` and `logits` float32 (N, C) out.
+    """Return an ONNX file. Input: `images` uint8 (N, S, S, 3). Outputs: `probabilities`, `logits` float32 (N, C).
 
-    `model` is in evaluation mode on the CPU. The metadata say which model it is, how it normalises (the graph does it)
-    and the class names in order, as JSON. The same model gives the same bytes.
+    `model` is in evaluation mode on the CPU. The metadata hold the class names in order, as JSON, the key of the model
+    and the normalisation, which is part of the graph. The same model gives the same bytes.
     """
-    # Two images: the exporter takes an axis of one for a constant.
+    # Two images, because the exporter treats an axis of length one as a constant.
     example = torch.zeros(2, about.size, about.size, 3, dtype=torch.uint8)
     program = torch.onnx.export(
         RawImages(model, about).eval(),
@@ -101,7 +102,7 @@ def to_onnx(model: nn.Module, about: Description, opset: int = OPSET) -> bytes:
 
 
 def _forget_the_machine(proto: "onnx.ModelProto") -> None:
-    """Delete what the exporter notes of its own work: stack traces, with the paths of this machine's files."""
+    """Delete the exporter's notes: stack traces with the paths of files on this machine."""
     del proto.metadata_props[:], proto.graph.metadata_props[:]
     proto.doc_string = proto.graph.doc_string = ""
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
@@ -112,9 +113,9 @@ def _forget_the_machine(proto: "onnx.ModelProto") -> None:
 
 
 def answers(content: bytes, images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, np.ndarray]:
-    """What ONNX Runtime makes of raw images (N, S, S, 3): probabilities and logits, float32 (N, C) each.
+    """Run raw images (N, S, S, 3) through ONNX Runtime. Returns probabilities and logits, float32 (N, C) each.
 
-    The first image goes alone and the others in batches: the file has to take any number.
+    The first image runs alone and the others in batches, to test that any batch size works.
     """
     import onnxruntime
 
@@ -126,6 +127,6 @@ def answers(content: bytes, images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, 
 
 
 def difference(ours: tuple[np.ndarray, np.ndarray], theirs: tuple[np.ndarray, np.ndarray]) -> Difference:
-    """`theirs` against `ours`: (probabilities, logits), each (N, C)."""
+    """The difference of two outputs, each a pair of probabilities and logits (N, C)."""
     probabilities, logits = (float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(ours, theirs, strict=True))
     return Difference(probabilities, logits, float(np.abs(ours[1]).max()))

@@ -1,4 +1,4 @@
-"""Questions to git, and commands for it."""
+"""Run git and build git commands for messages."""
 
 import shlex
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def output(*arguments: str) -> str:
-    """What `git ARGUMENTS` prints, '' where it fails, where there is no repository, and where git is not installed."""
+    """The output of `git ARGUMENTS`. '' if it fails, if there is no repository, or if git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -17,11 +17,11 @@ def output(*arguments: str) -> str:
 def undo(path: Path) -> str:
     """The command that resets `path` to the last commit, for a message.
 
-    Not `git restore PATH`: that takes the staged version, and a killed `dvc exp run` leaves its values staged.
+    Not `git restore PATH`, which restores the staged version. A killed `dvc exp run` leaves its values staged.
     """
     return f"git checkout HEAD {shlex.quote(str(path))}"
 
 
 def shallow(repository: Path) -> bool:
-    """Whether `repository` is a shallow clone, one that lacks the older commits."""
+    """Whether `repository` is a shallow clone, which lacks older commits."""
     return output("-C", str(repository), "rev-parse", "--is-shallow-repository").strip() == "true"

@@ -1,9 +1,9 @@
-"""One training by many processes, one a device: started, watched and ended by PyTorch's elastic agent, as by torchrun.
+"""Run one training in several processes, one per device, with PyTorch's elastic agent, as torchrun does.
 
-The agent is the process of the stage. It ends all processes as soon as one of them fails or it is stopped itself, and
-never starts them again: the next start of the stage goes on from the last whole epoch. The processes of one node find
-each other through a file and talk on the loopback device alone. Several nodes meet where RENDEZVOUS says, by a protocol
-that knows no passwords: on a network whose machines are trusted.
+The agent runs in the process of the stage. It ends all processes as soon as one of them fails or the agent is stopped.
+It never restarts them: the next start of the stage resumes from the last completed epoch. The processes of one node
+find each other through a file and only communicate over the loopback device. Several nodes meet at RENDEZVOUS. That
+protocol has no passwords, so it needs a trusted network.
 """
 
 import logging
@@ -23,48 +23,48 @@ from src.processes import cores
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-# Environment variables of several nodes, with torchrun's names: HOST:PORT on node 0, where all meet; the number of this
-# node; the address of this node for the others, where its host name is none.
+# Environment variables for several nodes, with the names of torchrun: HOST:PORT of the rendezvous on node 0, the number
+# of this node, and its address for the other nodes if they cannot resolve its host name.
 RENDEZVOUS, NODE, ADDRESS = "PET_RDZV_ENDPOINT", "PET_NODE_RANK", "PET_LOCAL_ADDR"
-STORE = "NORMLENS_STORE"  # names the file through which the processes of one node find each other
+STORE = "NORMLENS_STORE"  # path of the file through which the processes of one node find each other
 JOIN = 600  # seconds that a node waits for the others
-CLEAN_UP = 15  # seconds that processes have to end, before they are killed
-# What is said of a lost connection: by then another process has failed, and that is the reason.
+CLEAN_UP = 15  # seconds that processes have to end before they are killed
+# Messages about a lost connection. It follows from the failure of another process, which is the reason.
 LOST = re.compile(r"gloo|NCCL|Dist(Backend|Network|Store)?Error|Connection (closed|reset)|Broken pipe")
 
 
 class RankFailed(Exception):
-    """A process of the training ended by an error of the program: its traceback."""
+    """A process of the training failed with an error of the program. Holds its traceback."""
 
 
 def launched() -> bool:
-    """Whether this process is one that an agent started."""
+    """Whether an agent started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def this_node(nodes: int) -> int:
-    """The number of this node, from 0; UserError where nobody said it, or where the nodes meet, and there are more."""
+    """The number of this node, from 0. Raises UserError with several nodes if it or the rendezvous is not set."""
     if nodes == 1:
         return 0
     number, place = os.environ.get(NODE, ""), os.environ.get(RENDEZVOUS, "")
     if not re.fullmatch("[0-9]{1,6}", number) or int(number) >= nodes:
         raise UserError(
-            f"of {nodes} nodes this one must know its number: set {NODE} to 0 on the node that runs DVC, and to 1 to "
-            f"{nodes - 1} where `python -m stages.train` helps it (docs/scale/devices.md)"
+            f"this training has {nodes} nodes, and each needs a number. Set {NODE} to 0 on the node that runs DVC, and "
+            f"to another number below {nodes} on each that runs `python -m stages.train` (docs/scale/devices.md)"
         )
     if not re.fullmatch(r"\S+:[0-9]{1,5}", place):
-        raise UserError(f"{nodes} nodes need a place to meet: set {RENDEZVOUS} to HOST:PORT of node 0 on each of them")
+        raise UserError(f"{nodes} nodes need a rendezvous. Set {RENDEZVOUS} to HOST:PORT of node 0 on each of them")
     return int(number)
 
 
 def launch(arguments: Sequence[str], devices: int, nodes: int, device_type: str) -> None:
-    """Run `python ARGUMENTS` once for each of the `devices` of this node, and return when all have ended well.
+    """Run `python ARGUMENTS` once per device of this node, and return after all have succeeded.
 
-    With CUDA each process sees its own device alone. On the CPU they share the cores, where OMP_NUM_THREADS does not
-    say otherwise. UserError where one failed by a mistake that a person can mend or was killed, and where the nodes do
-    not meet; else RankFailed.
+    With CUDA each process sees only its own device. On the CPU they share the cores, unless OMP_NUM_THREADS is set.
+    Raises UserError if a process failed by a user error, if one was killed, or if the nodes do not meet. Raises
+    RankFailed for any other failure.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # here: for one device nobody needs them
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # here, because one device needs none of it
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -77,7 +77,7 @@ def launch(arguments: Sequence[str], devices: int, nodes: int, device_type: str)
             min_nodes=nodes,
             max_nodes=nodes,
             nproc_per_node=devices,
-            logs_specs=DefaultLogsSpecs(log_dir=folder),  # for the reasons of failures; what they print goes to ours
+            logs_specs=DefaultLogsSpecs(log_dir=folder),  # for the reasons of failures; the output goes to ours
             run_id="normlens",
             rdzv_backend="c10d",
             rdzv_endpoint=f"{folder}/rendezvous" if alone else os.environ[RENDEZVOUS],
@@ -86,7 +86,7 @@ def launch(arguments: Sequence[str], devices: int, nodes: int, device_type: str)
             else {"is_host": node == 0, "join_timeout": JOIN, "read_timeout": JOIN},
             max_restarts=0,
             local_addr="127.0.0.1" if alone else os.environ.get(ADDRESS),
-            signals_to_handle="",  # ours stay: they raise, and the agent ends its processes on the way out
+            signals_to_handle="",  # keep our handlers, which raise, so that the agent ends its processes
             virtual_local_rank=device_type == "cuda",
             shutdown_timeout=CLEAN_UP,
         )
@@ -96,13 +96,13 @@ def launch(arguments: Sequence[str], devices: int, nodes: int, device_type: str)
             raise reason(error.failures) from None
         except RendezvousError as error:
             raise UserError(
-                f"the {nodes} nodes did not meet at {os.environ[RENDEZVOUS]} within {JOIN} s: {error}. Start all of "
-                f"them, with {NODE} from 0 to {nodes - 1}"
+                f"the {nodes} nodes did not meet at {os.environ[RENDEZVOUS]} within {JOIN} s: {error}. Start all "
+                f"nodes, with {NODE} from 0 to {nodes - 1}"
             ) from None
 
 
 def report(error: Exception) -> None:
-    """Leave the reason of this process's failure for the agent that started it."""
+    """Pass the reason for the failure of this process to the agent that started it."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     told = sentence(error)
@@ -110,28 +110,30 @@ def report(error: Exception) -> None:
 
 
 def reason(failures: "Mapping[int, ProcessFailure]") -> Exception:
-    """The error to raise for what became of the processes (by rank): of the one that failed first and by itself.
+    """The error to raise for failed processes, by rank: that of the first one that failed by itself.
 
-    The others then lost their connection to it, or were ended by the agent.
+    The other processes then lost their connection to it, or the agent ended them.
     """
     rank, failure = min(failures.items(), key=lambda item: (_consequence(item[1]), item[1].timestamp))
     kind, text, trace = _told(failure)
     if kind == "UserError":
         return UserError(text)
     if LOST.search(text):
-        return UserError(f"a process of this training on another node has ended, or the way to it is cut: {text}")
+        return UserError(f"a process of this training on another node has ended, or the connection is lost: {text}")
     if trace:
         return RankFailed(f"rank {rank} failed:\n{trace}")
-    how = f"was ended by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "ended without a word"
+    how = (
+        f"was ended by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "ended without a message"
+    )
     short = ", often because memory is short" if failure.exitcode == -signal.SIGKILL else ""
     return UserError(
-        f"rank {rank} of the training (process {failure.pid}) {how}{short}: training stopped, and the same command "
-        "goes on from the last whole epoch"
+        f"rank {rank} of the training (process {failure.pid}) {how}{short}. Training stopped. The same command resumes "
+        "from the last completed epoch"
     )
 
 
 def _consequence(failure: "ProcessFailure") -> int:
-    """0 for a reason of its own, and more the more likely the failure followed from another one."""
+    """0 for a failure with its own reason, and higher if it more likely followed from another failure."""
     kind, text, _ = _told(failure)
     if kind:
         return 3 if kind != "UserError" and LOST.search(text) else 0
@@ -139,7 +141,7 @@ def _consequence(failure: "ProcessFailure") -> int:
 
 
 def _told(failure: "ProcessFailure") -> tuple[str, str, str]:
-    """The error's class, its text and traceback, as `report` left them; '' where the process left nothing."""
+    """Type, text and traceback of the error that `report` left. '' if the process left nothing."""
     content = failure.message
     if not isinstance(content, dict):
         return "", "", ""
@@ -160,7 +162,7 @@ def _settings(folder: Path, devices: int, nodes: int) -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """`values` among the environment variables within the block."""
+    """Set the environment variables `values` for the block."""
     before = os.environ.copy()
     os.environ.update(values)
     try:
@@ -171,7 +173,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _silence() -> None:
-    """The agent's own log repeats, in its words, what `reason` says."""
+    """Silence the agent's log, which repeats the content of `reason`."""
     log = logging.getLogger("torch.distributed.elastic")
     log.propagate = False
     if not log.handlers:

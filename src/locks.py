@@ -1,4 +1,4 @@
-"""Locks between processes. A lock dies with its process, and its file goes when it is released."""
+"""Locks between processes. A lock ends with its process, and its file is deleted on release."""
 
 import json
 import math
@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wait: float = math.inf) -> Iterator[None]:
     """Hold the lock file `path` for the block.
 
-    If another process holds it, calls `on_wait(holder)` once ('process 12 on host') and waits. After `wait` seconds,
-    with 0 at once, raises filelock's Timeout.
+    If another process holds it, calls `on_wait(holder)` once ('process 12 on host') and waits. Raises filelock's
+    Timeout after `wait` seconds, or immediately for 0.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -31,15 +31,15 @@ def locked(path: Path, on_wait: Callable[[str], None] = lambda holder: None, wai
         path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
         yield
     finally:
-        # While it is held: FileLock takes a lock on a deleted file for none, so that whoever waits opens the next file.
+        # Deleted while it is held: FileLock ignores a lock on a deleted file, so waiting processes open the next file.
         path.unlink(missing_ok=True)
         lock.release()
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock; it may have been released, or not yet have been signed."""
+    """The holder of a lock. It may have released the lock, or not yet written its name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']}"
-    except (OSError, ValueError, TypeError, KeyError):  # whatever the file holds
+    except (OSError, ValueError, TypeError, KeyError):  # for any content of the file
         return "another process"

@@ -1,6 +1,6 @@
-"""What an MLflow run consists of, read from the files that the stages of this workspace wrote.
+"""The content of an MLflow run, read from the files that the stages of this workspace wrote.
 
-The files are the truth and MLflow their mirror: everything in a run can be rebuilt from here.
+These files are authoritative, and MLflow holds a copy. Everything in a run can be rebuilt from here.
 """
 
 import getpass
@@ -19,18 +19,20 @@ from src.addresses import redacted
 from src.errors import UserError
 from src.markdown import escape
 from src.params import Params, Reference, load_params
+from src.report.formats import counted, norm_name, percent
+from src.report.formats import points as in_points
 from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
-# A link of the model card; what it shows of a stranger holds no `](`.
+# A link in the model card. Untrusted text in the card never contains `](`.
 FIGURE = re.compile(r"\]\(\.\./(figures/[^)]+)\)")
 SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a metric; `step` is the epoch, or the batch of the range test, or 0."""
+    """One value of a metric. `step` is the epoch, the batch of the range test, or 0."""
 
     name: str
     value: float
@@ -38,12 +40,12 @@ class Point:
 
 
 def public(params: Params) -> Params:
-    """`params` without the users and passwords of addresses in them: what is shown or sent is made of these."""
+    """`params` without users and passwords in addresses. Everything that is shown or sent comes from these."""
     return Params.model_validate(without_passwords(params.model_dump()))
 
 
 def without_passwords(value: Any) -> Any:
-    """A value of a parameter, or a list or mapping of values, with its addresses as `redacted` leaves them."""
+    """Apply `redacted` to the addresses in a value of a parameter, or in a list or mapping of values."""
     if isinstance(value, dict):
         return {key: without_passwords(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -52,38 +54,38 @@ def without_passwords(value: Any) -> Any:
 
 
 def flat_params(params: Params) -> dict[str, str]:
-    """Every public parameter as text by dotted key; a list is one value, as JSON."""
+    """Every public parameter as text, by dotted key. A list is one value, as JSON."""
     values = flatten(public(params).model_dump())
     return {key: v if isinstance(v, str) else json.dumps(v) for key, v in values.items()}
 
 
 def run_key(params: Params, model_key: str) -> str:
-    """Identifies a run: one resolved `params.yaml` on one trained model. A new password makes no new run."""
+    """The key of a run: one resolved `params.yaml` on one trained model. Another password gives the same key."""
     return artifacts.sha256_json([model_key, flat_params(params)])[:32]
 
 
 def run_name(params: Params) -> str:
-    """The DVC experiment that this run belongs to, else norm and seed."""
+    """The name of the DVC experiment that this run belongs to, otherwise norm and seed."""
     return os.environ.get("DVC_EXP_NAME") or f"{params.norm}-seed{params.seed}"
 
 
 def data_name(params: Params, source: str) -> str:
-    """The data set as a person calls it; with the name of the archive or folder where it is one's own."""
+    """The name of the data set. For your own images it includes the name of the archive or folder."""
     own = Path(re.split("[?#]", redacted(params.data.url))[0] or params.data.path).name
     return f"{SOURCES[source]} {own}" if source == "folder" else SOURCES[source]
 
 
 def reference_label(reference: Reference) -> str:
-    """How the result to compare with is called; '' where there is none."""
+    """The label of the result to compare with, or '' if there is none."""
     if reference.name:
         return f"recorded by {reference.name}"
     return "target" if reference.accuracy > 0 else ""
 
 
 def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
-    """(value in the recipe's file, value of this run) by dotted key, where they differ.
+    """(value in the recipe's file, value of this run) by dotted key, for the values that differ.
 
-    None where `params.recipe` names no file that can be read: then nobody knows.
+    None if `params.recipe` does not name a readable recipe file.
     """
     if params.recipe not in {file.stem for file in artifacts.RECIPES.glob("*.yaml")}:
         return None
@@ -97,12 +99,12 @@ def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
 
 
 def _same(written: Any, ours: Any) -> bool:
-    """Whether a value of a file is that of this run; PyYAML reads `1e-05` as a text."""
+    """Whether a value in a file equals the value of this run. PyYAML reads `1e-05` as text."""
     return bool(written == ours or (isinstance(ours, float) and number(written) == ours))
 
 
 def tags(params: Params, model_key: str) -> dict[str, str]:
-    """Where a run comes from: recipe, result to compare with, revision, commit, library versions."""
+    """The origin of a run: recipe, result to compare with, revision, commit and library versions."""
     params = public(params)
     commit = git.output("rev-parse", "HEAD").strip()
     found = {
@@ -120,19 +122,19 @@ def tags(params: Params, model_key: str) -> dict[str, str]:
 
 
 def sweep_tags() -> dict[str, str]:
-    """The sweep that a run is a trial of: MLflow shows the run below that one."""
+    """The tag of a sweep's trial. MLflow shows the run below the run of the sweep."""
     parent = os.environ.get("NORMLENS_SWEEP_RUN")
     return {"mlflow.parentRunId": parent} if parent else {}
 
 
 def machine_tags() -> dict[str, str]:
-    """What the model was trained on."""
+    """Tags of the machine that trained the model."""
     model = artifacts.read_json(artifacts.MODEL)
     return {key: model[key] for key in ("hardware", "device", "precision")}
 
 
 def history(rows: list[dict[str, Any]]) -> list[Point]:
-    """Rows of `metrics/history.csv` as points; `train_loss` becomes `train/loss`, empty cells are left out."""
+    """Rows of `metrics/history.csv` as points. `train_loss` becomes `train/loss`. Empty cells are left out."""
     names = {
         "train_loss": "train/loss",
         "train_accuracy": "train/accuracy",
@@ -171,14 +173,14 @@ def points(stage: str) -> list[Point]:
             return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
         case "gradcam":
             return _maps(artifacts.read_json(metrics / "gradcam.json"))
-        case "report":  # params.yaml is a file of its: the result to compare with belongs to no stage before
+        case "report":  # this stage reads all of params.yaml, so the result to compare with is logged here
             recorded = load_params().reference.accuracy
             return [Point("test/reference_accuracy", recorded)] if recorded > 0 else []
     return []
 
 
 def files(stage: str) -> list[Path]:
-    """The figures and tables that `stage` wrote; they keep their path in the run."""
+    """The figures and tables that `stage` wrote. Their paths in the run are the same."""
     more = {
         "prepare": ["metrics/data.json"],
         "lr_range": ["metrics/lr_range.csv", "metrics/lr_range.json"],
@@ -197,41 +199,43 @@ def files(stage: str) -> list[Path]:
 
 
 def card() -> dict[str, bytes]:
-    """The model card with its figures, for a folder of their own: content by path there."""
+    """The model card and its figures for a separate folder: content by path in that folder."""
     text = artifacts.CARD.read_text(encoding="utf-8")
     figures = {name: Path(name).read_bytes() for name in FIGURE.findall(text)}
     return {artifacts.CARD.name: FIGURE.sub(r"](\1)", text).encode(), **figures}
 
 
 def description(params: Params, stages: tuple[str, ...]) -> str:
-    """The run in Markdown, for the top of its page in the MLflow UI, from what `stages` wrote."""
+    """A Markdown description for the page of the run in the MLflow UI, from the files that `stages` wrote."""
     params = public(params)
     data = artifacts.read_json(artifacts.METRICS / "data.json")
     lines = []
-    if "evaluate" in stages:  # first: the UI folds what is longer than a few lines
+    if "evaluate" in stages:  # first, because the UI collapses all but the first lines
         test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
         lines += [
-            f"**Test accuracy {test['accuracy']:.2%}** (95 % interval {test['accuracy_low']:.2%} to "
-            f"{test['accuracy_high']:.2%}), top-5 {test['top5']:.2%}, loss {test['loss']:.3f}, "
-            f"calibration error {test['ece']:.3f}; {test['wrong']:,} of {test['images']:,} images wrong.",
+            f"**Test accuracy {percent(test['accuracy'])}** (95 % interval {percent(test['accuracy_low'])} to "
+            f"{percent(test['accuracy_high'])}), top-5 accuracy {percent(test['top5'])}, loss {test['loss']:.3f}, "
+            f"calibration error {percent(test['ece'])}. {test['wrong']:,} of {test['images']:,} test images are "
+            "misclassified.",
             "",
         ]
         if reference_label(params.reference):
             lines += [_comparison(params, test, data), ""]
     lines += [
-        f"ResNet-18, norm **{params.norm}**, width {params.model.width}{network_options(params)}, "
+        f"ResNet-18 with **{norm_name(params.norm)}**, width {params.model.width}{network_options(params)}, "
         f"on {escape(data_name(params, data['source']))}: "
         f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
-        f"{data['classes']} classes, {data['size']}x{data['size']}.",
+        f"{data['classes']} classes, {data['size']} x {data['size']} pixels.",
         "",
-        f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, batch {params.train.batch_size}, "
-        f"{params.train.epochs} epochs, seed {params.seed}",
+        f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, "
+        f"batch size {params.train.batch_size}, {counted(params.train.epochs, 'epoch')}, seed {params.seed}",
         f"- recipe {escape(params.recipe or 'none')}{escape(_changes(recipe_changes(params)))}",
     ]
     if "evaluate" in stages and "flip_accuracy" in test:
         lines.append(
-            f"- each test image together with its mirror image: accuracy {test['flip_accuracy']:.2%} "
-            f"({test['flip_accuracy_low']:.2%} to {test['flip_accuracy_high']:.2%})"
+            f"- test accuracy with test-time augmentation (mean over each image and its mirror image): "
+            f"{percent(test['flip_accuracy'])} ({percent(test['flip_accuracy_low'])} to "
+            f"{percent(test['flip_accuracy_high'])})"
         )
     if "lr_range" in stages:
         rate = artifacts.read_json(artifacts.LR)["lr"]
@@ -243,29 +247,29 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
             f"{train['images_per_second']:.0f} images/s on {escape(model['hardware'])}, {model['precision']}"
         )
     if "report" in stages:
-        lines += ["", "The whole story is in the artifacts `reports/run.html` and `reports/model_card.md`."]
+        lines += ["", "Full report: artifacts `reports/run.html` and `reports/model_card.md`."]
     return "\n".join(lines)
 
 
 def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """The result beside the recorded one, and what differed, in Markdown."""
+    """The result of this run beside the one to compare with, in Markdown."""
     reference = params.reference
     label = escape(reference_label(reference))
     text = f"**{label[0].upper()}{label[1:]}: "
     if reference.accuracy > 0:
-        difference = 100 * (test["accuracy"] - reference.accuracy)
-        text += f"{reference.accuracy:.2%}**, here {test['accuracy']:.2%}: {difference:+.2f} points."
+        difference = in_points(test["accuracy"] - reference.accuracy)
+        text += f"{percent(reference.accuracy)}**. This run: {percent(test['accuracy'])}, {difference}."
     else:
         text += "no accuracy**."
-    there = f" There: {escape(reference.note).rstrip('.')}." if reference.note else ""
+    note = f" About this reference: {escape(reference.note).rstrip('.')}." if reference.note else ""
     return (
-        f"{text}{there} Here: {data['train']:,} training images of {escape(data_name(params, data['source']))}, "
-        f"{params.train.epochs} epochs."
+        f"{text}{note} This run has {data['train']:,} training images of {escape(data_name(params, data['source']))} "
+        f"and {counted(params.train.epochs, 'epoch')}."
     )
 
 
 def network_options(params: Params) -> str:
-    """How the network is not the plain one, in words to go on with: ', standardised weights' or ''."""
+    """The options of the network that are on, as the end of a phrase: ', standardised weights', or ''."""
     chosen = {
         ", standardised weights": params.model.weight_standardization,
         ", zero-initialised blocks": params.model.zero_init,
@@ -274,17 +278,17 @@ def network_options(params: Params) -> str:
 
 
 def _changes(changes: Mapping[str, tuple[Any, Any]] | None) -> str:
-    """What differs from the recipe's file, in words; of a list the key alone."""
+    """The differences from the recipe's file, in words. For a list only its key."""
     if not changes:
-        return "" if changes is None else ", as its file has it"
-    named = [key if isinstance(ours, list) else f"{key} {ours} (there {was})" for key, (was, ours) in changes.items()]
-    return f", but for {', '.join(named)}"
+        return "" if changes is None else ", unchanged"
+    named = [key if isinstance(ours, list) else f"{key} {was} → {ours}" for key, (was, ours) in changes.items()]
+    return f", changed: {', '.join(named)}"
 
 
 def _maps(content: Mapping[str, Any]) -> list[Point]:
-    """What the maps of the main figures are worth; the last step of `gradcam/randomisation` is its result.
+    """The measures of the maps in the main figures. The last step of `gradcam/randomisation` is its result.
 
-    Of the other methods and layers there is metrics/gradcam.json: a hundred metrics would bury the others.
+    Other methods and layers are only in metrics/gradcam.json, because they would be a hundred metrics more.
     """
     found = []
     for name, section in content.items():

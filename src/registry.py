@@ -1,4 +1,4 @@
-"""Which finished run of the MLflow store has the best model, by its validation images."""
+"""Rank the finished runs of the MLflow store by the validation results of their models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from tempfile import TemporaryDirectory
 from src import artifacts, tracking
 from src.errors import UserError
 
-METRICS = {"val/accuracy": "val_accuracy", "val/loss": "val_loss"}  # name in MLflow -> in metrics/train.json
+METRICS = {"val/accuracy": "val_accuracy", "val/loss": "val_loss"}  # name in MLflow -> key in metrics/train.json
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished run whose model may be registered."""
+    """A finished run whose model can be registered."""
 
     run_id: str
     name: str
     model_key: str
     model_id: str  # of the logged model
-    data: str  # digest of the prepared data, as MLflow has it
+    data: str  # digest of the prepared data in MLflow
     data_name: str
-    value: float  # of the metric, for the weights that were kept
-    card: str  # '' where the run has none
+    value: float  # of the metric, for the saved weights
+    card: str  # '' if the run has none
 
     @property
     def label(self) -> str:
@@ -30,18 +30,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates, best first, and in words the runs that were left out."""
+    """Candidates, best first, and the reason for each run that was left out."""
 
     candidates: Sequence[Candidate]
     left_out: Sequence[str]
 
 
 def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
-    """The finished runs that `names` and MLflow's filter `where` leave (see tracking.Reader), by `metric` of METRICS.
+    """Rank the finished runs that `names` and MLflow's filter `where` select (see tracking.Reader) by `metric`.
 
-    Runs of the same trained model count once, the newest of them. Of equally good models the oldest comes first: a new
-    one has to be better.
-    UserError where no run is left, or where the runs were validated on different images.
+    `metric` is a name in METRICS. Of several runs of the same trained model only the newest counts. Of equally good
+    models the oldest comes first, so that a new one has to be better.
+    Raises UserError if no run is left, or if the runs were validated on different images.
     """
     store = tracking.Reader()
     found: dict[str, Candidate] = {}  # by model
@@ -61,7 +61,7 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
                 left_out.append(f"{label} has no logged model")
                 continue
             try:
-                # Not the last value of the metric: the weights may be those of another epoch.
+                # Not the last value of the metric, because the saved weights may be those of another epoch.
                 kept = artifacts.read_json(store.download(run_id, "metrics/train.json", folder))
             except UserError as error:
                 left_out.append(f"{label} is not complete: {error}")
@@ -72,8 +72,8 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
             inputs = run.inputs.dataset_inputs if run.inputs is not None else []
             data = inputs[0].dataset if inputs else None
             if model_key in found:
-                left_out.append(f"{found[model_key].label} has the same model as a newer run, which counts")
-            # A newer run of a model takes the place of the older one, also in the order.
+                left_out.append(f"{found[model_key].label} has the same model as a newer run, which is used instead")
+            # The newer run takes the place of the older one, also in the order.
             found[model_key] = Candidate(
                 run_id=run_id,
                 name=run.info.run_name,
@@ -95,12 +95,12 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
 def _read_card(store: tracking.Reader, run_id: str, folder: str) -> str:
     try:
         return store.download(run_id, artifacts.CARD.as_posix(), folder).read_text(encoding="utf-8")
-    except UserError:  # a run from before there were cards
+    except UserError:  # a run of older code without a model card
         return ""
 
 
 def _refuse_different_data(candidates: list[Candidate]) -> None:
-    """UserError where the validation images differ: their accuracies do not compare."""
+    """Raise UserError if the runs were validated on different images, because their results are not comparable."""
     digests = list(dict.fromkeys(candidate.data for candidate in candidates))
     if len(digests) == 1:
         return
@@ -110,6 +110,6 @@ def _refuse_different_data(candidates: list[Candidate]) -> None:
         names = ", ".join(candidate.label for candidate in of_it[:3]) + (", ..." if len(of_it) > 3 else "")
         lines.append(f"\n  --where \"dataset.digest = '{digest}'\"   {of_it[0].data_name}: {names}")
     raise UserError(
-        f"the runs were validated on {len(digests)} different sets of images, so their numbers do not compare. "
-        f"Name runs, or choose one set:{''.join(lines)}"
+        f"the runs were validated on {len(digests)} different sets of images, so their results are not comparable. "
+        f"Name runs, or select one set with:{''.join(lines)}"
     )

@@ -1,6 +1,6 @@
-"""The logged model: MLflow runs this file where the model is served. No pickle is involved.
+"""The logged model. MLflow runs this file to serve the model. It contains no pickle.
 
-It is the one module beside `src/tracking/` that imports mlflow, because MLflow asks for it ("models from code").
+Besides `src/tracking/`, only this module imports mlflow, because MLflow requires it ("models from code").
 """
 
 from pathlib import Path
@@ -18,23 +18,23 @@ from src.errors import UserError
 from src.evaluation.logits import predict_probabilities
 from src.model.saved import load_model
 
-BATCH = 64  # images in a forward pass: a request may hold any number
+BATCH = 64  # images per forward pass; a request may hold any number
 
 
 class NormLensModel(PythonModel):
     """Raw images in, class names and probabilities out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights; a damaged file is refused by its hash."""
+        """Load the weights. A damaged file is rejected by its hash."""
         paths = context.artifacts
         self.model, self.description = load_model(Path(paths["weights"]), Path(paths["description"]))
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Images (N, S, S, 3), RGB, 0 to 255 -> one row an image: class, probability, and every class's probability.
+        """Images (N, S, S, 3), RGB, 0 to 255 -> one row per image: class, probability, and p(NAME) for every class.
 
-        MlflowException, which a server answers with status 400, where the input is something else.
+        Raises MlflowException for any other input, which a server answers with status 400.
         """
         about = self.description
         try:
@@ -51,25 +51,25 @@ class NormLensModel(PythonModel):
 
 
 def raw_images(given: object, size: int) -> npt.NDArray[np.uint8]:
-    """`given` as uint8 (N, S, S, 3); UserError where it is no such thing.
+    """Return `given` as uint8 (N, S, S, 3). Raises UserError if it is anything else.
 
-    Checked here and not by an input schema: MLflow would cast the numbers of a JSON request to the schema's type, and
-    images of 0 to 1, the likeliest mistake, would all become black.
+    An input schema does not check this. MLflow would cast the numbers of a JSON request to the type in the schema, and
+    images with values from 0 to 1, the most likely mistake, would all become black.
     """
     wanted = f"images of shape (N, {size}, {size}, 3), RGB, whole numbers from 0 to 255 (not normalised)"
-    if isinstance(given, list) and not given:  # what a server makes of `[]`; it makes arrays of other lists
+    if isinstance(given, list) and not given:  # a server converts other lists to arrays, but not `[]`
         given = np.empty((0, size, size, 3), dtype=np.uint8)
     if not isinstance(given, np.ndarray):
         raise UserError(f"the input is a {type(given).__name__}, but the model takes an array: {wanted}")
     if given.ndim != 4 or given.shape[1:] != (size, size, 3):
         raise UserError(f"the shape is {given.shape}, but the model takes {wanted}")
     if not len(given):
-        raise UserError(f"there is no image in the batch, but the model takes {wanted}")
+        raise UserError(f"the batch has no images, but the model takes {wanted}")
     if not np.issubdtype(given.dtype, np.integer):
-        raise UserError(f"the numbers are {given.dtype}, but the model takes {wanted}")
+        raise UserError(f"the numbers have type {given.dtype}, but the model takes {wanted}")
     low, high = int(given.min()), int(given.max())
     if low < 0 or high > 255:
-        raise UserError(f"the numbers go from {low} to {high}, but the model takes {wanted}")
+        raise UserError(f"the numbers range from {low} to {high}, but the model takes {wanted}")
     return given.astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Where the MLflow store is: MLFLOW_TRACKING_URI, checked and made absolute, without importing MLflow.
+"""The address of the MLflow store: MLFLOW_TRACKING_URI, checked and made absolute, without importing MLflow.
 
 Stages of queued and `--temp` experiments run in a temporary copy of the repository, so a relative address is resolved
 against the main repository.
@@ -30,20 +30,20 @@ def tracking_uri() -> str:
 
 
 def is_server(uri: str) -> bool:
-    """Whether `uri` is the address of a server, which keeps the files of runs too."""
+    """Whether `uri` is the address of a server, which also stores the files of runs."""
     return _scheme(uri) not in ("", "file", "sqlite", *DATABASES)
 
 
 def sqlite_uri(path: Path, query: str = "") -> str:
     """The address of a SQLite file. `query` is '' or begins with `?`."""
     encoded = str(path).replace("%", "%25").replace("?", "%3F")
-    # MLflow makes the folder of a plain `sqlite:///` address, and takes the escapes for its name.
+    # MLflow creates the folder of a plain `sqlite:///` address, but uses its escapes as the name.
     scheme = "sqlite" if encoded == str(path) else "sqlite+pysqlite"
     return f"{scheme}:///{encoded}{query}"
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of an address that `tracking_uri` returned; None if the address is not SQLite's."""
+    """The file of an address that `tracking_uri` returned. None if it is not an SQLite address."""
     found = re.fullmatch(r"sqlite(?:\+pysqlite)?:///([^?]*)(?:\?.*)?", uri)
     return Path(unquote(found[1])) if found else None
 
@@ -76,14 +76,14 @@ def _resolved(given: str, root: Path, files_allowed: bool) -> str:
         return _with_driver(given)
     if scheme == "databricks" or scheme in entry_points(group="mlflow.tracking_store").names:
         return given
-    raise _wrong(given, "MLflow knows no such kind of store")
+    raise _wrong(given, "MLflow does not support this kind of store")
 
 
 def _scheme(uri: str) -> str:
-    """The kind of an address, in lower case and without the driver of a database; '' for a path."""
+    """The kind of an address, in lower case and without the driver of a database. '' for a path."""
     if uri in ("databricks", "databricks-uc", "uc"):
         return uri
-    found = re.match(r"([A-Za-z][A-Za-z0-9.-]+)(\+[A-Za-z0-9.-]+)?:", uri)  # one letter is a drive of Windows
+    found = re.match(r"([A-Za-z][A-Za-z0-9.-]+)(\+[A-Za-z0-9.-]+)?:", uri)  # a single letter is a drive of Windows
     return found[1].lower() if found else ""
 
 
@@ -100,8 +100,8 @@ def _resolved_sqlite(given: str, root: Path) -> str:
 
 
 def _with_driver(given: str) -> str:
-    """The address of a database server, if this environment can talk to it."""
-    from sqlalchemy.engine import make_url  # takes a second, and only such addresses need it
+    """The address of a database server, if this environment has a driver for it."""
+    from sqlalchemy.engine import make_url  # here, because it takes a second and only such addresses need it
     from sqlalchemy.exc import SQLAlchemyError
 
     if given.count("@") > 1 or user_problem(given):  # SQLAlchemy ends a password at the first @
@@ -111,14 +111,14 @@ def _with_driver(given: str) -> str:
         make_url(uri).get_dialect().import_dbapi()
     except (SQLAlchemyError, ImportError) as error:
         first = redacted(str(error)).partition("\n")[0]
-        raise _wrong(given, f"this environment cannot talk to that database ({first})") from None
-    except ValueError:  # its text may be a part of the address
+        raise _wrong(given, f"this environment has no driver for that database ({first})") from None
+    except ValueError:  # its message may contain a part of the address
         raise _wrong(given, "it is not the address of a database") from None
     return uri
 
 
 def _allows_files() -> bool:
-    """Whether MLflow was told to write to folders, which it refuses otherwise."""
+    """Whether MLflow may write to folders, which it rejects by default."""
     return os.environ.get(ALLOW_FILES, "").lower() in ("true", "1")
 
 

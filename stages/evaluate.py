@@ -18,6 +18,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
+from src.report.formats import percent
 from src.tracking import Mirror
 from stages import compute_turn, run_stage
 
@@ -106,8 +107,11 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
     save(figures.reliability_diagram(binned, error), folder / "reliability.png")
     artifacts.write_text(artifacts.METRICS / "model_summary.txt", model_summary(model, data.size))
     low, high = result["accuracy_low"], result["accuracy_high"]
-    print(f"test accuracy {right.mean():.2%} (95 % interval {low:.2%} to {high:.2%}) on {len(right):,} images")
-    print(f"balanced accuracy {balanced:.2%}, macro F1 {macro:.2%}")
+    print(
+        f"test accuracy {percent(right.mean())} (95 % interval {percent(low)} to {percent(high)}) "
+        f"on {len(right):,} images"
+    )
+    print(f"balanced accuracy {percent(balanced)}, macro F1 {percent(macro)}")
 
 
 def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:

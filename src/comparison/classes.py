@@ -1,4 +1,4 @@
-"""The classes of the test set: how many of each a group has right, and by how much two groups differ in that."""
+"""Recall of each class by group of runs, and its difference between two groups."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from src.report.formats import points
 
 @dataclass(frozen=True)
 class Recall:
-    """The share of a class's test images that is answered right, with its 95 % interval: t over runs, Wilson of one."""
+    """The recall of a class with its 95 % interval: t-interval over runs, or Wilson interval for a single run."""
 
     mean: float
     low: float
@@ -23,7 +23,7 @@ class Recall:
 
 
 def recalls(group: Group, name: str) -> Recall:
-    """Recall of the class `name`, of which the test set of the group's runs has images."""
+    """Recall of the class `name`, which has images in the test set of the group's runs."""
     right = [_right(run, name) for run in group.runs]
     mean = mean_interval([float(of_run.mean()) for of_run in right])
     if mean.half_width is None:
@@ -32,9 +32,9 @@ def recalls(group: Group, name: str) -> Recall:
 
 
 def class_recalls(groups: Sequence[Group]) -> dict[str, dict[str, Recall]]:
-    """By class and label of the group; the classes whose recall differs most come first.
+    """Recalls by class and by label of the group. The classes with the largest difference come first.
 
-    Empty where the groups answered other images.
+    Empty if the groups have different test images.
     """
     runs = [run for group in groups for run in group.runs]
     if not same_images(runs):
@@ -51,12 +51,12 @@ def spread(found: Iterable[Recall]) -> float:
 
 
 def class_names(run: StoredRun) -> list[str]:
-    """The classes of which the test set has images, sorted."""
+    """The classes that have images in the test set, sorted."""
     return sorted(set(run.predictions.true.tolist()))
 
 
 def class_difference(first: Group, second: Group, name: str) -> Difference:
-    """Recall of a class, second minus first: Welch's over seeds; of one run each, over the images, which both saw."""
+    """Recall of a class, second minus first: Welch's test over seeds, or over images for two single runs."""
     one, two = ([_right(run, name) for run in group.runs] for group in (first, second))
     if len(one) == len(two) == 1:
         return paired(one[0], two[0])
@@ -67,16 +67,17 @@ def class_difference(first: Group, second: Group, name: str) -> Difference:
 
 
 def class_sentence(found: Mapping[str, Corrected]) -> str:
-    """The classes in which the second group is furthest below and above the first, in words."""
+    """The end of a sentence about the difference in recall: where it is lowest and highest, and its significance."""
     worst, best = extremes(found)
     if found[worst].difference == found[best].difference:
-        return f"the same in every class: {points(found[worst].difference)}"
+        return f"is the same for every class ({points(found[worst].difference)})"
     text = (
-        f"lowest in {worst} ({points(found[worst].difference)}), highest in {best} ({points(found[best].difference)})"
+        f"is lowest for {worst} ({points(found[worst].difference)}) and highest for {best} "
+        f"({points(found[best].difference)})"
     )
     if all(one.p_holm is None for one in found.values()):
-        return f"{text}; nothing can be tested"
-    return f"{text}; significant in {sum(one.real for one in found.values())} of {len(found)} classes"
+        return f"{text}. The differences cannot be tested"
+    return f"{text}. It is significant for {sum(one.real for one in found.values())} of {len(found)} classes"
 
 
 def extremes(found: Mapping[str, Corrected]) -> tuple[str, str]:
@@ -85,6 +86,6 @@ def extremes(found: Mapping[str, Corrected]) -> tuple[str, str]:
 
 
 def _right(run: StoredRun, name: str) -> npt.NDArray[np.bool_]:
-    """Which images of a class are answered right, (n,)."""
+    """Whether each image of a class is classified correctly, (n,)."""
     of_class = run.predictions.true == name
     return np.asarray(run.predictions.predicted[of_class] == name)

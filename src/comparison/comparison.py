@@ -1,4 +1,4 @@
-"""All that a comparison found, for the terminal, the page and the numbers."""
+"""All results of a comparison, for the terminal, the page and the JSON file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from src.comparison.worth import Worth, worth
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Everything that is shown."""
+    """All results of a comparison."""
 
     by: Sequence[str]  # parameters
     groups: Sequence[Group]
     pairs: Sequence[Pair]
-    levels: Sequence[float]  # validation accuracies that are timed
-    notes: Sequence[str]  # what a reader must know: runs left out, what else differs
-    maps: Maps | None = None  # None where none were made: `notes` says why
+    levels: Sequence[float]  # validation accuracies for which epochs are counted
+    notes: Sequence[str]  # for the reader: runs that were left out, other differences between the runs
+    maps: Maps | None = None  # None if no maps were made; `notes` has the reason
 
     @cached_property
     def classes(self) -> dict[str, dict[str, Recall]]:
-        """See `class_recalls`; the figure, the numbers and the page show them."""
+        """See `class_recalls`."""
         return class_recalls(self.groups)
 
     @cached_property
     def worth(self) -> Worth:
-        """See src.comparison.worth; the numbers, the text and the page show it."""
+        """See src.comparison.worth."""
         return worth(self.groups)

@@ -37,29 +37,31 @@ def explain(
 ) -> Maps:
     """Explain the same images of `data` with at most `per_group` runs of each group.
 
-    For the class that each run predicts, at the last of `gradcam.layers`. A run whose model cannot be read is left out,
-    and the next seed of its group takes its place. `progress` wraps the ids of the runs. `files` are the paths of all
-    test images, () if they have none. Raises UserError if there are no `data`, if no run has them, or if fewer than two
-    runs can be explained.
+    Maps are of the class that each run predicts, at the last of `gradcam.layers`. If a model cannot be read, its run is
+    left out, and the next seed of its group takes its place. `progress` wraps the ids of the runs. `files` are the
+    paths of all test images, or () if they have none. Raises UserError if there are no `data`, if no run has them, or
+    if fewer than two runs can be explained.
     """
     data = check_images([run for group in groups for run in group.runs], data, params)
     store, sample = tracking.Reader(), draw_sample(data, files)
     replaced: list[str] = []
     settings, device = params.gradcam, resolve_device(params.device)
     if settings.method in ONE_BY_ONE:
-        replaced.append(f"{settings.method} takes a pass for every channel: the maps are {FALLBACK_METHOD}'s")
+        replaced.append(
+            f"the maps are by {FALLBACK_METHOD}, because {settings.method} needs a forward pass per channel"
+        )
         settings = settings.model_copy(update={"method": FALLBACK_METHOD})
-    lost: dict[str, str] = {}  # why the weights of a run cannot be used, by its id
+    lost: dict[str, str] = {}  # id of the run -> why its weights cannot be used
     made: dict[tuple[str, str], Uint8] = {}  # by id of the run and layer
     with TemporaryDirectory() as folder:
-        while True:  # a run that is lost is replaced, and may have decided the layer
+        while True:  # another run replaces a lost one, and the common layer may change
             notes = list(replaced)
             kept, about = described(store, groups, data, per_group, folder, notes, lost)
             if len(about) < 2:
                 raise UserError("; ".join(["fewer than two models can be explained", *notes]))
             layer = common_layer(settings.layers[-1], list(about.values()), data.size)
             if layer != settings.layers[-1]:
-                notes.append(f"the maps are at {layer}: not every model has a map at {settings.layers[-1]}")
+                notes.append(f"the maps are at {layer}, because not every model has a map at {settings.layers[-1]}")
             runs = {run.id: run for group in kept for run in group.runs}
             missing = [run_id for run_id in runs if (run_id, layer) not in made]
             if not missing:
@@ -82,9 +84,9 @@ def run_maps(
     device: torch.device,
     folder: str,
 ) -> Uint8:
-    """Maps (N, S, S), in 255ths, of the images of `sample` for the classes that `run` predicts.
+    """Maps (N, S, S), uint8 with 255 for 1, of the images of `sample` for the classes that `run` predicts.
 
-    The description of its model is in `folder`. Raises UserError if the weights are missing or damaged.
+    `folder` has the description of the run's model. Raises UserError if the weights are missing or damaged.
     """
     model, about = _load(store, run.id, folder)
     inputs = to_input(sample.images, about.mean, about.std, device)
@@ -94,11 +96,11 @@ def run_maps(
 
 
 def _load(store: tracking.Reader, run_id: str, folder: str) -> tuple[nn.Module, Description]:
-    """The model of a run whose description is in `folder`; UserError where its weights are missing or damaged."""
+    """The model of a run whose description is in `folder`. Raises UserError if its weights are missing or damaged."""
     weights = store.download_model(run_id, "model.safetensors", folder)
     try:
         return load_model(weights, weights.with_name("model.json"))
     except UserError:
-        raise UserError("its model is damaged, or of another run") from None
+        raise UserError("its model is damaged or belongs to another run") from None
     finally:
-        weights.unlink()  # else all of them lie there at once
+        weights.unlink()  # otherwise the folder fills with the weights of all runs

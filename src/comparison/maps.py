@@ -1,7 +1,6 @@
 """Whether the maps of two groups differ more than those of two seeds of one group.
 
-Intervals say what other test images would change, for these very models. The permutation test says what other seeds
-would change.
+Intervals show the effect of other test images, for these models. The permutation test shows the effect of other seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,20 +18,20 @@ from src.comparison.statistics import Permutation, holm, mean_interval, permutat
 from src.comparison.words import p_value
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
 
-MOST_GROUPS = 6  # whose maps are made, and columns of the figure
+MOST_GROUPS = 6  # groups with maps, and columns of the figure
 
 Values = npt.NDArray[np.float64]
 
 
 class Seen:
-    """The maps (N, S, S) of a run for the classes `answers` (N,), ready to be compared with those of others."""
+    """The maps (N, S, S) of a run for the classes `answers` (N,), prepared for comparison with those of other runs."""
 
     def __init__(self, maps: Float32, answers: npt.NDArray[np.str_]) -> None:
         pixels = on_grid(maps)
         self.ranks, self.highest, self.answers = unit_ranks(pixels), highest(pixels), answers
 
     def agreement(self, other: "Seen", order: npt.NDArray[np.int64] | None = None) -> dict[str, Values]:
-        """Of each image (N,), by measure; with `order`, of map i here and map `order[i]` there."""
+        """Agreement per image (N,) by measure. With `order`, of map i here and map `order[i]` of the other run."""
         there = slice(None) if order is None else order
         return {
             "spearman": rank_correlation(self.ranks, other.ranks[there]),
@@ -42,16 +41,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean over images, of the mean over pairs of runs, with half the width of its 95 % t-interval over images."""
+    """Mean over images of the mean over pairs of runs, with half the width of its 95 % t-interval over images."""
 
     mean: float
     half_width: float | None
-    chance: float  # the same, measured for maps of different images
-    lowest: float  # of a pair of runs, over images
+    chance: float  # the same mean for maps of different images
+    lowest: float  # mean over images of the pair of runs with the lowest one
     highest: float
-    same_answer: float | None  # mean over images and pairs of runs that answer them alike; None where none do
+    same_answer: float | None  # mean over images and pairs of runs with the same prediction; None without any
     per_image: Values  # (N,)
-    per_pair: Values  # of each pair of runs, in their order
+    per_pair: Values  # mean over images of each pair of runs, in their order
 
 
 Agreements = Mapping[str, Agreement]  # by measure: spearman, iou
@@ -59,7 +58,7 @@ Agreements = Mapping[str, Agreement]  # by measure: spearman, iou
 
 @dataclass(frozen=True, eq=False)
 class GroupMaps:
-    """The runs of a group whose maps are compared, and their agreement with each other; None for a single run."""
+    """The runs of a group whose maps are compared, and their agreement with each other, or None for a single run."""
 
     group: Group
     within: Agreements | None
@@ -67,10 +66,10 @@ class GroupMaps:
 
 @dataclass(frozen=True, eq=False)
 class PairMaps:
-    """Two groups: the agreement between their runs, and whether that is lower than between runs of one group.
+    """Two groups: the agreement between their runs, and whether it is lower than between runs of one group.
 
-    `over_seeds` tests the rank correlation by permuting runs; None if no group has two runs. `p_holm` is its p,
-    corrected for the number of pairs that are tested.
+    `over_seeds` tests the rank correlation by permuting runs. It is None if no group has two runs. `p_holm` is its p,
+    corrected for the number of tested pairs.
     """
 
     first: GroupMaps
@@ -81,26 +80,26 @@ class PairMaps:
 
     @property
     def differs(self) -> bool:
-        """Whether the test shows that the maps differ more than those of two seeds."""
+        """Whether the maps differ significantly more than those of two seeds."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def sentence(self) -> str:
-        """What the permutation test says."""
+        """The result of the permutation test."""
         both = f"{self.second.group.label} and {self.first.group.label}"
         if self.p_holm is None:
             return (
-                f"whether the maps of {both} differ more than those of two seeds is not known: run at least 2 seeds "
-                "of each"
+                f"it is unknown whether the maps of {both} differ by more than those of two seeds. Run at least 2 "
+                "seeds of each"
             )
         if self.differs:
-            return f"the runs of {both} look at different places more than two seeds of one group do"
-        return f"maps of {both}: no evidence of a difference beyond that between random seeds"
+            return f"the maps of {both} differ significantly more than those of two seeds of one group"
+        return f"for the maps of {both} there is no evidence of a difference beyond that between random seeds"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A run in the figure, with the name and confidence of its answer to each of the K images in the rows."""
+    """A run in the figure, with its predicted class and confidence for each of the K images in the rows."""
 
     label: str
     predicted: Sequence[str]  # (K,)
@@ -110,18 +109,18 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Everything about maps that is shown."""
+    """All results about maps."""
 
     method: str
     layer: str
-    image_weight: float  # share of the image under its map, in the figure
+    image_weight: float  # weight of the image in an overlay of the figure
     sample: Indices  # (N,) of the test images whose maps are compared
     groups: Sequence[GroupMaps]
     pairs: Sequence[PairMaps]
-    empty: int  # maps without any evidence, of N times the number of runs
+    empty: int  # number of maps without any evidence, among N per run
     rows: Sequence[Row]  # (K,)
     images: npt.NDArray[np.uint8]  # (K, S, S, 3)
-    files: Sequence[str]  # (K,) where each image is in the user's folder or archive; '' if it has no file
+    files: Sequence[str]  # (K,) paths in the user's folder or archive; '' for an image without a file
     true: Sequence[str]  # (K,)
     columns: Sequence[Column]
     notes: Sequence[str]  # what was left out or replaced
@@ -132,7 +131,7 @@ class Maps:
 
     @property
     def limit(self) -> str:
-        """Why no pair can differ significantly, however different the maps are; '' if one can."""
+        """Why no pair can differ significantly, however different its maps are. '' if one can."""
         tested = [(pair, pair.over_seeds.least) for pair in self.pairs if pair.over_seeds is not None]
         if not tested or min(holm([least for _, least in tested])) < ALPHA:
             return ""
@@ -140,7 +139,7 @@ class Maps:
         few = "{} and {} seeds".format(*sizes.pop()) if len(sizes) == 1 else "so few seeds"
         smallest = p_value(min(least for _, least in tested))
         many = " before correction" if len(tested) > 1 else ""
-        return f"{few} cannot show a difference between maps: the smallest p that the test can give is {smallest}{many}"
+        return f"{few} cannot show a difference between maps, because the smallest possible p is {smallest}{many}"
 
 
 def collect(
@@ -152,10 +151,10 @@ def collect(
     image_weight: float,
     notes: Sequence[str] = (),
 ) -> Maps:
-    """Compare `maps` (N, S, S), in 255ths, of the images of `sample` by id of the run; there are two runs or more.
+    """Compare the `maps` (N, S, S) of at least two runs, by id of the run, of the images of `sample`.
 
-    The figure has the runs with the lowest seed of each group, or the runs of a single group, and images of the sample
-    that one or all of these runs answer wrong or on which their maps disagree most.
+    Maps are uint8 with 255 for 1. The figure shows the run with the lowest seed of each group, or the runs of a single
+    group. Its images are from the sample: one or all of these runs get them wrong, or their maps disagree most.
     """
     shares = {run_id: found.astype(np.float32) / np.float32(255) for run_id, found in maps.items()}
     inside, pairs = compare_maps(groups, shares, sample.indices)
@@ -192,7 +191,7 @@ def collect(
 
 
 def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
-    """The runs of the figure by their labels: the lowest seed of each group, or the runs of a single one."""
+    """The runs of the figure by label: the lowest seed of each group, or the runs of a single group."""
     if len(groups) == 1:
         return {f"seed {run.seed} ({run.id[:4]})": run for run in groups[0].runs[:MOST_GROUPS]}
     return {group.label: group.runs[0] for group in groups}
@@ -201,9 +200,9 @@ def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
 def compare_maps(
     groups: Sequence[Group], maps: Mapping[str, Float32], sample: npt.NDArray[np.int64]
 ) -> tuple[list[GroupMaps], list[PairMaps]]:
-    """Agreement within each group and between each two, from maps (N, S, S) of the test images `sample` by id of run.
+    """Agreement within each group and between each two groups. `maps` (N, S, S) are of the test images `sample` by run.
 
-    Each is of the class that the run predicts.
+    Each map is of the class that the run predicts.
     """
     members = [[Seen(maps[run.id], run.predictions.predicted[sample]) for run in group.runs] for group in groups]
     inside = [
@@ -222,7 +221,7 @@ def compare_maps(
 
 
 def mean_agreement(maps: Sequence[Float32]) -> Values:
-    """Rank correlation of each image (N,), the mean over all pairs of two or more runs with maps (N, S, S)."""
+    """Rank correlation of each image (N,), as the mean over all pairs of two or more runs with maps (N, S, S)."""
     ranks = [unit_ranks(on_grid(found)) for found in maps]
     return np.asarray(np.mean([rank_correlation(a, b) for a, b in combinations(ranks, 2)], axis=0))
 
@@ -251,7 +250,7 @@ def _agreement(pairs: Sequence[tuple[Seen, Seen]]) -> Agreements:
 
 
 def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Permutation | None:
-    """Of the rank correlation; None where no group has two runs."""
+    """The permutation test of the rank correlation. None if no group has two runs."""
     if first.within is None and second.within is None:
         return None
     one, two = len(first.group.runs), len(second.group.runs)

@@ -1,4 +1,4 @@
-"""Which runs can be explained here, with which images and at which layer."""
+"""Select the runs that can be explained here, the images and the layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ FALLBACK_LAYER = "layer4"
 
 
 def check_images(runs: Sequence[StoredRun], data: Prepared | None, params: Params) -> Prepared:
-    """`data` where they are those of at least one run; else a UserError with the command that makes them."""
+    """Return `data` if at least one run has it, else raise UserError with the command that prepares the images."""
     if data is not None and any(_same_data(run, data) for run in runs):
         return data
-    there = "is missing" if data is None else "holds other images than those of the runs"
-    raise UserError(f"{artifacts.PREPARED} {there}. Make them with: {_preparation(runs[0], params)}")
+    there = "is missing" if data is None else "has other images than the runs"
+    raise UserError(f"{artifacts.PREPARED} {there}. Prepare the images with: {_preparation(runs[0], params)}")
 
 
 def _preparation(run: StoredRun, params: Params) -> str:
-    """The command that brings the images of `run` into this workspace."""
+    """The command that prepares the images of `run` in this workspace."""
     there, typed = record.flat_params(params), flatten(params.model_dump())
     wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
     settings = [setting(key, v if isinstance(typed[key], str) else parse_yaml(v)) for key, v in sorted(wanted.items())]
@@ -49,9 +49,9 @@ def described(
     notes: list[str],
     lost: Mapping[str, str],
 ) -> tuple[list[Group], dict[str, Description]]:
-    """The groups with the runs that can be explained, lowest seeds first, and what their models are, by id of the run.
+    """The groups with their runs that can be explained, lowest seeds first, and the descriptions of the models by run.
 
-    `lost` says by id of the run what is wrong with its weights. `notes` gets what is left out.
+    `lost` has the problem with the weights of a run by its id. Runs that are left out are added to `notes`.
     """
     kept: list[Group] = []
     about: dict[str, Description] = {}
@@ -69,26 +69,26 @@ def described(
                     raise UserError(lost[run.id])
                 description = load_description(store.download_model(run.id, "model.json", folder))
                 if description.data_digest != data.digest or description.classes != data.classes:
-                    raise UserError("its model is of other data than its run says")
+                    raise UserError("its model was trained on other data than the run")
             except UserError as error:
-                notes.append(f"there are no maps of {run.name} ({run.id[:8]}): {str(error).partition('. Make')[0]}")
+                notes.append(f"{run.name} ({run.id[:8]}) has no maps: {str(error).partition('. Make')[0]}")
                 continue
             runs.append(run)
             about[run.id] = description
         if runs:
             kept.append(replace(group, runs=runs))
     if len(kept) < len(groups):
-        notes.append(f"there are maps of {len(kept)} of the {len(groups)} groups, at most {MOST_GROUPS}")
+        notes.append(f"{len(kept)} of the {len(groups)} groups have maps (at most {MOST_GROUPS})")
     explained, there = sum(len(group.runs) for group in kept), sum(len(group.runs) for group in groups)
     if explained < there:
-        notes.append(f"the maps are those of {explained} of {there} runs: at most {per_group} a group (--cam-runs)")
+        notes.append(f"{explained} of the {there} runs have maps (at most {per_group} per group, see --cam-runs)")
     return kept, {run.id: about[run.id] for group in kept for run in group.runs}
 
 
 def common_layer(asked: str, models: Sequence[Description], size: int) -> str:
-    """`asked` where all models have a map there; else FALLBACK_LAYER, which each of them has."""
+    """`asked` if all models have a map there, else FALLBACK_LAYER, which every model has."""
     try:
-        with torch.device("meta"):  # shapes alone: nothing is computed
+        with torch.device("meta"):  # computes shapes only
             image = torch.empty(1, 3, size, size)
             for d in models:
                 model = build(

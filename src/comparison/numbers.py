@@ -1,4 +1,4 @@
-"""A comparison as JSON: fractions, not per cent; null for what is not known."""
+"""A comparison as JSON. Shares are fractions, and unknown values are null."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ METRICS = {
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """What reports/compare.json holds."""
+    """Return the content of reports/compare.json."""
     return {
         "by": list(comparison.by),
         "notes": list(comparison.notes),

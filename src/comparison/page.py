@@ -23,7 +23,7 @@ from src.report.pictures import pictures
 
 
 def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
-    """The page, with those PNGs, named as in `texts`, that are given. It needs no other file and no network."""
+    """Return the page with `figures`, PNG files named as in `texts`. It needs no other file and no network."""
     whole = same_images([run for group in comparison.groups for run in group.runs])
     return fill(
         "src.comparison",

@@ -1,4 +1,4 @@
-"""Two groups of runs beside each other: tests, and what they say in plain words."""
+"""Test the difference between two groups of runs, and describe the result in words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from src.comparison.statistics import (
 
 ALPHA = 1 - LEVEL
 
-# What is tested over seeds -> its value in each run of a group.
+# Measure that is tested over seeds -> its value for each run of a group.
 MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
     "accuracy": lambda group: group.all_of("test/accuracy"),
     "loss": lambda group: group.all_of("test/loss"),
@@ -36,75 +36,78 @@ MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """`second` minus `first`. What is shown together, in a column or a table, is corrected for its number by Holm.
+    """`second` minus `first`. Results that are shown together, in a column or a table, have Holm's correction.
 
-    All is empty where the groups saw other data: then nothing is compared.
+    Everything is empty if the groups have different data, because then nothing is compared.
     """
 
     first: Group
     second: Group
-    votes: int = 0  # runs of each group whose majority answers the images: those with the lowest seeds
-    mcnemar: McNemar | None = None  # of these majorities
+    votes: int = 0  # runs per group in the majority vote, those with the lowest seeds
+    mcnemar: McNemar | None = None  # of the majority votes
     p_mcnemar: float | None = None
-    over_images: Difference | None = None  # of the shares that they have right
+    over_images: Difference | None = None  # of the accuracies of the majority votes
     over_seeds: Mapping[str, Corrected] = field(
         default_factory=dict
-    )  # by name in MEASURES; speeds of one hardware alone
+    )  # by name in MEASURES; speeds only on the same hardware
     classes: Mapping[str, Corrected] = field(default_factory=dict)  # recall
-    together: int = 1  # pairs whose accuracies are corrected together
+    together: int = 1  # number of pairs in the correction of the accuracies
 
     @property
     def welch(self) -> Corrected | None:
-        """Of the accuracy."""
+        """Welch's test of the accuracy."""
         return self.over_seeds.get("accuracy")
 
     @property
     def sentence(self) -> str:
-        """What the tests of the accuracy say."""
+        """The result of the tests of the accuracy."""
         one, two = self.first.label, self.second.label
         if self.welch is None or self.over_images is None or self.p_mcnemar is None:
-            return f"{two} and {one} are not compared: their runs saw different data or test images"
+            return f"{two} and {one} are not compared, because their runs have different data or test images"
         count = seed_count(self.first, self.second)
         alone = min(len(self.first.runs), len(self.second.runs)) < 2
-        # A single run is not set against the mean of several: both numbers are of the same two runs.
+        # With a single run in one group, both numbers come from the two runs that McNemar's test compares.
         difference = self.over_images.difference if alone else self.welch.difference
         size = f"{100 * abs(difference):.1f}"
         relation = f"points {'below' if difference < 0 else 'above'} {one}"
         if alone:
             beginning = f"{two} is {size} {relation}" if difference else f"{two} and {one} have the same accuracy"
-            runs = count if count == "1 seed" else f"the lowest seed of each ({count} are there)"
-            verdict = "is more than chance" if self.p_mcnemar < ALPHA else "may be chance"
+            runs = count if count == "1 seed" else f"the lowest seed of each group ({count} available)"
+            verdict = "is significant" if self.p_mcnemar < ALPHA else "is not significant"
             return (
-                f"{beginning} with {runs}; for these test images the difference {verdict}, but what another seed "
-                "would change is not known: run at least 2 seeds of each"
+                f"{beginning} with {runs}. For these two models the difference {verdict} (McNemar's test), but the "
+                "effect of another seed is unknown. Run at least 2 seeds of each"
             )
         if self.welch.low is None or self.welch.high is None:
             if difference == 0:
-                return f"{two} and {one} have the same accuracy with {count}, among which nothing varies"
-            return f"{two} is {size} {relation} with {count}, among which nothing varies, so nothing can be tested"
+                return f"{two} and {one} have the same accuracy with {count}, and it does not vary between seeds"
+            return (
+                f"{two} is {size} {relation} with {count}. The difference cannot be tested, because the accuracy does "
+                "not vary between seeds"
+            )
         if self.welch.real:
             half = 100 * (self.welch.high - self.welch.low) / 2
-            return f"{two} is {size} ± {half:.1f} {relation} with {count}; the difference is significant"
-        if self.welch.p is not None and self.welch.p < ALPHA:  # the interval beside it leaves 0 out
+            return f"{two} is {size} ± {half:.1f} {relation} with {count}. The difference is significant"
+        if self.welch.p is not None and self.welch.p < ALPHA:  # the interval in the table excludes 0
             return f"{count} cannot separate {two} from {one} after correction for {self.together} pairs"
         needed = seeds_needed(self.first.all_of("test/accuracy"), self.second.all_of("test/accuracy"))
         more = ""
         if needed is not None and needed > min(len(self.first.runs), len(self.second.runs)):
-            more = f"; more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"; about {needed}"
+            more = f". More than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f". About {needed}"
             more += " seeds of each would be needed"
-            more += " for this pair alone" if self.together > 1 else ""
+            more += " if only this pair were compared" if self.together > 1 else ""
         return f"{count} cannot separate {two} from {one}{more}"
 
     @property
     def class_sentence(self) -> str:
-        """Where their recalls differ most; '' where nothing is compared."""
+        """The difference in recall by class. '' if nothing is compared."""
         if not self.classes:
             return ""
-        return f"recall, {self.second.label} minus {self.first.label}: {class_sentence(self.classes)}"
+        return f"the recall of {self.second.label} minus that of {self.first.label} {class_sentence(self.classes)}"
 
 
 def compare(groups: Sequence[Group]) -> list[Pair]:
-    """Every pair of groups, with p-values corrected for their number: each measure apart, all classes together."""
+    """Compare every pair of groups. P-values are corrected over all pairs per measure, and over all classes."""
     pairs = list(combinations(groups, 2))
     compared = [(first, second) for first, second in pairs if same_images([*first.runs, *second.runs])]
     over_seeds: list[dict[str, Corrected]] = [{} for _ in compared]
@@ -138,9 +141,9 @@ def compare(groups: Sequence[Group]) -> list[Pair]:
 
 
 def _right(first: Group, second: Group) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which images (N,) the majority of each group has right.
+    """Whether the majority vote of each group is right, for each image (N,).
 
-    As many runs of either group vote, those with the lowest seeds: a majority of more is better by construction.
+    The same number of runs votes in both groups, those with the lowest seeds, because larger majorities are better.
     """
     votes = min(len(first.runs), len(second.runs))
     one, two = (
@@ -153,7 +156,7 @@ def _right(first: Group, second: Group) -> tuple[npt.NDArray[np.bool_], npt.NDAr
 def _over_seeds(
     first: Group, second: Group, name: str, values: Callable[[Group], Sequence[float]]
 ) -> Difference | None:
-    """None where a group has no value, and of speeds on different hardware."""
+    """Welch's test of a measure. None if a group has no value, and for speeds on different hardware."""
     if name == "images_per_second" and not same_hardware([*first.runs, *second.runs]):
         return None
     one, two = values(first), values(second)
@@ -161,7 +164,7 @@ def _over_seeds(
 
 
 def seed_count(first: Group, second: Group) -> str:
-    """How many runs the groups have, in words."""
+    """The number of runs of both groups, in words."""
     one, two = len(first.runs), len(second.runs)
     if one == two:
         return "1 seed" if one == 1 else f"{one} seeds"

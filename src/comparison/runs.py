@@ -1,4 +1,4 @@
-"""Finished runs, with what a comparison needs of them. They are read from MLflow by src/comparison/stored.py."""
+"""Finished runs with the data that a comparison needs. src/comparison/stored.py reads them from MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ CURVES = ("val/accuracy", "val/loss", "train/images_per_second")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The answers of a run to the N test images, in their order."""
+    """The predictions of a run for the N test images, in their order."""
 
     true: npt.NDArray[np.str_]  # (N,) names of classes
     predicted: npt.NDArray[np.str_]  # (N,)
@@ -32,12 +32,12 @@ class StoredRun:
     id: str
     name: str
     params: Mapping[str, str]  # by dotted key, as src/record.py writes them
-    metrics: Mapping[str, float]  # the last value of each; those of NEEDED and `class_means` are there
-    curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty where there is no validation split
+    metrics: Mapping[str, float]  # last values, including NEEDED and those of `class_means`
+    curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty without a validation split
     data: str  # digest of the prepared data
     predictions: Predictions
-    gradcam: Mapping[str, Any] = field(default_factory=dict)  # metrics/gradcam.json; {} where there is none
-    hardware: str = ""  # that it was trained on, with the precision; '' where nobody noted it
+    gradcam: Mapping[str, Any] = field(default_factory=dict)  # metrics/gradcam.json, or {}
+    hardware: str = ""  # of the training, with the precision; '' if it was not recorded
 
     @property
     def seed(self) -> int:
@@ -45,7 +45,7 @@ class StoredRun:
 
 
 def read_predictions(file: Path) -> Predictions:
-    """The table that the stage `evaluate` wrote; UserError where it is damaged."""
+    """Read the table that the stage `evaluate` wrote. Raises UserError if it is damaged."""
     rows = artifacts.read_csv(file)
     try:
         columns = {name: np.array([row[name] for row in rows]) for name in ("true", "predicted", "confidence")}
@@ -55,7 +55,7 @@ def read_predictions(file: Path) -> Predictions:
 
 
 def class_means(predictions: Predictions) -> dict[str, float]:
-    """Balanced accuracy and macro F1, as `evaluate` logs them; runs of older code have only their predictions."""
+    """Balanced accuracy and macro F1 as in `evaluate`, for runs of older code, which only have predictions."""
     names, codes = np.unique(np.stack((predictions.true, predictions.predicted)), return_inverse=True)
     true, predicted = codes.reshape(2, -1)
     scores = class_scores(confusion_matrix(true, predicted, len(names)))
@@ -63,7 +63,7 @@ def class_means(predictions: Predictions) -> dict[str, float]:
 
 
 def differing(runs: Sequence[StoredRun]) -> list[str]:
-    """The parameters that shape a model, other than the seed, in which `runs` differ; sorted."""
+    """The parameters that affect a model, except the seed, in which `runs` differ, sorted."""
     keys = {key for run in runs for key in run.params}
     shapeless = ("seed", "recipe", "reference.", "gradcam.", "train.workers", "data.path", "data.url", "data.sha256")
     return sorted(

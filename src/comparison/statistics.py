@@ -1,6 +1,6 @@
-"""Whether two groups of runs differ: intervals and tests, from SciPy.
+"""Intervals and tests for differences between groups of runs, from SciPy.
 
-A run is one trained model; the runs of a group differ in their seed. Accuracies are fractions.
+A run is one trained model. The runs of a group differ in their seed. Accuracies are fractions.
 """
 
 import math
@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-LEVEL = 0.95  # of every interval; a difference is called real where its corrected p is below 1 - LEVEL
-POWER = 0.8  # chance to see a difference of the observed size, for the number of seeds that would be needed
-MOST_SEEDS = 1000  # above it, "more than"
-MOST_SPLITS = 10_000  # of runs into two groups that are all tried; of more than these so many are drawn
+LEVEL = 0.95  # of every interval; a difference is significant if its corrected p is below 1 - LEVEL
+POWER = 0.8  # probability of detecting a difference of the observed size, for the number of seeds needed
+MOST_SEEDS = 1000  # larger numbers are reported as "more than"
+MOST_SPLITS = 10_000  # splits of the runs into two groups; if there are more, this many are drawn
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of `n` runs and the half width of its 95 % t-interval, None for fewer than two runs."""
+    """The mean of `n` runs and half the width of its 95 % t-interval, or None for a single run."""
 
     n: int
     mean: float
@@ -30,7 +30,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """Second group minus first, with its 95 % interval and the two-sided p of no difference; None where not known."""
+    """Second group minus first, with its 95 % interval and the two-sided p. None for unknown values."""
 
     difference: float
     low: float | None
@@ -40,13 +40,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Corrected(Difference):
-    """One of several differences that are shown together; `p_holm` is p corrected for their number."""
+    """One of several differences that are shown together. `p_holm` is p corrected for their number."""
 
     p_holm: float | None
 
     @property
     def real(self) -> bool:
-        """Whether it is more than chance at 95 %."""
+        """Whether the difference is significant after correction."""
         return self.p_holm is not None and self.p_holm < 1 - LEVEL
 
 
@@ -54,8 +54,8 @@ class Corrected(Difference):
 class McNemar:
     """McNemar's exact test (1947) on the same test images.
 
-    `only_first` images are right in the first group alone, `only_second` in the second alone; under the null hypothesis
-    each of them falls on either side with probability one half.
+    `only_first` counts images that only the first group gets right, `only_second` those that only the second gets
+    right. Under the null hypothesis each of them falls on either side with probability one half.
     """
 
     only_first: int
@@ -65,9 +65,9 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Permutation:
-    """A permutation test: `p` is the share of all splits of the runs that are as extreme as the groups; `least` of it.
+    """A permutation test. `p` is the share of splits of the runs that are at least as extreme as the groups.
 
-    Fewer runs give fewer splits: with two and two no p is below a third.
+    `least` is the smallest possible p. Fewer runs have fewer splits: with two runs per group, p is at least 1/3.
     """
 
     p: float
@@ -75,7 +75,7 @@ class Permutation:
 
 
 def mean_interval(values: Sequence[float]) -> Mean:
-    """Mean with its t-interval; at least one value."""
+    """Mean of at least one value with its t-interval."""
     n = len(values)
     if n < 2:
         return Mean(n, float(values[0]), None)
@@ -86,20 +86,20 @@ def mean_interval(values: Sequence[float]) -> Mean:
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Difference of the means by Welch's t-test for unequal variances (Welch, 1947) over runs.
 
-    Without interval and p where a group has fewer than two runs or nothing varies.
+    Without interval and p if a group has fewer than two runs, or if no value varies.
     """
     difference = float(np.mean(second) - np.mean(first))
     if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
         return Difference(difference, None, None, None)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Precision loss")  # a group without variance: the test takes it
+        warnings.filterwarnings("ignore", "Precision loss")  # for a group without variance, which the test supports
         result = stats.ttest_ind(second, first, equal_var=False)
     interval = result.confidence_interval(LEVEL)
     return Difference(difference, float(interval.low), float(interval.high), float(result.pvalue))
 
 
 def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> McNemar:
-    """Compare two answers (N,) to the same images."""
+    """Compare two sets of predictions for the same images. Both arguments are (N,), True if the prediction is right."""
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
     discordant = only_first + only_second
@@ -108,11 +108,11 @@ def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.boo
 
 
 def paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> Difference:
-    """Difference of the shares that two runs have right of the same images (N,), over images: no other seed is seen.
+    """Difference of the accuracies of two runs on the same images (N,), tested over images and not over seeds.
 
-    The interval is Bonett and Price's (2012, "Adjusted Wald confidence interval for a difference of binomial
-    proportions based on paired data"), which adds an image to either side and so holds for few images and for none
-    that differ; p is McNemar's.
+    The interval is by Bonett and Price (2012, "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data"). It adds one image to either side, so it is valid for few images, and if no
+    prediction differs. p is McNemar's.
     """
     test, n = mcnemar(first_right, second_right), len(first_right)
     gained, lost = (test.only_second + 1) / (n + 2), (test.only_first + 1) / (n + 2)
@@ -122,13 +122,13 @@ def paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool
 
 
 def corrected(found: Sequence[Difference]) -> list[Corrected]:
-    """Differences that are shown together, with Holm's correction for the number of those that have a p."""
+    """Apply Holm's correction to differences that are shown together, for the number of those that have a p."""
     after = iter(holm([one.p for one in found if one.p is not None]))
     return [Corrected(o.difference, o.low, o.high, o.p, None if o.p is None else next(after)) for o in found]
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, 1979), in the order given, each at most 1."""
+    """P-values with Holm's correction (1979), in the given order, each at most 1."""
     order = np.argsort(values)
     corrected = [0.0] * len(values)
     largest = 0.0
@@ -139,10 +139,10 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
-    """Runs a group that would show the observed difference with 80 % power at the 5 % level; None where unknown.
+    """Runs per group to detect the observed difference with 80 % power at the 5 % level. None if unknown.
 
-    Two-sided t-test with the groups' pooled variance, by the noncentral t distribution (Cohen, 1988). A rough number:
-    it takes the observed difference for the true one.
+    Two-sided t-test with the pooled variance of the groups, by the noncentral t distribution (Cohen, 1988). It is a
+    rough estimate, because it treats the observed difference as the true one.
     """
     if min(len(first), len(second)) < 2:
         return None
@@ -159,18 +159,18 @@ def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
 
 
 def permutation(agreement: npt.NDArray[np.float64], first: int) -> Permutation:
-    """Whether runs of two groups agree less between the groups than within them (as ANOSIM: Clarke, 1993).
+    """Test whether runs of two groups agree less with each other than within their groups (ANOSIM, Clarke, 1993).
 
-    `agreement` (R, R) is symmetric, of each two runs; the `first` ones are a group, the others the other, and one of
-    them has two runs. Where it does not matter for agreement which group a run is of, all splits into groups of these
-    sizes are equally likely: p is the share in which within exceeds between by as much as here. Exact up to MOST_SPLITS
-    splits, else of so many drawn at random.
+    `agreement` (R, R) is symmetric and holds each pair of runs. The `first` runs are one group and the others the other
+    one, and at least one group has two runs. Under the null hypothesis all splits into groups of these sizes are
+    equally likely. p is the share of splits in which the agreement within groups exceeds that between groups by at
+    least as much as observed. It is exact up to MOST_SPLITS splits. With more, this many are drawn at random.
     """
     count = len(agreement)
     total = math.comb(count, first)
     if total <= MOST_SPLITS:
         splits = [np.isin(np.arange(count), chosen) for chosen in combinations(range(count), first)]
-        least = (2 if 2 * first == count else 1) / total  # of equal sizes the other way round is the same
+        least = (2 if 2 * first == count else 1) / total  # with equal sizes, swapping the groups gives the same value
     else:
         rng = np.random.default_rng(0)
         here = np.arange(count) < first
@@ -181,7 +181,7 @@ def permutation(agreement: npt.NDArray[np.float64], first: int) -> Permutation:
 
 
 def _apart(agreement: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> float:
-    """Mean agreement within the groups of two runs or more, less that between the groups."""
+    """Mean agreement within the groups of at least two runs, minus that between the groups."""
     within = [
         agreement[np.ix_(members, members)][np.triu_indices(len(members), 1)].mean()
         for members in (np.flatnonzero(inside), np.flatnonzero(~inside))

@@ -1,4 +1,4 @@
-"""Finished runs read from the MLflow store. The writing side is src/record.py."""
+"""Read finished runs from the MLflow store. src/record.py writes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,18 @@ from src.errors import UserError
 
 @dataclass(frozen=True)
 class Selection:
-    """Runs to compare, oldest first, and in words those that were asked for and left out."""
+    """Runs to compare, oldest first, and the reason for each requested run that was left out."""
 
     runs: Sequence[StoredRun]
     left_out: Sequence[str]
 
 
 def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
-    """The finished runs that `names` (ids, names of runs or experiments; none: all) and MLflow's filter `where` leave.
+    """Read the finished runs that `names` and MLflow's filter `where` select.
 
-    Runs of the same trained model count once, the newest of them. UserError where a name is unknown, MLflow does not
-    understand `where`, or no finished run is left.
+    `names` are ids, names of runs or names of experiments. If empty, all runs are selected. Of several runs of the same
+    trained model only the newest counts. Raises UserError if a name is unknown, if MLflow rejects `where`, or if no
+    finished run is left.
     """
     store = tracking.Reader()
     runs: list[StoredRun] = []
@@ -32,7 +33,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
         for found in store.runs(names, where):  # newest first
             label = f"{found.info.run_name} ({found.info.run_id[:8]})"
             params, metrics, tags = found.data.params, found.data.metrics, found.data.tags
-            if "sweep_key" in tags:  # it trained nothing itself
+            if "sweep_key" in tags:  # the run of a sweep, which has no training of its own
                 continue
             if found.info.status != "FINISHED":
                 left_out.append(f"{label} is not finished: {found.info.status.lower()}")
@@ -43,7 +44,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
                 continue
             model = tags.get("model_key", found.info.run_id)
             if model in models:
-                left_out.append(f"{label} has the same model as a newer run, which counts")
+                left_out.append(f"{label} has the same model as a newer run, which is used instead")
                 continue
             try:
                 predictions = read_predictions(store.download(found.info.run_id, "metrics/predictions.csv", folder))
@@ -72,7 +73,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
 
 
 def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> Mapping[str, Any]:
-    """What the stage `gradcam` measured; the metrics that MLflow has may be those of older code."""
+    """The measures of the stage `gradcam`. The metrics in MLflow may be those of older code."""
     try:
         content = artifacts.read_json(store.download(run_id, "metrics/gradcam.json", folder))
     except UserError:

@@ -1,4 +1,4 @@
-"""The tables of a comparison, cell by cell, and the whole as text for a terminal."""
+"""The tables of a comparison as lists of cells, and all of them as text for a terminal."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,15 +15,15 @@ from src.report.formats import percent, points
 
 
 def header(levels: Sequence[float]) -> list[str]:
-    """Of the table of groups."""
+    """Header of the table of groups."""
     names = ["group", "seeds", "accuracy", "balanced accuracy", "macro F1", "loss", "calibration error", "images/s"]
     return names + [f"epochs to {100 * level:g} %" for level in levels]
 
 
 def cells(group: Group, levels: Sequence[float]) -> list[str]:
-    """A group's row: mean ± half the width of the 95 % t-interval over seeds; one run: Wilson's of the accuracy."""
+    """The row of a group: mean ± half the width of the 95 % t-interval over seeds. One run has a Wilson interval."""
     speed = group.images_per_second()
-    curves = any(run.curves["val/accuracy"] for run in group.runs)  # without validation images nobody knows
+    curves = any(run.curves["val/accuracy"] for run in group.runs)  # False without validation images
     return [
         group.label,
         ", ".join(map(str, group.seeds)),
@@ -44,7 +44,7 @@ def _accuracy(group: Group) -> str:
     predictions = group.runs[0].predictions
     right = int((predictions.true == predictions.predicted).sum())
     low, high = wilson_interval(right, len(predictions.true))
-    return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, of the images alone)"
+    return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, over images only)"
 
 
 def _percent(mean: Mean) -> str:
@@ -58,20 +58,20 @@ def _plain(mean: Mean, digits: int) -> str:
 
 
 def _epochs(epochs: Sequence[int | None]) -> str:
-    """A mean where every run got there; of fewer it would hide the slow ones."""
+    """The mean if every run reached the level. With fewer runs the mean would hide the slow ones."""
     reached = [epoch for epoch in epochs if epoch is not None]
     if not reached:
         return "not reached"
     if len(reached) < len(epochs):
-        return f"{len(reached)} of {len(epochs)} runs got there"
+        return f"reached by {len(reached)} of {len(epochs)} runs"
     return _plain(mean_interval(reached), 1 if len(reached) > 1 else 0)
 
 
-DIFFERENCES = ["second − first", "of", "difference", "95 % interval", "Welch p", "Holm"]
+DIFFERENCES = ["second − first", "measure", "difference", "95 % interval", "Welch p", "Holm"]
 
 
 def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
-    """Rows of the table DIFFERENCES: what is tested over seeds, for each pair of groups."""
+    """Rows of the table DIFFERENCES: the tests over seeds, for each pair of groups."""
     return [
         [f"{pair.second.label} − {pair.first.label}", name, *_tested(pair.over_seeds[measure], form)]
         for pair in pairs
@@ -89,7 +89,7 @@ def _signed(digits: int) -> Callable[[float], str]:
     return lambda value: plus_minus(value, sign="+", digits=digits)
 
 
-# By the name in src.comparison.pairs.MEASURES: how it is called and written.
+# By the name in src.comparison.pairs.MEASURES: title and format.
 FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", points),
     "loss": ("loss", _signed(3)),
@@ -105,7 +105,7 @@ SAME_IMAGES = [
 
 
 def same_image_rows(pairs: Sequence[Pair]) -> list[list[str]]:
-    """Rows of the table SAME_IMAGES: what is tested over images, for each pair of groups that is compared."""
+    """Rows of the table SAME_IMAGES: the tests over images, for each pair of groups that is compared."""
     return [
         [
             f"{pair.second.label} − {pair.first.label}",
@@ -126,7 +126,7 @@ AGREEMENT = ["maps of", "rank correlation", "by chance", "overlap (IoU)", "by ch
 
 
 def agreement_rows(maps: Maps) -> list[list[str]]:
-    """Rows of the table AGREEMENT: each group of two runs or more by itself, then each pair of groups."""
+    """Rows of the table AGREEMENT: each group with at least two runs, then each pair of groups."""
     rows = [
         [f"two seeds of {one.group.label}", *_agreement(one.within), "–", "–"]
         for one in maps.groups
@@ -148,7 +148,7 @@ def _agreement(found: Agreements) -> list[str]:
 
 
 def worth_rows(means: Means) -> list[list[str]]:
-    """The table of src.comparison.worth, its header first; empty where there is none."""
+    """The table of src.comparison.worth with its header first. Empty if there are no values."""
     if not means:
         return []
     names = [WORTH[name] for name in next(iter(means.values()))]
@@ -160,7 +160,7 @@ def _gain(name: str, mean: Mean) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """All that is said of pairs: of accuracy, of classes and of maps."""
+    """All sentences about pairs: accuracy, classes and maps."""
     found = [pair.sentence for pair in comparison.pairs]
     found += [pair.class_sentence for pair in comparison.pairs if pair.classes]
     if comparison.maps:
@@ -170,7 +170,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def to_text(comparison: Comparison) -> str:
-    """The tables and the sentences."""
+    """All tables, sentences and notes as text."""
     groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
     parts = [_table(groups)]
     parts += [_table([DIFFERENCES, *rows])] if (rows := difference_rows(comparison.pairs)) else []
@@ -179,13 +179,13 @@ def to_text(comparison: Comparison) -> str:
     parts += [_table(rows)] if (rows := worth_rows(comparison.worth.means)) else []
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
-    notes += [f"what maps are worth is not compared: {why}"] if (why := comparison.worth.why) else []
+    notes += [f"the quality of the maps is not compared: {why}"] if (why := comparison.worth.why) else []
     parts.append("\n".join(f"note: {printable(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell."""
+    """Align the cells in columns."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

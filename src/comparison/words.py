@@ -1,4 +1,4 @@
-"""Numbers as the sentences and tables of a comparison write them."""
+"""Formats of numbers in the sentences and tables of a comparison."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ from src.report.formats import points
 
 
 def plus_minus(mean: float, half_width: float | None = None, sign: str = "", digits: int = 2) -> str:
-    """0.62 ± 0.03; with `sign` "+" the mean has one in any case."""
+    """0.62 ± 0.03. With `sign` "+" the mean always has a sign."""
     text = f"{mean:{sign}z,.{digits}f}".replace("-", "−")
     return text if half_width is None else f"{text} ± {half_width:,.{digits}f}"
 
 
 def p_value(p: float) -> str:
-    """0.0312 -> 0.031, and what is too small to matter how small."""
+    """0.0312 -> 0.031. Values below 0.001 become < 0.001."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def interval(found: Difference, form: Callable[[float], str] = points) -> str:
-    """−1.15 to +0.20 points, or a dash."""
+    """−1.15 to +0.20 points. A dash if there is no interval."""
     if found.low is None or found.high is None:
         return "–"
     return f"{form(found.low).removesuffix(' points')} to {form(found.high)}"

@@ -1,4 +1,4 @@
-"""Is a model as often right as it is sure? Expected calibration error and reliability data.
+"""Expected calibration error and data for a reliability diagram.
 
 Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, https://arxiv.org/abs/1706.04599
 """
@@ -9,20 +9,20 @@ import numpy as np
 
 
 class Reliability(NamedTuple):
-    """Predictions in M confidence bins of equal width: bin m holds confidences in (m / M, (m + 1) / M]."""
+    """Predictions in M confidence bins of equal width. Bin m has confidences in (m / M, (m + 1) / M]."""
 
     edges: np.ndarray  # (M + 1,) from 0 to 1
     counts: np.ndarray  # (M,) predictions in the bin
-    accuracy: np.ndarray  # (M,) share of them that is right, NaN for an empty bin
-    confidence: np.ndarray  # (M,) their mean confidence, NaN for an empty bin
+    accuracy: np.ndarray  # (M,) share of right predictions in the bin, NaN for an empty bin
+    confidence: np.ndarray  # (M,) mean confidence in the bin, NaN for an empty bin
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int) -> Reliability:
-    """Sort predictions (N,) with their confidence in [0, 1] and their correctness (bool) into `bins` bins."""
+    """Sort predictions (N,) into `bins` bins by confidence in [0, 1]. `correct` is bool (N,)."""
     edges = np.linspace(0, 1, bins + 1)
     index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)  # (N,)
     counts = np.bincount(index, minlength=bins)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives the NaN of an empty bin
         return Reliability(
             edges,
             counts,

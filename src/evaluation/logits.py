@@ -1,4 +1,4 @@
-"""What a model answers to a set of images."""
+"""Predictions of a model for a set of images."""
 
 from collections.abc import Callable, Iterable
 
@@ -27,9 +27,8 @@ def predict_logits(
 ) -> np.ndarray:
     """Logits (N, C), float32, of the images of `split`, in their order.
 
-    In eval mode and fp32, whatever the training ran in: a reported result must not depend on the batch size. UserError
-    where one is not finite.
-    `progress` wraps the sequence of batch starts, for a bar.
+    They are computed in eval mode and fp32, whatever precision training used, so that reported results do not depend on
+    the batch size. `progress` wraps the sequence of batch starts, for a bar. Raises UserError if a logit is not finite.
     """
     model = model.to(device).eval()
     batches = []
@@ -42,8 +41,8 @@ def predict_logits(
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
         raise UserError(
-            f"the model's answer is not finite for {len(bad)} of {len(logits)} images, the first of them {bad[0]}: "
-            "its weights are spoilt. Train again with a lower rate: lr, or train.grad_clip: 1"
+            f"the output of the model is not finite for {len(bad)} of {len(logits)} images, first for image {bad[0]}, "
+            "so its weights are unusable. Train again with a lower lr, or with: -S train.grad_clip=1"
         )
     return logits
 
@@ -57,9 +56,9 @@ def predict_probabilities(
     batch_size: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> np.ndarray:
-    """Class probabilities (N, C), float64, of raw images (N, S, S, 3), which nobody has labelled.
+    """Class probabilities (N, C), float64, of raw images (N, S, S, 3) without labels.
 
-    The one way in which `commands.predict` and the served model answer; UserError as in `predict_logits`.
+    Both `commands.predict` and the served model use this function. Raises UserError as `predict_logits` does.
     """
     split = Split(images, np.zeros(len(images), dtype=np.int64))
     return softmax(

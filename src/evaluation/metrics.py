@@ -1,4 +1,4 @@
-"""Numbers about predictions: pure functions of logits (N, C) and labels (N,)."""
+"""Metrics of predictions, as pure functions of logits (N, C) and labels (N,)."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 class ClassScores(NamedTuple):
-    """Per class, each (C,): fractions, NaN where undefined (never predicted, or no such image), and image counts."""
+    """Scores per class, each (C,): fractions or NaN (never predicted, or no such image), and image counts."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -23,28 +23,28 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities (N, C), in float64; rows sum to 1."""
+    """Class probabilities (N, C) in float64. Rows sum to 1."""
     return np.asarray(np.exp(log_softmax(logits)))
 
 
 def mean_probabilities(*logits: np.ndarray) -> np.ndarray:
-    """Mean over several views of the same images of their class probabilities, each view's logits (N, C).
+    """Mean of the class probabilities over several views of the same images. Each view has logits (N, C).
 
-    The probabilities and not the logits, as is usual for an ensemble: each view has one vote, which it divides among
-    the classes. A mean of logits lets the view with the larger logits decide. The order of the views does not matter.
+    As usual for ensembles, probabilities are averaged and not logits, so each view has the same weight. In a mean of
+    logits, the view with larger logits would dominate. The order of the views does not matter.
     """
     return np.asarray(np.mean([softmax(view) for view in logits], axis=0))
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-probability of the true class, in nats; no label smoothing."""
+    """Mean negative log-probability of the true class in nats, without label smoothing."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of images whose true class is among the `k` likeliest (among all classes where there are fewer).
+    """Share of images whose true class is among the `k` likeliest, or among all classes if there are fewer.
 
-    Equal logits rank in class order, so `k=1` agrees with argmax.
+    Ties rank in class order, so `k=1` agrees with argmax.
     """
     ranked = np.argsort(-logits, axis=1, kind="stable")[:, :k]  # (N, k)
     return float((ranked == labels[:, None]).any(axis=1).mean())
@@ -53,7 +53,7 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """95 % Wilson score interval (Wilson, 1927) of the share `correct / total`.
 
-    Unlike the normal approximation it stays in [0, 1] and does not collapse at 0 or `total` correct.
+    Unlike the normal approximation, it stays in [0, 1] and has a width at 0 and at `total` correct.
     """
     share = correct / total
     centre = share + Z_95**2 / (2 * total)
@@ -63,7 +63,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (C, C), int64: row = true class, column = predicted class."""
+    """Counts (C, C), int64, with a row per true class and a column per predicted class."""
     counts = np.bincount(labels * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes).astype(np.int64)
 
@@ -72,18 +72,18 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     """Precision, recall and F1 of each class from the counts (C, C) of `confusion_matrix`."""
     hits = np.diag(confusion).astype(np.float64)
     of_class, as_class = confusion.sum(axis=1), confusion.sum(axis=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that we promise
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives the NaN of an undefined score
         return ClassScores(hits / as_class, hits / of_class, 2 * hits / (of_class + as_class), of_class)
 
 
 def balanced_accuracy(scores: ClassScores) -> float:
-    """Mean recall of the classes that have images, as `balanced_accuracy_score` of scikit-learn."""
+    """Mean recall of the classes that have images, like `balanced_accuracy_score` of scikit-learn."""
     return float(np.nanmean(scores.recall))
 
 
 def macro_f1(scores: ClassScores) -> float:
-    """Mean F1 of the classes that have images or predictions, as `f1_score(average="macro")` of scikit-learn.
+    """Mean F1 of the classes that have images or predictions, like `f1_score(average="macro")` of scikit-learn.
 
-    The F1 of a class is 0 if it has images and is never predicted, or is predicted and has no image.
+    The F1 of a class is 0 if it has images but is never predicted, or if it is predicted but has no images.
     """
     return float(np.nanmean(scores.f1))

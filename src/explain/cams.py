@@ -1,6 +1,6 @@
-"""Class activation maps: where in an image the evidence for a class lies. The only file that uses pytorch-grad-cam.
+"""Class activation maps: the evidence for a class in each part of an image. Only this file uses pytorch-grad-cam.
 
-Selvaraju et al.: Grad-CAM. ICCV 2017, https://arxiv.org/abs/1610.02391; the other methods are cited by the library,
+Selvaraju et al.: Grad-CAM. ICCV 2017, https://arxiv.org/abs/1610.02391. The library cites the other methods:
 https://github.com/jacobgil/pytorch-grad-cam (1.5.7).
 """
 
@@ -17,7 +17,7 @@ from src.model.device import exact_fp32
 from src.model.layers import find_layer
 from src.params import GradCam
 
-# No gradients: one forward pass for every channel of the layer. Tens to hundreds of times the work of the others.
+# Without gradients: one forward pass per channel of the layer, tens to hundreds of times the work of other methods.
 ONE_BY_ONE = ("ScoreCAM", "AblationCAM")
 
 
@@ -33,24 +33,24 @@ def compute_cams(
     eigen_smooth: bool = False,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> np.ndarray:
-    """Maps (N, S, S), float32 in [0, 1], of the evidence for class `targets[i]` in image i, seen at `layer`.
+    """Maps (N, S, S), float32 in [0, 1], of the evidence for class `targets[i]` in image i at `layer`.
 
-    `inputs` (N, 3, S, S) are normalised, on the device of `model`, which must not be compiled. `method` is a class of
-    pytorch_grad_cam. Each map is scaled by its own maximum; one without any evidence is all zero. A map does not
-    depend on the other images of its batch. `progress` wraps the sequence of batch starts, for a bar.
+    `inputs` (N, 3, S, S) are normalised, on the device of `model`, which must not be compiled. `method` is the name of
+    a class in pytorch_grad_cam. Each map is scaled by its own maximum. A map without any evidence is all zero. A map
+    does not depend on the other images of its batch. `progress` wraps the sequence of batch starts, for a bar.
     """
-    import pytorch_grad_cam  # here because it takes seconds
+    import pytorch_grad_cam  # here, because it takes seconds
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget, ClassifierOutputTarget
 
-    # Ablation-CAM divides by the score, which turns the map around for a negative logit: give it the probability.
+    # Ablation-CAM divides by the score. A negative logit would invert the map, so the score is the probability.
     target_type = ClassifierOutputSoftmaxTarget if method == "AblationCAM" else ClassifierOutputTarget
     step = 1 if method in ONE_BY_ONE else batch_size
     maps = np.zeros((len(inputs), *inputs.shape[2:]), dtype=np.float32)
-    with _mended_library(), exact_fp32(), _graph_from(layer, model):  # before the library hooks itself to the layer
+    with _mended_library(), exact_fp32(), _graph_from(layer, model):  # before the library adds its hook to the layer
         explainer = getattr(pytorch_grad_cam, method)(model=model, target_layers=[layer])
         if method in ONE_BY_ONE:
-            explainer.batch_size = batch_size  # channels in a forward pass
-        try:  # not `with explainer`: its exit swallows an IndexError
+            explainer.batch_size = batch_size  # channels per forward pass
+        try:  # not `with explainer`, because its exit suppresses IndexError
             for start in progress(range(0, len(inputs), step)):
                 chosen = [target_type(int(c)) for c in targets[start : start + step]]
                 maps[start : start + step] = explainer(
@@ -69,7 +69,7 @@ def cams_as_set(
     targets: Sequence[int],
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> np.ndarray:
-    """`compute_cams` at the layer of that dotted name, by the parameters `gradcam`."""
+    """`compute_cams` at the layer with this dotted name, with the settings of `gradcam`."""
     return compute_cams(
         model,
         find_layer(model, layer),
@@ -85,12 +85,12 @@ def cams_as_set(
 
 @contextmanager
 def _graph_from(layer: nn.Module, model: nn.Module) -> Iterator[None]:
-    """Autograd records what follows the output of `layer` in `model`, and nothing else.
+    """Restrict autograd to what follows the output of `layer` in `model`.
 
-    A map needs the gradient of a score with respect to that output alone. Without this the library goes back to the
-    first layer and to every parameter, which is two thirds of the work and nearly all of the memory. The output becomes
-    a leaf of the graph, and hooks that are added to `layer` later see this leaf. Where a layer hands on its very input
-    (an empty shortcut), the gradient is that of its own path, and not of all paths which use this input.
+    A map only needs the gradient of a score with respect to that output. Without this the library computes gradients
+    back to the first layer and of every parameter, which is two thirds of the work and nearly all of the memory. The
+    output becomes a leaf of the graph, and hooks that are added to `layer` later see this leaf. If a layer returns its
+    input unchanged (an empty shortcut), the gradient only covers its own path, not all paths that use this input.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
@@ -106,9 +106,9 @@ def _graph_from(layer: nn.Module, model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _mended_library() -> Iterator[None]:
-    """The library without a progress bar for every image, and with principal components of the right sign.
+    """Disable the library's progress bar per image, and correct the sign of its principal components.
 
-    An SVD gives a component up to its sign; half of the Eigen-CAMs would be maps of the background. The library
+    An SVD determines a component only up to its sign, so half of the Eigen-CAMs would show the background. The library
     has the correction (Chung & Ying 2025, equation 13) but does not use it here.
     """
     from pytorch_grad_cam import (

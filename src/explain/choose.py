@@ -1,4 +1,4 @@
-"""Which of a model's mistakes to explain."""
+"""Select the misclassified images to explain, and the sample of images to measure maps on."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def first(mistakes: np.ndarray, confidence: np.ndarray, seed: int) -> np.ndarray:
-    """In the order of the test set."""
+    """Keep the order of the test set."""
     return mistakes
 
 
 def confident(mistakes: np.ndarray, confidence: np.ndarray, seed: int) -> np.ndarray:
-    """Most confident first; equal ones in the order of the test set."""
+    """Put the most confident mistakes first. Ties keep the order of the test set."""
     return mistakes[np.argsort(-confidence[mistakes], kind="stable")]
 
 
 def random(mistakes: np.ndarray, confidence: np.ndarray, seed: int) -> np.ndarray:
-    """In an order drawn with `seed`."""
+    """Draw an order with `seed`."""
     return np.random.default_rng(seed).permutation(mistakes)
 
 
@@ -28,21 +28,21 @@ ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 
 
 def choose_mistakes(wrong: np.ndarray, confidence: np.ndarray, *, count: int, order: str, seed: int) -> np.ndarray:
-    """Indices of at most `count` wrong predictions in the order to show them; empty when nothing is wrong.
+    """Indices of at most `count` wrong predictions, in the order to show them. Empty if nothing is wrong.
 
-    `wrong` (N,) bool and `confidence` (N,) are in the order of the test set; `order` is a name in ORDERS.
+    `wrong` (N,) bool and `confidence` (N,) are in the order of the test set. `order` is a name in ORDERS.
     """
     return ORDERS[order](np.flatnonzero(wrong), confidence, seed)[:count]
 
 
 def choose_sample(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices, sorted, of `count` images drawn with `seed`, of all where there are fewer, whatever their predictions.
+    """Sorted indices of `count` images drawn with `seed`, or of all images if there are fewer.
 
-    Of each class in `labels` (N,) in proportion to its size, rounded as seats are by Sainte-Laguë: of classes of one
-    size equally many, give or take one. Samples with the same seed are nested.
+    The sample is stratified by `labels` (N,), with Sainte-Laguë rounding: classes of equal size get equally many images
+    or differ by one. Predictions do not matter. Samples with the same seed are nested.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    depth = np.empty(len(labels))  # how much of its class is drawn with an image
+    depth = np.empty(len(labels))  # share of its class that is drawn up to this image
     for label in np.unique(labels):
         members = order[labels[order] == label]
         depth[members] = (np.arange(len(members)) + 0.5) / len(members)

@@ -1,4 +1,4 @@
-"""Does the model need what a map marks? The probability of a class while pixels go or come in the map's order.
+"""Faithfulness: the probability of a class while pixels are removed or inserted in the order of a map.
 
 ROAD: Rong et al., ICML 2022, https://arxiv.org/abs/2202.00449. Insertion and deletion: Petsiuk et al., RISE, BMVC 2018,
 https://arxiv.org/abs/1806.07421.
@@ -15,18 +15,18 @@ from torch import nn
 from src.explain.perturb import blur, impute
 from src.model.device import exact_fp32
 
-SHARES = (0.2, 0.4, 0.6, 0.8)  # of the pixels that ROAD removes
-NOISE = 0.01  # deviation of what is added to imputed pixels, as in the authors' code
-STEPS = 8  # of equally many pixels, in insertion and deletion
-BLUR = 1 / 8  # deviation of the blur that insertion begins with, as a share of the side
+SHARES = (0.2, 0.4, 0.6, 0.8)  # of the pixels, removed by ROAD
+NOISE = 0.01  # standard deviation of the noise on imputed pixels, as in the authors' code
+STEPS = 8  # of insertion and deletion, with equally many pixels each
+BLUR = 1 / 8  # standard deviation of the blur at the start of insertion, as a share of the side
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Images of which maps are judged, and what is the same for every map of them.
+    """The images whose maps are measured, and everything that is the same for all their maps.
 
-    `inputs` (N, 3, S, S) are normalised, on the device of `model`; `targets` are the classes whose evidence the maps
-    show. `seed` is that of the noise of ROAD.
+    `inputs` (N, 3, S, S) are normalised, on the device of `model`. `targets` are the classes that the maps explain.
+    `seed` is the seed of the noise of ROAD.
     """
 
     model: nn.Module
@@ -36,7 +36,7 @@ class Subject:
     seed: int
 
     def probability(self, images: torch.Tensor) -> np.ndarray:
-        """That of each image's target, (N,) in float64, for changed `images` (N, 3, S, S)."""
+        """Probability of each image's target, float64 (N,), for changed `images` (N, 3, S, S)."""
         chosen = torch.as_tensor(self.targets, device=images.device)[:, None]
         found = []
         with torch.inference_mode(), exact_fp32():
@@ -47,23 +47,23 @@ class Subject:
 
     @cached_property
     def noise(self) -> torch.Tensor:
-        """(N, 3, S, S): drawn once, so that two maps differ by what they remove alone."""
+        """Noise (N, 3, S, S), drawn once, so that maps only differ by the pixels that they remove."""
         generator = torch.Generator().manual_seed(self.seed)
         return NOISE * torch.randn(self.inputs.shape, generator=generator).to(self.inputs.device)
 
     @cached_property
     def blurred(self) -> torch.Tensor:
-        """(N, 3, S, S)"""
+        """The blurred images (N, 3, S, S)."""
         return blur(self.inputs, BLUR * self.inputs.shape[-1])
 
     @cached_property
     def whole(self) -> np.ndarray:
-        """Probability (N,) for the images as they are."""
+        """Probability (N,) for the unchanged images."""
         return self.probability(self.inputs)
 
     @cached_property
     def nothing(self) -> np.ndarray:
-        """Probability (N,) for images of the mean colour alone."""
+        """Probability (N,) for images that only have the mean colour."""
         return self.probability(torch.zeros_like(self.inputs))
 
     @cached_property
@@ -75,8 +75,8 @@ class Subject:
 def road(subject: Subject, ranks: np.ndarray) -> np.ndarray:
     """Probabilities (N, 2, len(SHARES)) after a share of the pixels was removed and imputed with a little noise.
 
-    First with those of the lowest `ranks` (N, S, S) removed, which are the most relevant, then with those of the
-    highest. A map is faithful where the first fall and the second stay.
+    `ranks` (N, S, S) are 0 for the most relevant pixel. Row 0 is without the most relevant pixels, row 1 without the
+    least relevant ones. A map is faithful if row 0 falls and row 1 stays.
     """
     pixels = ranks[0].size
     found = np.empty((len(ranks), 2, len(SHARES)))
@@ -90,7 +90,7 @@ def road(subject: Subject, ranks: np.ndarray) -> np.ndarray:
 
 
 def deletion(subject: Subject, ranks: np.ndarray) -> np.ndarray:
-    """Probabilities (N, STEPS + 1) while pixels turn to the mean colour of the training split, most relevant first."""
+    """Probabilities (N, STEPS + 1) as pixels change to the mean colour of the training split, most relevant first."""
     gone = torch.zeros_like(subject.inputs)
     inner = [_mixed(subject, gone, subject.inputs, ranks, step) for step in range(1, STEPS)]
     return np.stack([subject.whole, *inner, subject.nothing], axis=1)
@@ -108,6 +108,6 @@ def area(curves: np.ndarray) -> np.ndarray:
 
 
 def _mixed(subject: Subject, after: torch.Tensor, before: torch.Tensor, ranks: np.ndarray, step: int) -> np.ndarray:
-    """Probability (N,) when `step` of STEPS shares of the pixels are those of `after`, the others of `before`."""
+    """Probability (N,) when `step` of STEPS shares of the pixels come from `after` and the others from `before`."""
     taken = torch.from_numpy(ranks < round(step / STEPS * ranks[0].size)).to(before.device)
     return subject.probability(torch.where(taken[:, None], after, before))

@@ -1,4 +1,4 @@
-"""What a model's maps are worth, measured on a sample of its test images: the measures of metrics/gradcam.json."""
+"""Measure the maps of a model on a sample of its test images, for metrics/gradcam.json."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -24,9 +24,9 @@ from src.params import Params
 def judge(
     params: Params, model: nn.Module, description: Description, data: Prepared, predicted: Sequence[int]
 ) -> dict[str, Any]:
-    """The measures of the maps of `model`, which is on the device to use; `predicted` are classes of all test images.
+    """Measure the maps of `model`, which is on the device to use. `predicted` are the classes of all test images.
 
-    The maps are those of the figures: of the predicted class, with the same settings.
+    The maps have the settings of the figures, and explain the predicted class.
     """
     settings = params.gradcam
     device = next(model.parameters()).device

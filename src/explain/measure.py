@@ -1,4 +1,4 @@
-"""Every measure of every map: methods by layers, beside maps that know nothing about the model."""
+"""All measures of all maps, by method and layer, and of the baselines that do not depend on the model."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ from src.explain.sanity import randomised, ssim
 from src.explain.truth import covered, energy, pointing_game
 from src.model.layers import find_layer
 
-RANDOM, CENTRE = "random", "centre"  # in the place of a method: the baselines
+RANDOM, CENTRE = "random", "centre"  # names of the baselines, used as a method
 
 Pair = tuple[str, str]  # method, layer
 MapsOf = Callable[[nn.Module, str, str], np.ndarray]  # model, method, layer -> maps (N, S, S) of the subject's targets
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]  # what is gone through, and what is done with it
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]  # the steps, and the name of the work
 
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What the maps of one method got at one layer; the first axis is the image."""
+    """Measurements of the maps of one method at one layer. The first axis is the image."""
 
     removed: np.ndarray  # (N, 2, shares), src.explain.faithfulness.road
     insertion: np.ndarray  # (N, steps + 1)
@@ -45,11 +45,11 @@ def measure(
     layers: Sequence[str],
     progress: Progress = lambda steps, _: steps,
 ) -> dict[Pair, Marks]:
-    """The marks of each of `methods` at each of `layers`, then those of RANDOM and CENTRE.
+    """Measure each of `methods` at each of `layers`, then RANDOM and CENTRE.
 
-    `fresh` is the model's network with random weights, `masks` bool (N, S, S) or None. Random maps are as coarse as
-    those of the layer. What they get by pointing is the mean of many of them, and by energy, what an even map gets.
-    Methods in ONE_BY_ONE are not tested with random layers, which would take their maps six times more.
+    `fresh` is the same network with random weights, `masks` bool (N, S, S) or None. Random maps have the resolution of
+    the layer. Their pointing game is the mean of many random maps, and their energy is that of a uniform map.
+    Methods in ONE_BY_ONE are not tested with random layers, because that takes their maps six more times.
     """
     count, _, size, _ = subject.inputs.shape
     pairs = [(method, layer) for method in methods for layer in layers]
@@ -84,7 +84,7 @@ def measure(
 def _similarities(
     model: nn.Module, fresh: nn.Module, maps_of: MapsOf, maps: dict[Pair, np.ndarray], progress: Progress
 ) -> dict[Pair, dict[str, np.ndarray]]:
-    """How alike each pair's maps are to those after each step of the cascade, each (N, steps); {} for ONE_BY_ONE."""
+    """Similarity of each pair's maps to those after each step of the cascade, (N, steps) each. {} for ONE_BY_ONE."""
     tested = {pair: values for pair, values in maps.items() if pair[0] not in ONE_BY_ONE}
     if not tested:
         return {pair: {} for pair in maps}

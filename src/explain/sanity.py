@@ -1,7 +1,7 @@
-"""Does a map depend on what the model has learned? The same maps while its layers become random, from the top down.
+"""Sanity check of maps: the same maps while the layers of the network become random, from the top down.
 
-Adebayo et al.: Sanity Checks for Saliency Maps. NeurIPS 2018, https://arxiv.org/abs/1810.03292. Maps are compared by
-src/explain/agreement.py, and by `ssim`.
+A map that does not change does not depend on what the model has learned. Adebayo et al.: Sanity Checks for Saliency
+Maps. NeurIPS 2018, https://arxiv.org/abs/1810.03292. Maps are compared by src/explain/agreement.py and by `ssim`.
 """
 
 import copy
@@ -13,7 +13,8 @@ from torch import nn
 
 from src.model.saved import Description, network
 
-# What becomes random at each step, besides all before it: modules of src/model/resnet.py, the stem last.
+# Modules of src/model/resnet.py that become random at each step, in addition to those of the steps before. The stem is
+# last.
 CASCADE = {
     "linear": ("linear",),
     "layer4": ("layer4",),
@@ -22,21 +23,21 @@ CASCADE = {
     "layer1": ("layer1",),
     "stem": ("conv1", "norm1"),
 }
-WINDOW = 7  # pixels a side over which SSIM compares
+WINDOW = 7  # pixels per side of the windows of SSIM
 
 
 def fresh_network(about: Description, seed: int) -> nn.Module:
-    """The network that `about` describes with weights drawn by `seed`, in evaluation mode, on the CPU."""
+    """The network that `about` describes, with weights drawn with `seed`, in evaluation mode on the CPU."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((seed + 2**31) % 2**32)  # the model may have begun with the weights of `seed` itself
+        torch.manual_seed((seed + 2**31) % 2**32)  # training may have started with the weights of `seed` itself
         return network(about).eval()
 
 
 def randomised(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Name of the step and a copy of `model`, whose parts down to there are those of `fresh`, for each step.
+    """Yield the name of each step and a copy of `model` whose modules up to this step are those of `fresh`.
 
-    `fresh` is the same network with random weights; the statistics of its norms are the initial ones. Both are left as
-    they are. It is one copy, which the next step changes.
+    `fresh` is the same network with random weights, and with the initial statistics of its norms. Neither `model` nor
+    `fresh` changes. All steps yield the same copy, and the next step changes it.
     """
     changed = copy.deepcopy(model)
     for step, parts in CASCADE.items():
@@ -46,9 +47,9 @@ def randomised(model: nn.Module, fresh: nn.Module) -> Iterator[tuple[str, nn.Mod
 
 
 def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Structural similarity of each two maps (N, S, S) in [0, 1], float64 (N,): the mean over all windows.
+    """Structural similarity of each pair of maps (N, S, S) in [0, 1], float64 (N,), as the mean over all windows.
 
-    Wang et al., IEEE Transactions on Image Processing 13(4), 2004, with even windows of WINDOW pixels a side.
+    Wang et al., IEEE Transactions on Image Processing 13(4), 2004, with uniform windows of WINDOW pixels per side.
     """
     one, other = (torch.from_numpy(m.astype(np.float64))[:, None] for m in (maps, others))
 

@@ -1,4 +1,4 @@
-"""What metrics/gradcam.json says about maps: each measure as a mean over images, with its interval and its curve."""
+"""The measures in metrics/gradcam.json: each as a mean over images, with its interval and its curve."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.sanity import CASCADE
 
 LEVEL = 0.95
-DIGITS = 5  # of the numbers in the file
+DIGITS = 5  # decimals of the numbers in the file
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over images with its t-interval; None where there is a single image, or nothing varies."""
+    """A mean over images with its t-interval. The bounds are None for a single image, or if all values are equal."""
 
     mean: float
     low: float | None
@@ -25,33 +25,34 @@ class Interval:
 
     @property
     def above_zero(self) -> bool:
-        """Whether chance alone does not explain that the mean is above 0."""
+        """Whether the mean is significantly above 0."""
         return self.low is not None and self.low > 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number for each image of each map, and how to read it."""
+    """One number for each image of each map, with its description."""
 
-    title: str  # in a sentence; HEADINGS are those of tables
+    title: str  # for sentences; tables use HEADINGS
     what: str
     higher_is_better: bool
     bounds: tuple[float, float]
-    values: Callable[[Marks], np.ndarray | None]  # (N,); None where it cannot be known
+    values: Callable[[Marks], np.ndarray | None]  # (N,); None if it was not measured
     curves: Callable[[Marks], Mapping[str, np.ndarray]]  # (N, points of x)
     x: Sequence[float | str]
 
     @property
     def sign(self) -> int:
-        """1 where higher is better, else -1."""
+        """1 if higher is better, else -1."""
         return 1 if self.higher_is_better else -1
 
 
 MEASURES = {
     "road": Measure(
         "ROAD",
-        "probability of the predicted class without the least relevant pixels, minus that without the most relevant "
-        "ones (imputed from their neighbours with noise), mean over the shares removed; -1 to 1, random maps: 0",
+        "Probability of the predicted class without the least relevant pixels, minus that without the most relevant "
+        "ones. Removed pixels are imputed from their neighbours with noise. Mean over the shares removed. The range is "
+        "-1 to 1, and random maps have 0 on average.",
         True,
         (-1, 1),
         lambda marks: (marks.removed[:, 1] - marks.removed[:, 0]).mean(axis=1),
@@ -60,8 +61,8 @@ MEASURES = {
     ),
     "insertion": Measure(
         "insertion",
-        "area under the probability of the predicted class while a blurred image becomes sharp, most relevant pixels "
-        "first; 0 to 1",
+        "Area under the probability of the predicted class while a blurred image becomes sharp, most relevant pixels "
+        "first. The range is 0 to 1.",
         True,
         (0, 1),
         lambda marks: area(marks.insertion),
@@ -70,8 +71,8 @@ MEASURES = {
     ),
     "deletion": Measure(
         "deletion",
-        "area under the probability of the predicted class while pixels turn to the mean colour of the training "
-        "images, most relevant first; 0 to 1",
+        "Area under the probability of the predicted class while pixels change to the mean colour of the training "
+        "images, most relevant first. The range is 0 to 1.",
         False,
         (0, 1),
         lambda marks: area(marks.deletion),
@@ -80,7 +81,8 @@ MEASURES = {
     ),
     "pointing_game": Measure(
         "pointing game",
-        "share of images whose map of the predicted class has its maximum on the object, without tolerance; 0 to 1",
+        "Share of images whose map of the predicted class has its maximum on the object, without tolerance. The range "
+        "is 0 to 1.",
         True,
         (0, 1),
         lambda marks: marks.pointing,
@@ -89,7 +91,7 @@ MEASURES = {
     ),
     "energy": Measure(
         "energy on the object",
-        "share of the sum of the map of the predicted class that lies on the object; 0 to 1",
+        "Share of the sum of the map of the predicted class that lies on the object. The range is 0 to 1.",
         True,
         (0, 1),
         lambda marks: marks.energy,
@@ -97,10 +99,10 @@ MEASURES = {
         (),
     ),
     "randomisation": Measure(
-        "alike with random layers",
-        "Spearman's rank correlation, signed, of the maps with those of one random network, the same with all layers "
-        "drawn once; -1 to 1, 1 for maps that do not depend on the model; null for methods that make maps one by one, "
-        "for which it takes too long",
+        "correlation with a random network",
+        "Spearman's rank correlation of the maps with those of one random network, which has the same layers with "
+        "weights drawn once. The range is -1 to 1, and 1 means that the maps do not depend on the weights. Methods "
+        "that make maps one by one are not tested (null), because it takes too long.",
         False,
         (-1, 1),
         lambda marks: marks.similar["rank_correlation"][:, -1] if marks.similar else None,
@@ -110,11 +112,11 @@ MEASURES = {
 }
 
 
-HEADINGS = {name: f"{of.title} {'↑' if of.higher_is_better else '↓'}" for name, of in MEASURES.items()}  # of a column
+HEADINGS = {name: f"{of.title} {'↑' if of.higher_is_better else '↓'}" for name, of in MEASURES.items()}  # of columns
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """Mean of `values` (N,) with its t-interval over images."""
+    """Mean of `values` (N,) over images with its t-interval at `level`."""
     mean = float(values.mean())
     if len(values) < 2 or np.ptp(values) == 0:
         return Interval(mean, None, None)
@@ -123,17 +125,17 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
 
 
 def gain(measure: Measure, marks: Marks, other: Marks, level: float = LEVEL) -> Interval | None:
-    """By how much `marks` are better than `other`, image by image; above 0 is better whatever the measure."""
+    """The mean advantage of `marks` over `other`, image by image. Above 0 is better for every measure."""
     ours, theirs = measure.values(marks), measure.values(other)
     return None if ours is None or theirs is None else interval(measure.sign * (ours - theirs), level)
 
 
 def summarise(found: Mapping[Pair, Marks]) -> dict[str, dict[str, Any] | None]:
-    """By the name of each measure its numbers, by method and layer and of the baselines; None where it was not taken.
+    """Summarise each measure by method and layer, and its baselines. None for a measure that was not taken.
 
-    So is the entry of a method and layer where the measure was taken of others alone. `better_than_random` and
-    `better_than_centre` are mean differences over the same images, above 0 where the map is better. Without `found` all
-    are None.
+    The entry of a method and layer is None if the measure was only taken for others. `better_than_random` and
+    `better_than_centre` are mean differences over the same images, above 0 if the map is better. Without `found` all
+    measures are None.
     """
     return {name: _section(measure, found) for name, measure in MEASURES.items()}
 
@@ -174,7 +176,7 @@ def _entry(measure: Measure, marks: Marks) -> dict[str, Any] | None:
 
 
 def _rounded(of: Interval, bounds: tuple[float, float]) -> dict[str, float | None]:
-    """An interval for the file, cut where no value can be."""
+    """An interval for the file, cut to the range of the measure."""
     low, high = bounds
     return {
         "mean": round(of.mean, DIGITS),

@@ -1,15 +1,16 @@
-"""What the measures of maps say, in sentences that claim no more than their intervals show.
+"""Summarise the measures of maps in sentences that claim no more than their intervals show.
 
-Where several maps are compared at once, intervals are wider (Bonferroni): of twenty maps one would else seem better
-than chance by chance.
+Sentences that compare several maps use wider intervals (Bonferroni). Otherwise one of twenty random maps would seem
+better than chance.
 """
 
 from collections.abc import Mapping, Sequence
 
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.summary import LEVEL, MEASURES, gain, interval
+from src.report.formats import hundredths, percent
 
-ALIKE = 0.5  # rank correlation with maps of a random network, above which a map is called one of the image
+ALIKE = 0.5  # rank correlation with maps of a random network, above which a map hardly depends on the weights
 BLOB = "a blob in the centre of the image"
 FAITHFULNESS = ("road", "insertion", "deletion")
 
@@ -17,7 +18,7 @@ Found = Mapping[Pair, Marks]
 
 
 def verdict(found: Found, method: str, layer: str) -> list[str]:
-    """Sentences about all maps, and about those of `method` at `layer`, which the figures show; [] for no measures."""
+    """Sentences about all maps, and about those of `method` at `layer` in the figures. [] without measures."""
     pairs = [pair for pair in found if pair[0] not in (RANDOM, CENTRE)]
     if not pairs:
         return []
@@ -36,17 +37,20 @@ def verdict(found: Found, method: str, layer: str) -> list[str]:
 def _best(found: Found, pairs: Sequence[Pair], level: float) -> str:
     best = max(pairs, key=lambda pair: _mean(found, "road", pair))
     numbers = (
-        f"{_number(found, 'road', best)}, random maps {_number(found, 'road', (RANDOM, best[1]))}, "
-        f"{BLOB} {_number(found, 'road', (CENTRE, best[1]))}"
+        f"{_number(found, 'road', best)}, compared with {_number(found, 'road', (RANDOM, best[1]))} for random maps "
+        f"and {_number(found, 'road', (CENTRE, best[1]))} for {BLOB}"
     )
     if not _better(found, "road", best, (RANDOM, best[1]), level):
-        return f"By ROAD no map is told apart from random maps; the highest is that of {_name(best)} ({numbers})."
+        return (
+            "By ROAD there is no evidence that any map is better than random maps. "
+            f"The highest ROAD is that of {_name(best)} ({numbers})."
+        )
     others = [pair for pair in pairs if pair != best]
     equals = [pair for pair in others if not _better(found, "road", best, pair, level)]
     if equals:
         apart = f"{len(equals)} of the {len(others)} others" if len(others) > 1 else "the other one"
-        return f"{_name(best)} has the highest ROAD ({numbers}), but {apart} cannot be told apart from it."
-    return f"{_name(best)} is the most faithful here by ROAD ({numbers})."
+        return f"{_name(best)} has the highest ROAD ({numbers}), but {apart} cannot be separated from it."
+    return f"{_name(best)} is the most faithful by ROAD ({numbers})."
 
 
 def _against_the_centre(found: Found, pairs: Sequence[Pair], level: float) -> str:
@@ -54,10 +58,10 @@ def _against_the_centre(found: Found, pairs: Sequence[Pair], level: float) -> st
     winners = {pair[0] for pair in pairs if _better(found, "road", pair, (CENTRE, pair[1]), level)}
     losers = [method for method in methods if method not in winners]
     if not losers:
-        return f"By ROAD every method beats {BLOB} at one layer or more."
+        return f"By ROAD every method is better than {BLOB} at one layer at least."
     if not winners:
-        return f"By ROAD no method is shown to beat {BLOB}, at any layer."
-    return f"By ROAD not shown to beat {BLOB} at any layer: {_listed(losers)}."
+        return f"By ROAD there is no evidence that any method is better than {BLOB} at any layer."
+    return f"By ROAD there is no evidence of an advantage over {BLOB} at any layer for {_listed(losers)}."
 
 
 def _own(found: Found, own: Pair) -> str:
@@ -75,27 +79,28 @@ def _own(found: Found, own: Pair) -> str:
     parts = [
         *([f"is better than random maps by {_listed(better)}"] if better else []),
         *([f"is worse than random maps by {_listed(worse)}"] if worse else []),
-        *([f"cannot be told apart from random maps by {_listed(open_)}"] if open_ else []),
+        *([f"cannot be separated from random maps by {_listed(open_)}"] if open_ else []),
     ]
-    return f"{_name(own)}, which the figures of mistakes show, {_listed(parts)}."
+    return f"{_name(own)}, which the figures of mistakes use, {_listed(parts)}."
 
 
 def _pointing(found: Found, own: Pair) -> list[str]:
-    """Nothing without masks."""
+    """Describe the pointing game. [] without masks."""
     if found[own].pointing is None:
         return []
     text = (
-        f"Its maximum lies on the object in {_percent(found, own)} of the images, that of random maps in "
-        f"{_percent(found, (RANDOM, own[1]))} and of {BLOB} in {_percent(found, (CENTRE, own[1]))}"
+        f"Its maximum lies on the object in {_percent(found, own)} of the images, compared with "
+        f"{_percent(found, (RANDOM, own[1]))} for random maps and {_percent(found, (CENTRE, own[1]))} for {BLOB}."
     )
     level = 1 - (1 - LEVEL) / 2
     rivals = {"random maps": (RANDOM, own[1]), "the blob": (CENTRE, own[1])}
     open_ = [word for word, rival in rivals.items() if not _better(found, "pointing_game", own, rival, level)]
-    return [f"{text}, but that it beats {' or '.join(open_)} is not shown." if open_ else f"{text}: it beats both."]
+    end = f"There is no evidence that it is better than {' or '.join(open_)}." if open_ else "It is better than both."
+    return [f"{text} {end}"]
 
 
 def _is_alike(marks: Marks, level: float) -> bool:
-    """Whether the maps are shown to keep a rank correlation above ALIKE; untested ones are not."""
+    """Whether the rank correlation is significantly above ALIKE. False for untested maps."""
     values = MEASURES["randomisation"].values(marks)
     if values is None:
         return False
@@ -108,14 +113,16 @@ def _randomised(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair]) -> l
     said = []
     if alike:
         said.append(
-            f"Maps that hardly depend on what the model has learned (rank correlation above {ALIKE:g} with those of "
-            f"one random network): {_grouped(alike)}."
+            f"Maps that hardly depend on the trained weights (rank correlation above {ALIKE:g} with those of one "
+            f"random network): {_grouped(alike)}."
         )
     elif tested:
-        said.append(f"No map is shown to have a rank correlation above {ALIKE:g} with that of one random network.")
+        said.append(
+            f"For no map is there evidence of a rank correlation above {ALIKE:g} with that of one random network."
+        )
     if len(tested) < len(pairs):
         untested = dict.fromkeys(method for method, layer in pairs if (method, layer) not in tested)
-        said.append(f"Not tested with a random network, which would take too long: {_listed(list(untested))}.")
+        said.append(f"Not tested with a random network, because it would take too long: {_listed(list(untested))}.")
     return said
 
 
@@ -128,8 +135,8 @@ def _trusted(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair], level: 
         and all(_better(found, "road", pair, (rival, pair[1]), level) for rival in (RANDOM, CENTRE))
     ]
     return (
-        "Maps that pass all of it, better by ROAD than random maps and the blob, and tested but not shown to be like "
-        f"those of a random network: {_grouped(trusted) if trusted else 'none'}."
+        "Maps that pass all checks (better by ROAD than random maps and the blob, tested with a random network, no "
+        f"evidence of a high correlation with it): {_grouped(trusted) if trusted else 'none'}."
     )
 
 
@@ -145,11 +152,11 @@ def _mean(found: Found, name: str, pair: Pair) -> float:
 
 
 def _number(found: Found, name: str, pair: Pair) -> str:
-    return f"{_mean(found, name, pair):z.2f}".replace("-", "−")
+    return hundredths(_mean(found, name, pair))
 
 
 def _percent(found: Found, pair: Pair) -> str:
-    return f"{100 * _mean(found, 'pointing_game', pair):.0f} %"
+    return percent(_mean(found, "pointing_game", pair), 0)
 
 
 def _name(pair: Pair) -> str:
@@ -157,11 +164,11 @@ def _name(pair: Pair) -> str:
 
 
 def _grouped(pairs: Sequence[Pair]) -> str:
-    """[('A', 'layer1'), ('A', 'layer2'), ('B', 'layer1')] -> 'A at layer1 and layer2; B at layer1'"""
+    """[('A', 'layer1'), ('A', 'layer2'), ('B', 'layer1')] -> 'A (layer1, layer2), B (layer1)'"""
     layers: dict[str, list[str]] = {}
     for method, layer in pairs:
         layers.setdefault(method, []).append(layer)
-    return "; ".join(f"{method} at {_listed(at)}" for method, at in layers.items())
+    return ", ".join(f"{method} ({', '.join(at)})" for method, at in layers.items())
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Groups of runs beside each other: learning curves, and the recall of each class."""
+"""Learning curves and recall per class of groups of runs."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from src.comparison.classes import Recall
 from src.comparison.statistics import Corrected
 from src.figures.style import BLUE, INK, PALETTE, RED, new_figure, plain
+from src.report.formats import percent
 
-LINES = ("-", "--", ":")  # groups beyond the palette
-ACROSS = 3  # panels of differences in a row
+LINES = ("-", "--", ":")  # for groups beyond the palette
+ACROSS = 3  # panels of differences per row
 
 
 def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
-    """Validation accuracy and loss by epoch: a thin line per run, and the mean of each group.
+    """Validation accuracy and loss by epoch, with a thin line per run and a thick line for the mean of each group.
 
-    `groups` holds by label the curves (a sequence of runs) of `val/accuracy` and `val/loss`. A run that ended early
-    counts in the mean of the epochs that it had.
+    `groups` holds the curves of `val/accuracy` and `val/loss`, a sequence of runs each, by label. A run that ended
+    early counts in the mean of the epochs that it has.
     """
     figure = new_figure(11.2, 4.3)
     panels = figure.subplots(1, 2)
@@ -33,11 +34,11 @@ def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Fig
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if ends and metric == "val/accuracy":
             best = max(ends, key=lambda label: ends[label])
-            axes.set_title(f"Validation accuracy: {best} ends highest, at {100 * ends[best]:.1f} %")
+            axes.set_title(f"Validation accuracy: {best} ends highest, at {percent(ends[best], 1)}")
         elif ends:
             best = min(ends, key=lambda label: ends[label])
             axes.set_title(f"Validation loss: {best} ends lowest, at {ends[best]:.3g}")
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -55,7 +56,7 @@ def _lines(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str) 
 
 
 def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
-    """Recall with its interval, by class from the top down and in it by the label of the group."""
+    """Recall with its interval, one row per class and one dot per group."""
     labels = list(next(iter(recalls.values())))
     figure = new_figure(8.4, 1.5 + len(recalls) * (0.16 + 0.14 * len(labels)))
     axes = figure.subplots()
@@ -69,17 +70,17 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Figure:
             mean, height, xerr=np.maximum(reach, 0), fmt="o", color=colour, elinewidth=1.2, label=plain(label)
         )
     axes.set_yticks(range(len(recalls)), [plain(name, 24) for name in recalls])
-    axes.set(ylim=(len(recalls) - 0.5, -0.5), xlabel="recall", title="Share of each class that is answered right")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(ylim=(len(recalls) - 0.5, -0.5), xlabel="recall", title="Recall by class")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
 def differences(pairs: Mapping[str, Mapping[str, Corrected]]) -> Figure:
-    """Recall of one group minus that of another, with its interval, by class from the top down: a panel per pair.
+    """Recall of one group minus that of another, with its interval, one row per class and one panel per pair.
 
-    `pairs` holds them by the label of the pair and by class, at least one of each. A dot is full where the difference
-    is significant, else hollow.
+    `pairs` holds the differences by label of the pair and by class, at least one of each. A dot is full if the
+    difference is significant, else hollow.
     """
     names = list(next(iter(pairs.values())))
     across = min(ACROSS, len(pairs))
@@ -102,5 +103,5 @@ def differences(pairs: Mapping[str, Mapping[str, Corrected]]) -> Figure:
     first.set_ylim(len(names) - 0.5, -0.5)
     for axes in figure.axes[len(pairs) :]:
         axes.remove()
-    figure.supxlabel("difference of recall in points", fontsize=9.5)
+    figure.supxlabel("difference in recall (percentage points)", fontsize=9.5)
     return figure

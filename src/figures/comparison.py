@@ -1,16 +1,16 @@
-"""All figures of a comparison, by name."""
+"""Draw all figures of a comparison."""
 
 from matplotlib.figure import Figure
 
 from src.comparison.comparison import Comparison
 from src.figures import compare, maps
 
-CLASSES = 20  # in a figure, those that differ most; the tables have all
-PAIRS = 6  # panels in a figure of classes
+CLASSES = 20  # in a figure, the classes that differ most; the tables have all
+PAIRS = 6  # panels in the figure of differences
 
 
 def draw(comparison: Comparison) -> dict[str, Figure]:
-    """Those for which there is something to show."""
+    """Return the figures by name, without those that have nothing to show."""
     figures = {}
     metrics = ("val/accuracy", "val/loss")
     curves = {g.label: {name: [run.curves[name] for run in g.runs] for name in metrics} for g in comparison.groups}

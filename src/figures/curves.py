@@ -1,4 +1,4 @@
-"""Learning curves: what happened in each epoch."""
+"""Learning curves and learning rate by epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.figures.style import BLUE, GREEN, MUTED, PURPLE, RED, new_figure, plain
+from src.report.formats import percent
 
 
 @dataclass(frozen=True)
 class Curves:
-    """One value an epoch, from epoch 1 on; `val_*` are empty where there is no validation split."""
+    """One value per epoch, starting with epoch 1. `val_*` are empty without a validation split."""
 
     train_loss: Sequence[float]
     train_accuracy: Sequence[float]
@@ -24,9 +25,9 @@ class Curves:
 def learning_curves(
     curves: Curves, kept: int, test_accuracy: float, target: float = 0.0, target_label: str = ""
 ) -> Figure:
-    """Loss and accuracy of training and validation; the epoch whose weights were `kept`; the test accuracy.
+    """Loss and accuracy of training and validation, with the epoch of the `kept` weights and the test accuracy.
 
-    `target` is a test accuracy to compare with, called `target_label`; 0 draws no line.
+    `target` is a test accuracy to compare with, labelled `target_label`. 0 draws no line.
     """
     figure = new_figure(11.2, 4.3)
     loss, accuracy = figure.subplots(1, 2)
@@ -37,21 +38,22 @@ def learning_curves(
         _line(axes, train, BLUE, "train (augmented)")
         if val:
             _line(axes, val, RED, "validation")
-        axes.axvline(kept, color=MUTED, linestyle=":", linewidth=1.2, label=f"weights kept: epoch {kept}")
-    accuracy.axhline(test_accuracy, color=GREEN, linestyle="--", linewidth=1.2, label=f"test: {test_accuracy:.2%}")
+        axes.axvline(kept, color=MUTED, linestyle=":", linewidth=1.2, label=f"saved weights: epoch {kept}")
+    label = f"test: {percent(test_accuracy)}"
+    accuracy.axhline(test_accuracy, color=GREEN, linestyle="--", linewidth=1.2, label=label)
     if target > 0:
-        label = f"{plain(target_label)}: {target:.2%}"
+        label = f"{plain(target_label)}: {percent(target)}"
         accuracy.axhline(target, color=PURPLE, linestyle="-.", linewidth=1.2, label=label)
     loss.set(title="Loss", ylabel="loss")
     accuracy.set(title="Accuracy", ylabel="accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    # One legend below, with room for the name of a recorded result: nothing lies over the lines.
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    # One legend below the axes has room for the label of the target and covers no line.
     figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
 def learning_rate(curves: Curves) -> Figure:
-    """Learning rate of the last step of each epoch."""
+    """Learning rate at the last step of each epoch."""
     figure = new_figure(11.2, 2.6)
     axes = figure.subplots()
     _line(axes, curves.lr, BLUE, "learning rate")
@@ -60,7 +62,7 @@ def learning_rate(curves: Curves) -> Figure:
 
 
 def _line(axes: Axes, values: Sequence[float], colour: str, label: str) -> None:
-    """One curve over the epochs; with markers, so that a single epoch can be seen."""
+    """Draw one curve over the epochs, with markers, so that a single epoch is visible."""
     marker = "o" if len(values) <= 60 else ""
     axes.plot(range(1, len(values) + 1), values, color=colour, marker=marker, label=label)
     axes.set_xlabel("epoch")

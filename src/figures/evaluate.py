@@ -7,15 +7,16 @@ from matplotlib.figure import Figure
 
 from src.evaluation.calibration import Reliability
 from src.figures.style import BLUE, INK, MUTED, RED, new_figure, plain
+from src.report.formats import percent
 
-WRITTEN_UP_TO = 20  # classes; the cells of a larger matrix are too small for their counts
+WRITTEN_UP_TO = 20  # classes; the cells of a larger matrix are too small for text
 NAMED_UP_TO = 60
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts (C, C), row = true and column = predicted class, coloured by share of the row.
+    """Counts (C, C), with a row per true class and a column per predicted class, coloured by share of the row.
 
-    A class without an image has an empty row.
+    A class without images has an empty row.
     """
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -23,7 +24,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     longest = max(map(len, names), default=0)
     side = float(np.clip(1.6 + 0.45 * len(classes), 3.6, 13)) + max(1.0, 0.09 * longest)
     figure = new_figure(side + 0.8, side)
-    figure.set_layout_engine("compressed")  # for axes of a fixed shape: the usual one cuts the title off
+    figure.set_layout_engine("compressed")  # for axes of a fixed shape; the default engine cuts the title off
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
@@ -43,7 +44,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def reliability_diagram(binned: Reliability, error: float) -> Figure:
-    """Accuracy against confidence in each bin, above the number of predictions in it; `error` is the ECE."""
+    """Accuracy by confidence in each bin, above the number of predictions in it. `error` is the ECE."""
     figure = new_figure(5.2, 5.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = np.diff(binned.edges)
@@ -60,10 +61,11 @@ def reliability_diagram(binned: Reliability, error: float) -> Figure:
         edgecolor=RED,
         hatch="////",
         linewidth=0.6,
-        label="gap to the confidence",
+        label="gap to confidence",
     )
     top.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfect calibration")
-    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Reliability, expected calibration error {error:.2%}")
+    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    top.set_title(f"Reliability, expected calibration error {percent(error)}")
     top.legend(loc="upper left")
 
     bottom.bar(centre, binned.counts, width * 0.92, color=MUTED)

@@ -1,7 +1,7 @@
-"""Misclassified images and the maps over them, always in the order of the one list of mistakes.
+"""Misclassified images and their maps, always in the order of the list of mistakes.
 
-Maps are drawn in inferno, a perceptually uniform colour map, and their opacity follows the evidence: the image stays
-visible where there is none. Images keep their pixels (nearest neighbour); maps are smooth (bilinear).
+Maps are drawn in inferno, a perceptually uniform colour map. Their opacity follows the evidence, so the image stays
+visible where there is none. Images keep their pixels (nearest neighbour), and maps are smooth (bilinear).
 """
 
 import textwrap
@@ -18,26 +18,26 @@ from matplotlib.figure import Figure
 from src.figures.style import MUTED, new_figure, new_sheet, plain, put
 
 COLOURS = colormaps["inferno"]
-LARGEST = 200  # images in one figure; the list itself is whole in metrics/misclassified.csv
+LARGEST = 200  # images in one figure; metrics/misclassified.csv lists all
 
 # Lengths in inches.
 CELL, GAP, LINE, EDGE, HEAD, BAR, NARROWEST = 1.35, 0.12, 0.16, 0.15, 0.42, 0.75, 4.5
-HEADING_LINE, HEADING_LETTER = 0.2, 0.1  # of the heading: from line to line, and an average letter
+HEADING_LINE, HEADING_LETTER = 0.2, 0.1  # of the heading: height of a line, width of an average letter
 
-Corner = tuple[float, float]  # of a cell, its top left
+Corner = tuple[float, float]  # top left corner of a cell
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], columns: int, heading: str) -> Figure:
-    """Images uint8 (N, S, S, 3) with their titles, row by row; with no images, a figure that says so."""
+    """Images uint8 (N, S, S, 3) with their titles in a grid. Without images, the figure says so."""
     return _grid(images, None, titles, columns, heading, 1.0)
 
 
 def overlay_grid(
     images: np.ndarray, maps: np.ndarray, titles: Sequence[str], columns: int, heading: str, image_weight: float
 ) -> Figure:
-    """Maps (N, S, S) in [0, 1] over images uint8 (N, S, S, 3); see `show` for `image_weight`.
+    """Maps (N, S, S) in [0, 1] over images uint8 (N, S, S, 3). `show` describes `image_weight`.
 
-    Of more than LARGEST images, the maps of the first LARGEST do.
+    Only the first LARGEST images are shown, and `maps` needs no more.
     """
     return _grid(images, maps, titles, columns, heading, image_weight)
 
@@ -50,7 +50,7 @@ def layer_matrix(
     heading: str,
     image_weight: float,
 ) -> Figure:
-    """One row an image: the image, then its overlay at each of L layers. `maps` is (N, L, S, S) in [0, 1]."""
+    """One row per image: the image, then its overlay at each of L layers. `maps` is (N, L, S, S) in [0, 1]."""
     if len(images) == 0:
         return _nothing(heading)
     columns = 1 + len(layers)
@@ -71,7 +71,7 @@ def layer_matrix(
 
 
 def pair_titles(predicted: Sequence[str], true: Sequence[str]) -> list[str]:
-    """`predicted / true` of each image, in two lines where one would be too long for its cell."""
+    """`predicted / true` of each image, in two lines if one is too long for its cell."""
     titles = []
     for guess, truth in zip(predicted, true, strict=True):
         one, other = plain(guess, 18), plain(truth, 18)
@@ -80,7 +80,7 @@ def pair_titles(predicted: Sequence[str], true: Sequence[str]) -> list[str]:
 
 
 def prediction(image: np.ndarray, values: np.ndarray, title: str, image_weight: float) -> Figure:
-    """An image (S, S, 3) beside the same with its map (S, S)."""
+    """An image (S, S, 3) next to its overlay with the map `values` (S, S)."""
     figure, sheet, corners = cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=image_weight)
     show(sheet, corners[0], image)
     show(sheet, corners[1], image, values, image_weight)
@@ -119,13 +119,13 @@ def _grid(
 def cells(
     count: int, columns: int, heading: str, *, head: float, left: float, title: float, bar: float | None
 ) -> tuple[Figure, Axes, list[Corner]]:
-    """A sheet with `head` inches for the heading and room for `count` cells, each with `title` inches above it.
+    """A sheet with `head` inches for the heading and `count` cells, each with `title` inches above it.
 
-    `bar` is the `image_weight` of the overlays in the cells, for the colour bar beside them; None for no bar.
+    `bar` is the `image_weight` of the overlays, for the colour bar, or None for no bar.
     """
     rows = -(-count // columns)
     across, down = CELL + GAP, title + CELL + GAP
-    width = max(left + columns * across + BAR, NARROWEST)  # with or without the bar: figures lie beside each other
+    width = max(left + columns * across + BAR, NARROWEST)  # the same with and without a bar, for figures side by side
     words = textwrap.wrap(heading, int((width - 2 * EDGE) / HEADING_LETTER))
     head += (len(words) - 1) * HEADING_LINE
     height = head + rows * down + EDGE
@@ -145,9 +145,9 @@ def cells(
 def show(
     sheet: Axes, corner: Corner, image: np.ndarray, values: np.ndarray | None = None, image_weight: float = 1.0
 ) -> None:
-    """One image (S, S, 3) in a cell, with the map `values` (S, S) in [0, 1] over it if there is one.
+    """Draw an image (S, S, 3) in a cell, with the map `values` (S, S) in [0, 1] over it if there is one.
 
-    `image_weight` is the share of the image where the map is 1; where it is 0, the image is as it is.
+    `image_weight` is the share of the image where the map is 1. Where the map is 0, the image is unchanged.
     """
     put(sheet, image, *corner, CELL, interpolation="nearest")
     if values is not None:
@@ -156,19 +156,19 @@ def show(
 
 
 def _over_grey(image_weight: float) -> ListedColormap:
-    """The colours of the overlay of a grey image."""
+    """The colours of an overlay on a grey image."""
     evidence = np.linspace(0, 1, 256)
     opacity = ((1 - image_weight) * evidence)[:, None]
     return ListedColormap(opacity * COLOURS(evidence)[:, :3] + (1 - opacity) * 0.7)
 
 
 def put_title(sheet: Axes, corner: Corner, text: str, **look: Any) -> None:
-    """A text in the middle above a cell."""
+    """Write a text centred above a cell."""
     sheet.text(corner[0] + CELL / 2, corner[1] - 0.03, text, ha="center", va="bottom", **look)
 
 
 def _layer_title(name: str) -> str:
-    """The dotted name of a layer, in two lines where one would be too long for its cell."""
+    """The dotted name of a layer, in two lines if one is too long for its cell."""
     front, dot, back = name.rpartition(".")
     return name if len(name) <= 15 or not dot else f"{plain(front + dot, 18)}\n{plain(back, 18)}"
 

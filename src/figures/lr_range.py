@@ -1,4 +1,4 @@
-"""The curve of the learning-rate range test, with what it suggests."""
+"""The curve of the learning-rate range test with its suggestions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,13 +26,13 @@ def lr_range_figure(
     suggestions: Mapping[str, float],
     used: float,
 ) -> Figure:
-    """Loss over the rate (logarithmic): each batch and smoothed (K,), the suggestions, the rate in use."""
+    """Loss by rate (logarithmic) per batch and smoothed (K,), with the suggestions and the rate in use."""
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss of the batch")
     axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="smoothed")
-    # The fall is what matters: the rise at the end, often a hundred times as high, leaves the figure at the top.
+    # Show the fall. The rise at the end is often a hundred times as high, so it leaves the figure at the top.
     low, first = min(*losses, *smoothed), max(losses[0], smoothed[0])
     height = max(first - low, 0.1)
     axes.set_ylim(low - 0.1 * height, first + 0.6 * height)

@@ -1,4 +1,4 @@
-"""Class activation maps of several runs beside each other, and how far they agree."""
+"""Class activation maps of several runs side by side, and their agreement."""
 
 import textwrap
 from collections.abc import Mapping
@@ -12,15 +12,16 @@ from src.comparison.maps import Agreement, Maps
 from src.explain.agreement import CHANCE
 from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
 from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain
+from src.report.formats import percent
 
-LEFT = 1.05  # inches for the words before a row
+LEFT = 1.05  # inches for the text to the left of a row
 MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the top fifth (IoU)"}
 
 
 def side_by_side(maps: Maps) -> Figure:
-    """Rows of test images: why it is shown, the image with its true class, and the map of each run with its answer.
+    """One row per test image: the reason, the image with its true class, and the map and prediction of each run.
 
-    Right answers have a tick; wrong ones a cross, and are red.
+    Right predictions have a tick. Wrong ones have a cross and are red.
     """
     names = ["image", *(column.label for column in maps.columns)]
     across = len(names)
@@ -53,13 +54,14 @@ def side_by_side(maps: Maps) -> Figure:
         for corner, column in zip(rest, maps.columns, strict=True):
             show(sheet, corner, maps.images[i], column.maps[i], maps.image_weight)
             right = column.predicted[i] == maps.true[i]
-            answer = f"{'✓' if right else '✗'} {plain(column.predicted[i], 14)} {column.confidence[i]:.0%}"
+            mark, share = "✓" if right else "✗", percent(column.confidence[i], 0)
+            answer = f"{mark} {plain(column.predicted[i], 14)} {share}"
             put_title(sheet, corner, answer, fontsize=8, color=INK if right else RED)
     return figure
 
 
 def agreement(maps: Maps) -> Figure:
-    """Agreement within each group and between each two, with 95 % intervals over images, beside what chance gives."""
+    """Agreement within each group and between each two groups, with 95 % intervals over images and the chance level."""
     found: list[tuple[str, str, Mapping[str, Agreement]]] = [
         (f"within {plain(one.group.label, 28)}", BLUE, one.within) for one in maps.groups if one.within
     ]
@@ -86,7 +88,7 @@ def agreement(maps: Maps) -> Figure:
         "two groups": {"marker": "o", "color": RED},
         "lowest and highest pair of runs": {"marker": "|", "color": INK, "markersize": 9},
         "by chance: maps of different images": {"marker": "o", "color": MUTED, "markerfacecolor": "white"},
-        "nothing in common": {"color": MUTED, "linewidth": 1, "linestyle": ":"},
+        "unrelated maps": {"color": MUTED, "linewidth": 1, "linestyle": ":"},
     }
     marks = [Line2D([], [], **({"linestyle": ""} | look), label=label) for label, look in looks.items()]
     figure.legend(handles=marks, loc="outside lower center", ncols=3)

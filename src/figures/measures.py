@@ -1,6 +1,6 @@
-"""What the maps are worth: curves of removed pixels, means by layer, and maps of networks that are made random.
+"""Measures of maps: curves of removed pixels, means by layer, and maps of increasingly random networks.
 
-All take what metrics/gradcam.json says of the measures, as src/explain/summary.py makes it.
+All functions take the measures in metrics/gradcam.json, which src/explain/summary.py makes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 
 
 def figures(measured: Section, method: str, layer: str) -> Iterator[tuple[str, Figure]]:
-    """Name and figure of each there is something to show in, for maps of `method` at `layer`; none without measures."""
+    """Yield the name and figure of each measure, for maps of `method` at `layer`. Nothing without measures."""
     if measured["road"] is None:
         return
     yield "removal", removal(measured, method, layer)
@@ -31,17 +31,18 @@ def figures(measured: Section, method: str, layer: str) -> Iterator[tuple[str, F
 
 
 def removal(measured: Section, method: str, layer: str) -> Figure:
-    """The probability of the predicted class by the share of pixels removed or shown, for maps at `layer`.
+    """The probability of the predicted class by the share of pixels removed or inserted, for maps at `layer`.
 
-    Of ROAD, insertion and deletion; all methods in thin lines, `method` in a thick one, baselines in grey.
+    For ROAD, deletion and insertion, with `method` as a thick line, the other methods as thin lines, and the baselines
+    in grey.
     """
     figure = new_figure(11.2, 4.4)
     panels = figure.subplots(1, 4, sharey=True)
     shown = (
-        ("road", "most_relevant_first", "Most relevant removed\n(ROAD): lower is better", "removed"),
-        ("road", "least_relevant_first", "Least relevant removed\n(ROAD): higher is better", "removed"),
-        ("deletion", "probability", "Deletion of the most\nrelevant: lower is better", "deleted"),
-        ("insertion", "probability", "Insertion of the most\nrelevant: higher is better", "inserted"),
+        ("road", "most_relevant_first", "ROAD, most relevant\nremoved: lower is better", "removed"),
+        ("road", "least_relevant_first", "ROAD, least relevant\nremoved: higher is better", "removed"),
+        ("deletion", "probability", "Deletion, most relevant\nfirst: lower is better", "deleted"),
+        ("insertion", "probability", "Insertion, most relevant\nfirst: higher is better", "inserted"),
     )
     for axes, (name, curve, title, what) in zip(panels, shown, strict=True):
         section = measured[name]
@@ -54,7 +55,7 @@ def removal(measured: Section, method: str, layer: str) -> Figure:
             axes.plot(section["x"], values, color=colour, marker=marker, linewidth=width, label=other)
         axes.set(xlabel=f"pixels {what}", xlim=(0, 1), title=title)
         axes.title.set_fontsize(9.5)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     panels[0].set(ylabel="probability of the predicted class", ylim=(0, None))
     figure.suptitle(f"Maps at {plain(layer)}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
@@ -62,7 +63,7 @@ def removal(measured: Section, method: str, layer: str) -> Figure:
 
 
 def by_layer(measured: Section) -> Figure:
-    """The mean of each measure with its 95 % interval, by layer and method, beside the baselines."""
+    """The mean of each measure with its 95 % interval, by layer and method, with the baselines."""
     shown = [section for section in measured.values() if isinstance(section, Mapping) and "methods" in section]
     rows = -(-len(shown) // 2)
     figure = new_figure(11.2, 0.6 + 2.7 * rows)
@@ -78,9 +79,9 @@ def by_layer(measured: Section) -> Figure:
 
 
 def randomisation(section: Section, method: str, layer: str) -> Figure:
-    """Rank correlation with the original maps by the layers made random: methods at `layer`, and layers of `method`.
+    """Rank correlation with the original maps by the layers made random, for all methods at `layer` and all layers.
 
-    Of the first method that was tested where `method` was not.
+    The layers are those of `method`, or of the first tested method if `method` was not tested.
     """
     if section["methods"][method][layer] is None:
         method = next(name for name, entries in section["methods"].items() if entries[layer] is not None)
@@ -101,17 +102,17 @@ def randomisation(section: Section, method: str, layer: str) -> Figure:
             steps, values, color=colour, linestyle=STYLES[index // len(PALETTE) % len(STYLES)], marker="o",
             linewidth=2.6 if name == layer else 1.2, label=plain(name),
         )  # fmt: skip
-    panels[0].set(title=f"Methods, at {plain(layer)}", ylabel="rank correlation with the original maps")
-    panels[1].set(title=f"Layers, by {method}")
+    panels[0].set(title=f"Methods at {plain(layer)}", ylabel="rank correlation with the original maps")
+    panels[1].set(title=f"Layers by {method}")
     for axes in panels:
         axes.axhline(0, color=MUTED, linewidth=1)
-        axes.set(xlabel="made random, from the top down to", ylim=(None, 1.05))
+        axes.set(xlabel="random layers, from the output back to", ylim=(None, 1.05))
         axes.legend(loc="best", ncols=2)
     return figure
 
 
 def _means(axes: Axes, section: Section) -> None:
-    """One measure: a place on the axis for each layer, in it a point for each method and a line for each baseline."""
+    """Draw one measure: a place on the axis per layer, with a point per method and a line per baseline."""
     layers = list(next(iter(section["methods"].values())))
     at = np.arange(len(layers), dtype=float)
     for name, (label, colour, line) in BASELINES.items():
@@ -133,7 +134,7 @@ def _means(axes: Axes, section: Section) -> None:
 
 
 def _reach(entries: Sequence[Section]) -> tuple[list[float], np.ndarray]:
-    """Means (L,), and how far their intervals go below and above, (2, L), 0 where there is none."""
+    """Means (L,), and the extent of their intervals below and above, (2, L), or 0 without an interval."""
     means = [entry["mean"] for entry in entries]
     ends = [(e["mean"], e["mean"]) if e["low"] is None else (e["low"], e["high"]) for e in entries]
     below, above = ([abs(end[side] - mean) for end, mean in zip(ends, means, strict=True)] for side in (0, 1))
@@ -141,7 +142,7 @@ def _reach(entries: Sequence[Section]) -> tuple[list[float], np.ndarray]:
 
 
 def _looks(section: Section) -> list[tuple[str, str]]:
-    """Colour and marker of each method, the same in every figure."""
+    """Colour and marker of each method, the same in all figures."""
     return [
         (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
         for i in range(len(section["methods"]))

@@ -1,4 +1,4 @@
-"""A look at the data: augmented training images, and how many images each class has."""
+"""Figures of the data: augmented training images, and the number of images per class."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ CELL, GAP, LEFT, HEAD = 0.92, 0.08, 0.85, 0.62
 def augmented_grid(
     images: npt.NDArray[np.uint8], variants: npt.NDArray[np.uint8], names: Sequence[str], epochs: Sequence[int]
 ) -> Figure:
-    """Originals and what the augmentation makes of them: a column an image, a row an epoch.
+    """Original images and their augmentations, one column per image and one row per epoch.
 
-    `images` (N, S, S, 3) with class `names`; `variants` (V, N, S, S, 3), one row for each of `epochs`.
+    `images` (N, S, S, 3) have the class `names`. `variants` is (V, N, S, S, 3), one row for each of `epochs`.
     """
     rows = {"original": images} | {f"epoch {epoch}": row for epoch, row in zip(epochs, variants, strict=True)}
     figure, sheet = new_sheet(LEFT + len(images) * (CELL + GAP) + GAP, HEAD + len(rows) * (CELL + GAP) + GAP)
@@ -36,7 +36,10 @@ def augmented_grid(
 
 
 def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Figure:
-    """Stacked bars of the images of each class; `counts` maps a split's name to (C,). Of many, the largest."""
+    """Stacked bars of the number of images per class, or of the largest classes if there are many.
+
+    `counts` maps the name of a split to its counts (C,).
+    """
     totals = np.sum(list(counts.values()), axis=0)
     order = np.arange(len(classes))
     if len(classes) > SHOWN_CLASSES:

@@ -1,6 +1,6 @@
-"""The look of every figure: size, fonts, colours; and how a figure becomes a PNG.
+"""The style of all figures (size, fonts, colours) and their conversion to PNG.
 
-Figures are made with `matplotlib.figure.Figure` itself, never pyplot: no global state, no display, nothing to close.
+Figures use `matplotlib.figure.Figure` directly, not pyplot, so there is no global state, display or figure to close.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from src.artifacts import atomic
 
-# Okabe & Ito (2008), "Color Universal Design": told apart by colour-blind readers too.
+# Okabe & Ito (2008), "Color Universal Design": colour-blind readers can distinguish these colours.
 BLUE: Final = "#0072B2"
 ORANGE: Final = "#E69F00"
 GREEN: Final = "#009E73"
@@ -33,7 +33,7 @@ DPI: Final = 150
 STYLE: Final[dict[str, Any]] = {
     "figure.dpi": DPI,
     "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same on every machine
     "font.size": 9.5,
     "text.color": INK,
     "axes.prop_cycle": cycler(color=PALETTE),
@@ -64,18 +64,18 @@ STYLE: Final[dict[str, Any]] = {
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    """An empty figure of the given size in inches, 150 dots an inch, with constrained layout.
+    """An empty figure of the given size in inches, 150 dots per inch, with constrained layout.
 
-    Axes take their look when they are added, so the style is set for the process and not only around this call.
+    Axes take their style when they are added, so the style is set for the process and not only around this call.
     """
     style.use(STYLE)
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def new_sheet(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    """A figure for many pictures, placed by hand: its one axes has inches for coordinates, (0, 0) at the top left.
+    """A figure for many images at manual positions. Its one axes has coordinates in inches from the top left corner.
 
-    An axes for each picture takes ten times as long, and a constrained layout of 200 of them a minute.
+    One axes per image takes ten times as long, and a constrained layout of 200 axes takes a minute.
     """
     style.use(STYLE)
     figure = Figure(figsize=(width_in, height_in))
@@ -85,17 +85,17 @@ def new_sheet(width_in: float, height_in: float) -> tuple[Figure, Axes]:
 
 
 def put(sheet: Axes, image: np.ndarray, x: float, y: float, side: float, **look: Any) -> None:
-    """Lay an image (H, W, 3), or a map (H, W), with its top left corner at (x, y); `look` as of `Axes.imshow`."""
+    """Place an image (H, W, 3) or a map (H, W) with its top left corner at (x, y). `look` is passed to `imshow`."""
     sheet.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", **look)
 
 
 def plain(name: str, length: int = 40) -> str:
-    """`name` as text for a figure: cut to `length` characters, and a `$` is a `$` and not the start of a formula."""
+    """`name` as text for a figure, cut to `length` characters. A `$` is escaped, so that it starts no formula."""
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path` as a PNG, atomically, and the same bytes for the same figure."""
+    """Write `figure` to `path` as a PNG, atomically. The same figure gives the same bytes."""
     with atomic(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a class's name: it is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in the name of a class; it is drawn as a box
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})

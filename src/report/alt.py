@@ -1,4 +1,4 @@
-"""What is seen on each figure, in words and numbers, for a reader who does not see it."""
+"""Alternative text of each figure in the report: what it shows, in words and numbers."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,16 +6,16 @@ from itertools import pairwise
 from src.report.formats import listed, number, percent
 from src.report.run import Row, Run
 
-NAMED = 5  # mistakes that the text of a sheet names; the page lists them all
-LONGEST = 40  # letters of a class name in a text
+NAMED = 5  # mistakes in the text of a figure; the page lists all
+LONGEST = 40  # characters of a class name
 
 
 def texts(run: Run) -> dict[str, str]:
-    """The alternative text of each figure by the name of the figure; no two are alike."""
+    """The alternative text of each figure by its name. All texts differ."""
     lr_range = (
         f"Line chart of the training loss against the learning rate, {number(run.params['lr_range.start'], 3)} to "
         f"{number(run.lr_range['last_lr'], 3)} in {run.lr_range['iterations']} batches. "
-        f"Suggestions: {listed(run.lr_range['suggestions'])}. A line marks the rate in use, {number(run.model['lr'])}."
+        f"Suggestions: {listed(run.lr_range['suggestions'])}. A line marks the rate in use: {number(run.model['lr'])}."
     )
     return {
         "report/curves": _curves(run),
@@ -23,13 +23,14 @@ def texts(run: Run) -> dict[str, str]:
         "lr_range/lr_range": lr_range,
         "evaluate/confusion_matrix": _confusion(run),
         "evaluate/reliability": (
-            f"Bar chart of accuracy in {run.params['evaluate.bins']} bins of confidence, and of the images in each. "
-            f"Accuracy and confidence differ by {percent(run.test['ece'])} on average over the images: the expected "
-            f"calibration error."
+            f"Bar chart of the accuracy and the number of images in {run.params['evaluate.bins']} bins of confidence. "
+            f"The expected calibration error, the mean absolute difference between accuracy and confidence over bins, "
+            f"is {percent(run.test['ece'])}."
         ),
         "prepare/class_counts": (
-            f"Stacked bars of the images of {run.data['classes']:,} classes: {run.data['train']:,} training, "
-            f"{run.data['val']:,} validation and {run.data['test']:,} test images in all{_test_range(run.per_class)}."
+            f"Stacked bars of the number of images in {run.data['classes']:,} classes. In total there are "
+            f"{run.data['train']:,} training, {run.data['val']:,} validation and {run.data['test']:,} test images"
+            f"{_test_range(run.per_class)}."
         ),
         "prepare/augmented": _augmented(run),
         **_sheets(run),
@@ -46,13 +47,13 @@ def _curves(run: Run) -> str:
     epochs = f"{len(run.history)} epoch" + ("s" if len(run.history) > 1 else "")
     return (
         f"Two line charts over {epochs}. {' '.join(parts)} "
-        f"Lines mark epoch {run.model['epoch']}, whose weights were kept, and the test accuracy, "
+        f"Lines mark epoch {run.model['epoch']}, whose weights were kept, and the test accuracy of "
         f"{percent(run.test['accuracy'])}."
     )
 
 
 def _course(values: Sequence[str]) -> str:
-    """How a curve goes, from its first to its last value; '' for none."""
+    """The first and the last value of a curve in words. '' if there are no values."""
     if len(values) < 2:
         return "".join(values)
     return f"from {values[0]} to {values[-1]}"
@@ -64,8 +65,8 @@ def _learning_rate(history: Sequence[Row]) -> str:
         return f"Line chart of the learning rate: {number(rates[0], 3)} in every epoch."
     highest = max(rates)
     return (
-        f"Line chart of the learning rate: {number(rates[0], 3)} at the end of epoch 1, highest in epoch "
-        f"{rates.index(highest) + 1} with {number(highest, 3)}, {number(rates[-1], 3)} at the end of epoch "
+        f"Line chart of the learning rate. It is {number(rates[0], 3)} at the end of epoch 1, highest in epoch "
+        f"{rates.index(highest) + 1} with {number(highest, 3)}, and {number(rates[-1], 3)} at the end of epoch "
         f"{len(rates)}."
     )
 
@@ -73,57 +74,60 @@ def _learning_rate(history: Sequence[Row]) -> str:
 def _confusion(run: Run) -> str:
     right = run.test["images"] - run.test["wrong"]
     text = (
-        f"Matrix of true against predicted classes, {run.data['classes']:,} of each: {right:,} of "
-        f"{run.test['images']:,} test images lie on the diagonal"
+        f"Confusion matrix of {run.data['classes']:,} classes. {right:,} of {run.test['images']:,} test images are on "
+        "the diagonal"
     )
     recalls = sorted((float(row["recall"]), row["class"]) for row in run.per_class if row["recall"] != "")
     if not recalls or recalls[0][0] == recalls[-1][0]:
         return f"{text}."
     (low, worst), (high, best) = recalls[0], recalls[-1]
-    return f"{text}, most often those of {_name(best)} ({percent(high)}), least often {_name(worst)} ({percent(low)})."
+    return (
+        f"{text}. The recall is highest for {_name(best)} ({percent(high)}) and lowest for {_name(worst)} "
+        f"({percent(low)})."
+    )
 
 
 def _test_range(per_class: Sequence[Row]) -> str:
-    """How many test images the classes have, to end a sentence."""
+    """The number of test images per class, as the end of a sentence."""
     counts = [int(row["images"]) for row in per_class]
     low, high = min(counts), max(counts)
-    return f", {low:,} of each class" if low == high else f", {low:,} to {high:,} of a class"
+    return f", {low:,} per class" if low == high else f", {low:,} to {high:,} per class"
 
 
 def _augmented(run: Run) -> str:
     steps = [step["name"] for step in run.params["augment"]]
-    how = f"after {', '.join(steps)} as drawn in several epochs" if steps else "unchanged, as no augmentation is set"
+    how = f"after {', '.join(steps)} in several epochs" if steps else "unchanged, because there is no augmentation"
     size = run.data["size"]
-    return f"Training images in columns by class, {size} pixels a side: in the first row as they are, below {how}."
+    return f"Training images of {size} x {size} pixels, one column per image. First row: original. Other rows: {how}."
 
 
 def _sheets(run: Run) -> dict[str, str]:
-    """Of the figures of mistakes, which show the same images in the same order."""
+    """Texts of the figures of mistakes, which show the same images in the same order."""
     mistakes = run.misclassified
     if not mistakes:
         return {}
-    images = f"misclassified test images, in the order of the list of {len(mistakes):,}"  # a sheet may show fewer
+    images = f"misclassified test images, in the order of the list of {len(mistakes):,}"  # a figure may show fewer
     named = "; ".join(
-        f"{_name(row['predicted'])} for {_name(row['true'])} ({percent(row['confidence'], 0)})"
+        f"{_name(row['true'])} as {_name(row['predicted'])} ({percent(row['confidence'], 0)})"
         for row in mistakes[:NAMED]
     )
     more = "" if len(mistakes) <= NAMED else ", and so on"
     method, layer = run.gradcam["method"], run.gradcam["layer"]
-    heat = f"Heat maps by {method} at {{}} over {images}: red where there is most evidence for the {{}} class."
+    heat = f"{method} maps at {{}} of {images}, brightest where there is most evidence for the {{}} class."
     of_layers = {f"gradcam/{name}": heat.format(of, "predicted") for of, name in run.gradcam["grids"].items()}
     return {
-        "gradcam/misclassified": f"Sheet of {images}. Taken, with which confidence: {named}{more}.",
+        "gradcam/misclassified": f"Grid of {images}. True and predicted class, with confidence: {named}{more}.",
         **of_layers,
         "gradcam/true": heat.format(layer, "true"),
         "gradcam/layers": (
-            f"Matrix of mistakes, a row an image: the image, then heat maps by {method} for the predicted class at "
-            f"{', '.join(run.gradcam['grids'])}."
+            f"Matrix of misclassified test images, one row per image: the image, then the {method} maps of the "
+            f"predicted class at {', '.join(run.gradcam['grids'])}."
         ),
     }
 
 
 def _measures(run: Run) -> dict[str, str]:
-    """Of the figures about what the maps are worth; none where it was not measured."""
+    """Texts of the figures of the measures. Empty if there are no measures."""
     road, alike = run.gradcam["road"], run.gradcam["randomisation"]
     if road is None:
         return {}
@@ -134,26 +138,28 @@ def _measures(run: Run) -> dict[str, str]:
     last = percent(road["x"][-1], 0)
     found = {
         "gradcam/by_layer": (
-            f"Point charts with intervals of each measure, by layer ({layers}) and method ({methods}), beside random "
-            f"maps and a blob in the centre. ROAD of {method} at {layer} is {number(ours['mean'], 2)}, of random maps "
-            f"{number(chance['mean'], 2)}."
+            f"Point charts of each measure with intervals, by layer ({layers}) and method ({methods}), with random "
+            f"maps and a blob in the centre as baselines. ROAD of {method} at {layer} is {number(ours['mean'], 2)}. "
+            f"ROAD of random maps is {number(chance['mean'], 2)}."
         ),
         "gradcam/removal": (
             f"Four line charts of the probability of the predicted class by the share of pixels removed or inserted, "
-            f"for maps at {layer}. With {last} removed by {method}, it is {percent(falls[-1], 0)} without the most "
-            f"relevant pixels and {percent(stays[-1], 0)} without the least relevant ones."
+            f"for maps at {layer}. With {last} of the pixels removed in the order of {method}, the probability is "
+            f"{percent(falls[-1], 0)} without the most relevant ones and {percent(stays[-1], 0)} without the least "
+            f"relevant ones."
         ),
     }
     if alike is None:
         return found
-    # as src/figures/measures.py chooses
+    # the same choice as in src/figures/measures.py
     tested = next(name for name in (method, *alike["methods"]) if alike["methods"][name][layer] is not None)
     correlations = alike["methods"][tested][layer]["curves"]["rank_correlation"]
     return found | {
         "gradcam/randomisation": (
-            f"Two line charts of the rank correlation with the original maps while {', '.join(alike['x'])} become "
-            f"random one after the other, for the methods at {layer} and for {tested} at each layer. {tested} at "
-            f"{layer} goes {_course([number(value, 2) for value in (1, *correlations)])}."
+            f"Two line charts of the rank correlation with the original maps. {', '.join(alike['x'])} become random "
+            f"one after the other. The left chart has all methods at {layer}, the right one all layers by {tested}. "
+            f"The correlation of {tested} at {layer} goes "
+            f"{_course([number(value, 2) for value in (1, *correlations)])}."
         ),
     }
 

@@ -1,4 +1,4 @@
-"""The model card of one run, in Markdown: data in, text out.
+"""The model card of one run in Markdown. Takes data and returns text.
 
 Mitchell et al.: Model Cards for Model Reporting. FAT* 2019, https://arxiv.org/abs/1810.03993
 """
@@ -8,21 +8,21 @@ import re
 from src.evaluation.metrics import wilson_interval
 from src.markdown import code_block
 from src.report.alt import texts
-from src.report.formats import copies_found, counted, duration, listed, number, percent, shown
+from src.report.formats import copies_found, counted, duration, listed, norm_name, number, percent, shown
 from src.report.page import fill
 from src.report.run import Row, Run
 
-NAMED = 20  # classes in the sentence about what the model answers; the table has all
+NAMED = 20  # classes in the first section; the table has all
 MISTAKES = 10  # in the list; the report has all
-REASONS = 3  # for which files were left out; the report has all
+REASONS = 3  # reasons for leaving files out; the report has all
 IMAGE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
 
 
 def render(run: Run) -> str:
-    """The card, which lies in reports/ and shows figures of ../figures."""
+    """Return the card for the folder reports/, with links to the figures in ../figures."""
     return fill(
         "src.report",
-        (percent, number, duration, listed, shown, counted, copies_found, recall_interval, code_block),
+        (percent, number, norm_name, duration, listed, shown, counted, copies_found, recall_interval, code_block),
         template="card.md.j2",
         run=run,
         alt={name: text for name, text in texts(run).items() if name in run.figures},
@@ -34,7 +34,7 @@ def render(run: Run) -> str:
 
 
 def recall_interval(row: Row) -> str:
-    """The 95 % interval of a class's recall, a dash where it has no test image. -> 81.2 % to 93.0 %"""
+    """The 95 % interval of the recall of a class, or a dash if it has no test images. -> 81.2 % to 93.0 %"""
     images = int(row["images"])
     if not images:
         return "–"
@@ -43,9 +43,9 @@ def recall_interval(row: Row) -> str:
 
 
 def without_figures(card: str, longest: int) -> str:
-    """The card where no figure can be shown, in at most `longest` characters: whole sections, from the first on."""
+    """The card without figures, cut to at most `longest` characters at the end of a section."""
     text = IMAGE.sub("", card)
-    rest = "\n\nThe whole card, with figures, is `model_card.md` among the artifacts of the model.\n"
+    rest = "\n\nThe complete card with figures is `model_card.md` among the artifacts of the model.\n"
     while len(text.rstrip()) + len(rest) > longest and "\n## " in text:
         text = text.rpartition("\n## ")[0]
     return text.rstrip()[: longest - len(rest)] + rest

@@ -1,9 +1,9 @@
-"""Values as a person writes them."""
+"""Formats of values in reports, figures and printed lines."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Key of `duplicates` in metrics/data.json -> which images are counted, and where their copies are.
+# Key of `duplicates` in metrics/data.json -> the images that are counted, and the place of their copies.
 COPIES = {
     "train_test": ("test image", "among the training images"),
     "train_val": ("validation image", "among the training images"),
@@ -13,27 +13,27 @@ COPIES = {
 
 
 def percent(share: float | str, digits: int = 2) -> str:
-    """A fraction as a percentage, a dash for an empty cell. 0.9214 -> 92.14 %"""
+    """Format a fraction as a percentage. An empty cell becomes a dash. 0.9214 -> 92.14 %"""
     return "–" if share == "" else f"{100 * float(share):.{digits}f} %"
 
 
 def points(difference: float) -> str:
-    """The difference of two fractions in points of a percentage. -0.0115 -> −1.15 points"""
+    """Format the difference of two fractions in percentage points. -0.0115 -> −1.15 points"""
     return f"{100 * difference:+z.2f} points".replace("-", "−")
 
 
 def number(value: float | str, digits: int = 4) -> str:
-    """A number to `digits` significant digits, a dash for an empty cell."""
+    """Format a number with `digits` significant digits. An empty cell becomes a dash."""
     return "–" if value == "" else f"{float(value):.{digits}g}"
 
 
 def hundredths(value: float) -> str:
-    """A number to two places. -0.123 -> −0.12"""
+    """Format a number with two decimals. -0.123 -> −0.12"""
     return f"{value:z.2f}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them. 75 -> 1 min 15 s"""
+    """Format a duration in seconds. 75 -> 1 min 15 s"""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 
 
 def shown(value: object) -> str:
-    """A parameter as params.yaml has it, a list on one line, a dash for an empty text."""
+    """Format a parameter as in params.yaml, a list on one line. An empty text becomes a dash."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -51,18 +51,23 @@ def shown(value: object) -> str:
 
 
 def listed(values: Mapping[str, float]) -> str:
-    """Names and numbers in a sentence, `none` where there are none. {'valley': 0.0123} -> valley 0.0123"""
+    """Names with numbers for a sentence, or `none`. {'valley': 0.0123} -> valley 0.0123"""
     return ", ".join(f"{name} {number(value, 3)}" for name, value in values.items()) or "none"
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things. 1, file -> 1 file; 1200, file -> 1,200 files"""
+    """A number with its noun. 1, file -> 1 file; 1200, file -> 1,200 files"""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def copies_found(duplicates: Mapping[str, Any]) -> list[str]:
-    """What `duplicates` of metrics/data.json counts, in words; [] if there are none.
+    """Describe `duplicates` of metrics/data.json, one text per kind of copy. [] if there are none.
 
     {'train_test': 3, 'two_labels': 0, ...} -> ['3 test images among the training images']
     """
     return [f"{counted(duplicates[name], noun)} {where}" for name, (noun, where) in COPIES.items() if duplicates[name]]
+
+
+def norm_name(norm: str) -> str:
+    """The name of a value of the parameter `norm` in a sentence. layer -> layer norm; none -> no norm"""
+    return "no norm" if norm == "none" else f"{norm} norm"

@@ -1,4 +1,4 @@
-"""How every page is filled in."""
+"""Fill a Jinja template. Every page and the model card use it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +12,14 @@ from src.markdown import escape
 def fill(
     package: str, filters: tuple[Callable[..., Any], ...], template: str = "template.html.j2", **values: object
 ) -> str:
-    """A template of `package` with `values`; it may call the functions `filters` by their names.
+    """Fill a template of `package` with `values`. The template can call the functions `filters` by their names.
 
-    What it prints is escaped, for HTML or, in a template `*.md.j2`, for Markdown, except where it says `safe`.
+    Printed values are escaped for HTML, or for Markdown in a template `*.md.j2`, unless the template marks them `safe`.
     """
     is_markdown = template.endswith(".md.j2")
     environment = Environment(
         loader=PackageLoader(package, ""),
-        autoescape=not is_markdown,  # a class or a run may be called <b>
+        autoescape=not is_markdown,  # the name of a class or a run may be <b>
         finalize=_markdown if is_markdown else None,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Figures as the page holds them: in the page itself, and small enough together that it can be sent by mail."""
+"""Embed figures in a page, with a limit on their total size so that the page can be sent by email."""
 
 import base64
 import io
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-CSS_DPI = 96  # CSS has 96 pixels an inch
-BUDGET = 3_200_000  # bytes of all figures: as base64 4.3 MB, which leaves 0.7 MB for the text of a page below 5 MB
-DRAWN = 150_000  # bytes; a PNG below is drawn lines or few images, and stays as it is
-QUALITY = 85  # of JPEG, for the others: sheets of photographs and maps, where a PNG takes several times as much
-SMALLEST = 0.05  # of the side: what is left of a sheet where no share of the budget would do
+CSS_DPI = 96  # CSS pixels per inch
+BUDGET = 3_200_000  # bytes of all figures, 4.3 MB as base64; leaves 0.7 MB for the text of a page below 5 MB
+DRAWN = 150_000  # bytes; a smaller PNG holds lines or few images and is embedded unchanged
+QUALITY = 85  # of JPEG, for grids of photographs and maps, where a PNG is several times as large
+SMALLEST = 0.05  # smallest scale of a side, if the budget is too small for all figures
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with the size in CSS pixels at which the letters of all figures are equally large."""
+    """An image with its size in CSS pixels, at which the text of all figures has the same size."""
 
     uri: str
     width: int
@@ -24,10 +24,10 @@ class Picture:
 
 
 def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Picture]:
-    """PNG files by name as pictures by name. Together they have at most `budget` bytes, before base64.
+    """Convert PNG files to pictures, by name. Together they have at most `budget` bytes before base64.
 
-    Drawn figures come first and as they are. If the rest as JPEG is too large at full size, it is scaled down: hardly
-    more than needed, all by the same factor, to SMALLEST and no further. The files of the run stay as they are.
+    Drawn figures are embedded unchanged. The others become JPEG. If they exceed the rest of the budget, all of them are
+    scaled down by the same factor, to SMALLEST at least. The PNG files themselves do not change.
     """
     sizes = {name: _css_size(png) for name, png in figures.items()}
     kept = {name: png for name, png in figures.items() if len(png) < DRAWN}
@@ -41,7 +41,7 @@ def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Pi
         total = sum(map(len, small.values()))
         if total <= room or scale <= SMALLEST:
             break
-        scale = max(SMALLEST, 0.95 * scale * (room / total) ** 0.5)  # bytes grow with the area, or a little slower
+        scale = max(SMALLEST, 0.95 * scale * (room / total) ** 0.5)  # bytes grow about as fast as the area
     types = dict.fromkeys(kept, "png") | dict.fromkeys(sheets, "jpeg")
     return {
         name: Picture(f"data:image/{types[name]};base64,{base64.b64encode(data).decode()}", *sizes[name])
@@ -50,7 +50,7 @@ def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Pi
 
 
 def _jpeg(png: bytes, scale: float) -> bytes:
-    """The image on white, its sides `scale` times as long."""
+    """The image on a white background as JPEG, with sides `scale` times as long."""
     with Image.open(io.BytesIO(png)) as image:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         whole = image.convert("RGB")
@@ -62,7 +62,7 @@ def _jpeg(png: bytes, scale: float) -> bytes:
 
 
 def _css_size(png: bytes) -> tuple[int, int]:
-    """Width and height at the resolution that the file states."""
+    """Width and height in CSS pixels, from the resolution that the file states."""
     with Image.open(io.BytesIO(png)) as image:
         dpi = image.info.get("dpi", (CSS_DPI, CSS_DPI))
         return round(image.width * CSS_DPI / dpi[0]), round(image.height * CSS_DPI / dpi[1])

@@ -1,24 +1,36 @@
-"""One self-contained HTML page about one run: data in, text out."""
+"""One self-contained HTML page about one run. Takes data and returns text."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import copies_found, counted, duration, hundredths, listed, number, percent, points, shown
+from src.report.formats import (
+    copies_found,
+    counted,
+    duration,
+    hundredths,
+    listed,
+    norm_name,
+    number,
+    percent,
+    points,
+    shown,
+)
 from src.report.page import fill
 from src.report.pictures import pictures
 from src.report.run import Run
 
-COPIES_SHOWN = 6  # of each picture in the list of duplicates
+COPIES_SHOWN = 6  # of each image in the list of duplicates
 
 
 def render(run: Run) -> str:
-    """The page, of less than 5 MB. It needs no other file and no network: figures are data URIs, styles are inline,
-    there is no script.
+    """Return the page, which has less than 5 MB and needs no other file and no network.
+
+    Figures are data URIs, styles are inline, and there is no script.
     """
     return fill(
         "src.report",
-        (percent, points, hundredths, duration, number, shown, listed, counted, copies_found),
+        (percent, points, hundredths, duration, number, norm_name, shown, listed, counted, copies_found),
         run=run,
         counts={row["class"]: row for row in run.data["counts"]},
         shown_copies=COPIES_SHOWN,
@@ -34,7 +46,7 @@ def render(run: Run) -> str:
 
 
 def grouped(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Parameters by the first part of their key; those without a group come first, under `general`."""
+    """Parameters by the first part of their key. Those without a group come first, under `general`."""
     groups: dict[str, dict[str, Any]] = {"general": {}}
     for key, value in params.items():
         group = key.partition(".")[0] if "." in key or isinstance(value, list) else "general"

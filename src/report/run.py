@@ -1,4 +1,4 @@
-"""What the report page is about."""
+"""The content of the report and the model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that the page shows; the mappings hold what the stages wrote into the files of the same name."""
+    """Everything that the page shows. The mappings hold what the stages wrote into the files of the same name."""
 
     data: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -21,15 +21,15 @@ class Run:
     per_class: Sequence[Row]
     misclassified: Sequence[Row]
     model_summary: str
-    figures: Mapping[str, bytes]  # PNG by name, e.g. `evaluate/reliability`
+    figures: Mapping[str, bytes]  # PNG by name, such as `evaluate/reliability`
     params: Mapping[str, Any]  # by dotted key
-    changed: Mapping[str, Any]  # the keys whose value is not the committed one -> the committed value
-    network_options: str  # how the network is not the plain one: ', standardised weights' or ''
-    reference: str  # what the result to compare with is called, '' where there is none; the rest is in `params`
-    recipe_changes: Mapping[str, tuple[Any, Any]] | None  # (recipe's value, ours); None: its file is not known
+    changed: Mapping[str, Any]  # key -> committed value, for values that differ from the commit
+    network_options: str  # options of the network that are on, such as ', standardised weights', or ''
+    reference: str  # label of the result to compare with, or ''; its accuracy and note are in `params`
+    recipe_changes: Mapping[str, tuple[Any, Any]] | None  # (recipe's value, ours); None if the recipe has no file
     data_name: str
     name: str  # of the experiment
-    command: str  # that runs it again
-    commit: str  # '' where there is no git
+    command: str  # repeats the run
+    commit: str  # '' without git
     versions: str
     date: str

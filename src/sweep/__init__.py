@@ -1,1 +1,1 @@
-"""Many trainings over many machines: what a sweep is, what is known of its trials, how one runs on its machine."""
+"""Many trainings on many machines: the sweep file, the records of its trials, and one trial on its machine."""

@@ -1,4 +1,4 @@
-"""One trial of a sweep on the machine that runs it: a clone, `dvc exp run` in it, its results pushed."""
+"""One trial of a sweep on its machine: clone the repository, run `dvc exp run` in the clone and push the results."""
 
 import os
 import re
@@ -26,28 +26,28 @@ from src.processes import experiment_environment
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
 from src.sweep.spec import Point, Spec, trial_name
 
-LOOK = 0.5  # seconds between two looks at a training
-GRACE = 30.0  # seconds that a stage may take to end its MLflow run
-# DVC ends with the process that started it, as its stages end with DVC: nothing trains on where a trial is given up.
+LOOK = 0.5  # seconds between two checks of a training
+GRACE = 30.0  # seconds that a stage has to end its MLflow run
+# DVC ends with the process that started it, and stages end with DVC, so nothing trains after a trial is given up.
 DVC = (
     "import signal, sys; from src.processes import die_with_parent; die_with_parent(signal.SIGTERM); "
     "from dvc.cli import main; sys.exit(main())"
 )
 
-KILLED = r"stopped by (SIGTERM|Ctrl-C)|exited with -\d"  # what a stage says, or DVC of a stage
+KILLED = r"stopped by (SIGTERM|Ctrl-C)|exited with -\d"  # printed by a stage, or by DVC about a stage
 
 Progress = dict[str, Any]  # epoch, val_accuracy; at the end also done, status
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the trials of a sweep share; every machine can read it."""
+    """Everything that the trials of a sweep share. Every machine can read it."""
 
     spec: Spec
     committed: Point  # every parameter of the committed params.yaml
-    base: Point  # every parameter of the trials, but for those that the sweep varies
-    folder: Path  # the sweep's own, in the shared storage
-    baseline: str  # the commit that is cloned
+    base: Point  # every parameter of the trials, before the sweep changes its own
+    folder: Path  # of this sweep, in the shared storage
+    baseline: str  # the commit to clone
     git_url: str
     dvc_url: str
     tracking_uri: str
@@ -59,7 +59,7 @@ class Job:
 
 
 class Experiment:
-    """A trial that is brought to its end by calling `progress` again and again, or is given up by `stop`."""
+    """A trial. Calls of `progress` run it to its end, and `stop` gives it up."""
 
     def __init__(self, job: Job, drawn: Point, node: str = "") -> None:
         self.job = job
@@ -74,10 +74,10 @@ class Experiment:
         self._dvc: subprocess.Popen[bytes] | None = None
 
     def progress(self) -> Progress:
-        """Wait for the next whole epoch but the last one, which ends nothing yet, or for the end of the trial.
+        """Wait for the next completed epoch, except the last one, or for the end of the trial.
 
-        A trial that has ended before, here or elsewhere, is not run again. Failures are told, not raised: what raises
-        is taken for the machine's fault, and the trial is given to another one.
+        A trial that has already ended, here or elsewhere, is not run again. Failures of the trial are returned. An
+        exception counts as a fault of the machine, and the trial moves to another one.
         """
         try:
             if self._dvc is None and (ended := self._start()):
@@ -94,10 +94,10 @@ class Experiment:
             return self._failed(str(error))
 
     def stop(self) -> None:
-        """End what runs, and leave nothing on this machine. The stage closes its MLflow run; checkpoints stay."""
+        """End all processes of the trial and delete its clone. The stage closes its MLflow run. Checkpoints remain."""
         if self._dvc is not None and self._dvc.poll() is None:
             stages = psutil.Process(self._dvc.pid).children(recursive=True)
-            self._dvc.terminate()  # first, else it would start the next stage
+            self._dvc.terminate()  # first, otherwise it would start the next stage
             for stage in stages:
                 stage.terminate()
             for late in psutil.wait_procs(stages, GRACE)[1]:
@@ -106,9 +106,9 @@ class Experiment:
         self._held.close()
 
     def _start(self) -> Progress | None:
-        """Start the experiment, or tell how it has ended before."""
+        """Start the experiment, or return its result if it has already ended."""
         lock = self.ledger.lock(self.name)
-        while True:  # the machine that has it may be cut off and taken for lost, and train on
+        while True:  # a machine that was cut off counts as lost, but may still train and hold the lock
             try:
                 self._held.enter_context(locked(lock, wait=0))
                 break
@@ -138,7 +138,7 @@ class Experiment:
         return None
 
     def _end(self) -> Progress:
-        """What the experiment has come to; its outputs and its MLflow run are made whole before that is put down."""
+        """The result of the experiment. Its outputs and its MLflow run are completed before the result is recorded."""
         assert self._dvc is not None
         if self._dvc.returncode != 0:
             said = self._said()
@@ -147,7 +147,7 @@ class Experiment:
             errors = re.findall(r"^(?:error|ERROR): (.+)$", said, re.MULTILINE)
             return self._failed(errors[0] if errors else f"dvc exp run ended with {self._dvc.returncode}")
         remotes = self.job.spec.remotes
-        # By force: an attempt before this one, of the same bits, may have come as far as here.
+        # With --force, because an earlier attempt with the same bits may have pushed the experiment.
         self._run("dvc", "exp", "push", "--force", "--remote", remotes.dvc, remotes.git, self.name)
         self._run("commands.sync")
         train = artifacts.read_json(self._clone / artifacts.METRICS / "train.json")
@@ -163,37 +163,37 @@ class Experiment:
         return _ending(self.ledger.write(self.name, status=FAILED, error=redacted(error)))
 
     def _run(self, *command: str) -> None:
-        """Run git, or a module of Python, in the clone; UserError where it fails."""
+        """Run git or a Python module in the clone. Raises UserError if it fails."""
         words = list(command) if command[0] == "git" else [sys.executable, "-m", *command]
-        named = {"DVC_EXP_NAME": self.name, "DVC_EXP_BASELINE_REV": self.job.baseline}  # for a run that `sync` makes
+        named = {"DVC_EXP_NAME": self.name, "DVC_EXP_BASELINE_REV": self.job.baseline}  # for a run created by `sync`
         with self.ledger.log(self.name).open("ab") as log:
             done = subprocess.run(
                 words, cwd=self._clone, env=self._environment() | named, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
-        if done.returncode != 0:  # the words may hold a password
-            raise UserError(f"{' '.join(command[:2])} ended with {done.returncode}")
+        if done.returncode != 0:  # further arguments may contain a password
+            raise UserError(f"{' '.join(command[:2])} ended with exit code {done.returncode}")
 
     def _said(self) -> str:
-        """What this attempt printed."""
+        """The output of this attempt."""
         text = self.ledger.log(self.name).read_text(encoding="utf-8", errors="replace")
         return text.replace("\r", "\n").rpartition("\n--- attempt ")[2]
 
     def _environment(self) -> dict[str, str]:
-        """That of this process, for the clone's own code, with what its stages must know."""
+        """The environment of this process for the clone's own code, with the settings of its stages."""
         environment = experiment_environment()
-        environment.pop("PYTHONPATH", None)  # Ray's, with the sweep's own copy of `src`
+        environment.pop("PYTHONPATH", None)  # set by Ray to the sweep's copy of `src`
         return environment | {
-            "DVC_SITE_CACHE_DIR": str(self._clone / ".dvc/site"),  # else every clone leaves a folder in /var/tmp
+            "DVC_SITE_CACHE_DIR": str(self._clone / ".dvc/site"),  # otherwise each clone leaves a folder in /var/tmp
             "MLFLOW_TRACKING_URI": self.job.tracking_uri,
             "NORMLENS_CHECKPOINTS": str(self.ledger.checkpoints(self.name)),
             "NORMLENS_SWEEP_RUN": self.job.parent,
         }
 
     def _dvc_config(self) -> str:
-        """The remote, and one cache for all machines: what one has prepared, the others need not.
+        """The remote, and a cache that all machines share, so that the data is prepared once.
 
-        With it a second attempt finds the rate that the first one decided on, and so the first one's checkpoints.
+        The cache also keeps the learning rate of the first attempt, so that a second one finds its checkpoints.
         """
         remote = self.job.spec.remotes.dvc
         cache = self.job.folder.parent / "cache"
@@ -201,14 +201,14 @@ class Experiment:
 
 
 def _ending(record: Record) -> Progress:
-    """The last report on a trial; one that failed counts as the worst, so that a search keeps away from it."""
+    """The last report on a trial. A failed trial counts as the worst, so that a search avoids it."""
     ended = {"status": record["status"], "error": record.get("error", ""), "done": True}
     return ended | {"epoch": record.get("epoch", 0), "val_accuracy": record.get("accuracy") or 0.0}
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary folder of this process; those that killed processes left on this machine are deleted."""
+    """A temporary folder of this process. Folders that killed processes left on this machine are deleted."""
     prefix = "normlens-trial-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = left.name.removeprefix(prefix).partition("-")[0]

@@ -1,4 +1,4 @@
-"""The file of a sweep: trainings, resources and where results go. docs/scale/sweeps.md explains every key."""
+"""The sweep file: trainings, resources and destinations of the results. docs/scale/sweeps.md explains every key."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from src.params import Count, Float, Section, Seed, Text, nearest
 from src.yaml_files import as_name, parse_yaml, shown
 
 MOST_TRIALS = 10_000
-DIGITS = 4  # significant ones of a number that a search draws
+DIGITS = 4  # significant digits of a number that a search draws
 
 Point = Mapping[str, Any]  # parameters by dotted key
 
@@ -27,71 +27,74 @@ def _wrong(problem: str) -> PydanticCustomError:
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", value):
-        raise _wrong("must be up to 40 small letters, digits and dashes: experiments are named after it")
+        raise _wrong("must be up to 40 lower-case letters, digits and dashes, because experiments are named after it")
     return value
 
 
 def _bounds(value: list[float]) -> list[float]:
     if not value[0] < value[1]:
-        raise _wrong("must be [low, high], low below high")
+        raise _wrong("must be [low, high] with low below high")
     return value
 
 
-Whole = Annotated[int, Field(strict=True)]  # before Space has a key of that name
+Whole = Annotated[int, Field(strict=True)]  # defined here, because Space has a key `int`
 Bounds = Annotated[list[Float], Field(min_length=2, max_length=2), AfterValidator(_bounds)]
 
 
 class Space(Section):
-    """Where a search draws one parameter from; exactly one of the four is given."""
+    """The range of one parameter of a search. Exactly one of the four keys is given."""
 
     choice: Annotated[list[bool | Whole | Float | Text] | None, Field(min_length=1, max_length=100)] = None
     uniform: Bounds | None = None
-    log: Bounds | None = None  # evenly over the logarithm
-    int: Bounds | None = None  # whole numbers, both bounds among them
+    log: Bounds | None = None  # evenly on a logarithmic scale
+    int: Bounds | None = None  # whole numbers, including both bounds
 
     @model_validator(mode="after")
     def _one(self) -> "Space":
         if len(self.model_fields_set) != 1:
             raise _wrong("must be one of choice: [...], uniform: [low, high], log: [low, high], int: [low, high]")
         if self.log and self.log[0] <= 0:
-            raise _wrong("must be above 0: a logarithm is taken")
+            raise _wrong("must be above 0, because the scale is logarithmic")
         if self.int and any(bound != int(bound) for bound in self.int):
             raise _wrong("must be whole numbers")
         return self
 
     def ends(self) -> list[Any]:
-        """The values that say whether all are allowed: the choices, or both bounds."""
+        """The values to validate instead of the whole range: the choices, or both bounds."""
         return self.choice or self.uniform or self.log or [int(bound) for bound in self.int or ()]
 
     def holds(self, value: Any) -> bool:
-        """Whether it may be drawn."""
+        """Whether the value is in the range."""
         bounds = self.uniform or self.log or self.int
         return bool(bounds[0] <= value <= bounds[1]) if bounds else value in self.ends()
 
     def tidy(self, value: Any) -> Any:
-        """A drawn value with DIGITS significant digits, between the bounds still."""
+        """A drawn value rounded to DIGITS significant digits, within the bounds."""
         if bounds := self.uniform or self.log:
             return min(max(float(f"{value:.{DIGITS}g}"), bounds[0]), bounds[1])
         return int(value) if self.int else value
 
 
 class Asha(Section):
-    """Early stopping (Li et al. 2020, arXiv:1810.05934): of the trials that reach epoch grace * reduction^k, k = 0, 1,
-    ..., those go on whose validation accuracy is among the best 1 / reduction."""
+    """Early stopping (Li et al. 2020, arXiv:1810.05934).
+
+    Trials are compared at epochs grace * reduction^k, k = 0, 1, ... Those among the best 1 / reduction by validation
+    accuracy continue.
+    """
 
     grace: Count
     reduction: Annotated[Float, Field(gt=1, le=100)]
 
 
 class Resources(Section):
-    """What Ray keeps free for one trial, and the memory of none: a trial may take more."""
+    """The resources that Ray reserves for one trial. Memory is not reserved."""
 
     cpu: Annotated[Float, Field(gt=0, le=10_000)]
     gpu: Annotated[Float, Field(ge=0, le=1000)]
 
 
 class Remotes(Section):
-    """Names of remotes of this repository, as `git remote` and `dvc remote list` have them."""
+    """Names of remotes of this repository, as listed by `git remote` and `dvc remote list`."""
 
     git: Text
     dvc: Text
@@ -113,22 +116,22 @@ class Spec(Section):
     @model_validator(mode="after")
     def _across_keys(self) -> "Spec":
         if (self.grid is None) == (self.search is None):
-            raise _wrong("must have grid or search, and not both")
+            raise _wrong("must have either grid or search")
         if (self.search is None) != (self.trials is None):
-            raise _wrong("must have trials (how many) with search, and with search alone")
+            raise _wrong("must have trials (their number) with search, and only with search")
         if self.grid and math.prod(map(len, self.grid.values())) > MOST_TRIALS:
             raise _wrong(f"has more than {MOST_TRIALS:,} trials in its grid")
         if not Path(self.storage).expanduser().is_absolute():
-            raise _wrong("must have an absolute path as storage: it is a folder that all machines share")
+            raise _wrong("must have an absolute path as storage, because all machines share that folder")
         return self
 
     def grid_points(self) -> list[Point]:
-        """All combinations, the last key fastest; [] for a search."""
+        """All combinations, with the last key changing fastest. [] for a search."""
         grid = self.grid or {}
         return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())] if grid else []
 
     def tidy(self, drawn: Point) -> Point:
-        """The parameters of a trial from what the grid has or the sampler drew."""
+        """The parameters of a trial, from a point of the grid or a draw of the sampler."""
         return {key: self.search[key].tidy(value) if self.search else value for key, value in drawn.items()}
 
     def asks_for(self, point: Point) -> bool:
@@ -139,18 +142,18 @@ class Spec(Section):
         return all(self.search[k].holds(v) if self.search else v in grid[k] for k, v in point.items())
 
     def extremes(self) -> Iterator[Point]:
-        """Points of which each must be allowed: all of a grid, every end of each parameter of a search."""
+        """Points to validate: all points of a grid, or each end of each range of a search."""
         yield from self.grid_points()
         for key, space in (self.search or {}).items():
             yield from ({key: value} for value in space.ends())
 
 
 def read_spec(file: Path) -> Spec:
-    """Read and validate; UserError names the file and every wrong key."""
+    """Read and validate a sweep file. The UserError names the file and every wrong key."""
     try:
         content = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: there is no such file. Write one like docs/scale/sweep.yaml") from None
+        raise UserError(f"{file} does not exist. Write it like docs/scale/sweep.yaml") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid YAML: {error}") from None
     try:
@@ -166,13 +169,13 @@ def _explain(kind: str, place: tuple[int | str, ...], value: Any, message: str) 
         case "missing":
             return f"{key} is missing"
         case "extra_forbidden":
-            return f"{key} is no key of a sweep{nearest(str(place[-1]), list(Spec.model_fields))}"
+            return f"{key} is not a key of a sweep{nearest(str(place[-1]), list(Spec.model_fields))}"
         case "sweep":
             return f"{key} {message}"
         case _:
-            return f"{key} is {shown(value)}; {message.removeprefix('Input ')}"
+            return f"{key} is {shown(value)}. {re.sub('^(Input|List|String) ', 'It ', message)}"
 
 
 def trial_name(spec: Spec, params: Point) -> str:
-    """The name of the experiment: the same parameters (all leaves), the same name."""
+    """The name of a trial's experiment. It only depends on the name of the sweep and on all parameters."""
     return f"{spec.name}-{sha256_json(dict(params))[:10]}"

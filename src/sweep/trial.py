@@ -1,4 +1,4 @@
-"""A sweep as Ray has it: its trials, the search that proposes them, who stops early. Only this module imports ray."""
+"""The sweep on Ray: its trials, the search that proposes them and early stopping. Only this module imports ray."""
 
 import logging
 import os
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Above the import, because ray reads them there: no call home, and no reports beside ours.
+# Set before ray is imported, which reads them then: no telemetry, and no output besides ours.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its table of all trials, every few seconds
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "$")  # pages about a lost machine: one of our lines says it
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no table of all trials every few seconds
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "$")  # no pages about a lost machine; we print one line
 LOOPBACK = ("127.", "localhost")
 if os.environ.get("RAY_ADDRESS", LOOPBACK[0]).startswith(LOOPBACK):
-    # A cluster of this machine alone: else it listens on all its addresses. The name is Ray's.
+    # A cluster of this machine only. Otherwise it listens on all addresses. The name of the variable is Ray's.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import optuna
@@ -31,17 +31,17 @@ from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
 from src.sweep.spec import Point, Space, Spec, trial_name
 
 METRIC = {"metric": "val_accuracy", "mode": "max"}
-MOST_ATTEMPTS = 10  # machines that a trial may lose before it is left to the next command
-REACH = 10.0  # seconds that the cluster's first machine may take to answer
-OBJECT_STORE = 100 * 2**20  # bytes of Ray's shared memory: trials share files, and Ray would take a third of all
+MOST_ATTEMPTS = 10  # machines that a trial may lose before it waits for the next command
+REACH = 10.0  # seconds that the first machine of the cluster has to answer
+OBJECT_STORE = 100 * 2**20  # bytes of Ray's shared memory; trials share files, and the default is a third of the memory
 
 Tell = Callable[[str, Record], None]
 
 
 def connect() -> None:
-    """Use the cluster of RAY_ADDRESS, or one of this machine alone that ends with this process.
+    """Connect to the cluster of RAY_ADDRESS, or start one on this machine that ends with this process.
 
-    UserError where the one cannot be reached or the other does not start.
+    Raises UserError if the cluster cannot be reached or does not start.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     address = os.environ.get("RAY_ADDRESS")
@@ -49,26 +49,28 @@ def connect() -> None:
         check_reachable(address)
     else:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    # Machines need the environment that requirements-scale.lock makes, and not this repository: `src` is sent to them.
+    # Machines need the environment of requirements-scale.lock, but not this repository: `src` is sent to them.
     try:
         ray.init(runtime_env={"py_modules": [str(Path(str(src.__file__)).parent)]}, **options)
-    except Exception as error:  # of many kinds
+    except Exception as error:  # of many types
         where = f"cannot be reached at RAY_ADDRESS={address}" if address else "does not start on this machine"
         raise UserError(f"Ray {where}: {str(error).partition(chr(10))[0]}") from None
 
 
 def check_reachable(address: str) -> None:
-    """UserError where nobody listens at `HOST:PORT` or `ray://HOST:PORT`: Ray would try again for minutes."""
+    """Raise UserError if nothing listens at `HOST:PORT` or `ray://HOST:PORT`. Ray would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":  # a cluster that Ray finds by itself on this machine
+    if address == "auto":  # Ray finds a cluster on this machine by itself
         return
     if not (host and port.isdigit()):
-        raise UserError(f"RAY_ADDRESS={address} is no address of a Ray cluster; give HOST:PORT, as `ray start` says it")
+        raise UserError(
+            f"RAY_ADDRESS={address} is not the address of a Ray cluster. Set it to HOST:PORT, as printed by `ray start`"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"Ray cannot be reached at RAY_ADDRESS={address}: {error}. Start it: ray start --head"
+            f"Ray cannot be reached at RAY_ADDRESS={address}: {error}. Start it with: ray start --head"
         ) from None
 
 
@@ -78,23 +80,23 @@ def machines() -> list[dict[str, Any]]:
 
 
 class Trial(tune.Trainable):
-    """A trial in a process of its own, on the machine that Ray chose."""
+    """A trial in its own process, on the machine that Ray chose."""
 
     def setup(self, config: dict[str, Any], job: Job) -> None:
-        """Ray calls it first."""
+        """Called by Ray first."""
         self._experiment = Experiment(job, config["point"], ray.get_runtime_context().get_node_id())
 
     def step(self) -> Progress:
-        """Ray calls it until it says `done`."""
+        """Called by Ray until it returns `done`."""
         return self._experiment.progress()
 
     def cleanup(self) -> None:
-        """Ray calls it at the end, also when the trial is stopped early or the sweep is interrupted."""
+        """Called by Ray at the end, also if the trial is stopped early or the sweep is interrupted."""
         self._experiment.stop()
 
 
 class _Watch(tune.Callback):
-    """Puts down who was stopped early, and tells of every trial that begins or ends."""
+    """Records early stops, and reports each trial that begins or ends."""
 
     def __init__(self, job: Job, tell: Tell) -> None:
         self._job, self._ledger, self._tell = job, Ledger(job.folder), tell
@@ -106,7 +108,7 @@ class _Watch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, last = self._name(trial), trial.last_result
         self.ended += 1
-        if "status" in last:  # it came to its own end
+        if "status" in last:  # the trial ended by itself
             record = self._ledger.record(name)
         else:
             record = self._ledger.write(name, status=STOPPED, epoch=last["epoch"], accuracy=last["val_accuracy"])
@@ -128,7 +130,7 @@ class _Watch(tune.Callback):
 
 
 def run_trials(job: Job, tell: Tell) -> bool:
-    """Run what the sweep asks for and the ledger has not; whether all of it has ended, and not Ctrl-C come first."""
+    """Run the trials of the sweep that have not ended before. Returns whether all have ended, False after Ctrl-C."""
     spec, known = job.spec, list(records(job).values())
     ended = [record for record in known if record["status"] in (FINISHED, STOPPED)]
     if spec.search:
@@ -144,7 +146,7 @@ def run_trials(job: Job, tell: Tell) -> bool:
     most = max(job.params(point)["train.epochs"] for point in ({}, *spec.extremes()))
     asha = spec.asha and ASHAScheduler(
         time_attr="epoch", grace_period=spec.asha.grace, reduction_factor=spec.asha.reduction, max_t=most + 1, **METRIC
-    )  # above the last epoch, at which it would end trials before their evaluation
+    )  # max_t is above the last epoch, at which it would end trials before their evaluation
     watch = _Watch(job, tell)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Trial, job=job), spec.resources.model_dump()),
@@ -153,13 +155,13 @@ def run_trials(job: Job, tell: Tell) -> bool:
         run_config=tune.RunConfig(
             name=f"ray-{os.getpid()}",
             storage_path=str(job.folder),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials have their own
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials have their own checkpoints
             failure_config=tune.FailureConfig(max_failures=MOST_ATTEMPTS),
             callbacks=[watch],
             verbose=0,
         ),
     )
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a traceback for every machine that is lost
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # no traceback for each lost machine
     try:
         tuner.fit()
     finally:
@@ -168,7 +170,7 @@ def run_trials(job: Job, tell: Tell) -> bool:
 
 
 def records(job: Job) -> dict[str, Record]:
-    """What is known of the trials that belong to the sweep as its file is now, by their names."""
+    """Records of the trials that belong to the sweep according to its current file, by name."""
     return {
         name: record
         for name, record in Ledger(job.folder).records().items()
@@ -177,14 +179,14 @@ def records(job: Job) -> dict[str, Record]:
 
 
 def _search(spec: Spec, known: list[Record]) -> OptunaSearch:
-    """Optuna's TPE sampler, which learns from trials that ended before; those that did not are proposed first."""
+    """Optuna's TPE sampler. It learns from trials that ended before, and proposes those that did not end first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     points = [{f"point/{key}": value for key, value in record["point"].items()} for record in known]
     ended = [record["status"] in (FINISHED, STOPPED) for record in known]
     search = OptunaSearch(
         space={f"point/{key}": _distribution(space) for key, space in (spec.search or {}).items()},
         points_to_evaluate=[point for point, done in zip(points, ended, strict=True) if not done] or None,
-        seed=spec.seed + len(known),  # with the same one it would propose the first trials again
+        seed=spec.seed + len(known),  # with the same seed it would propose the first trials again
         **METRIC,
     )
     for point, record, done in zip(points, known, ended, strict=True):

@@ -1,18 +1,18 @@
-"""MLflow: all that the pipeline says to it or asks of it. Nothing else of the pipeline imports mlflow.
+"""All communication of the pipeline with MLflow. No other code of the pipeline imports mlflow.
 
-The MLflow run of a pipeline is the mirror of its files: mirror.py. The store is opened by store.py.
+The MLflow run of a pipeline is a copy of its files (mirror.py). store.py opens the store.
 """
 
 import os
 import warnings
 
-# Above the import, because mlflow reads them there: no call home; bounded waits (its default retries for 244 s a call).
+# Set before mlflow is imported, which reads them then: no telemetry, bounded waits (by default it retries for 244 s).
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # its errors are raised too, and told in a sentence
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # MLflow also raises its errors, and callers report them
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Deprecations among its own libraries, and advice on options that are left out on purpose: nothing a person can mend.
+# Deprecations among MLflow's own libraries, and advice on options that are omitted on purpose. Users cannot fix either.
 warnings.filterwarnings("ignore", module=r"mlflow|sqlalchemy|alembic")
 
 from mlflow import MlflowClient

@@ -1,8 +1,8 @@
-"""The mirror: the MLflow run of one resolved `params.yaml`, which stages keep up to date.
+"""The MLflow run of one resolved `params.yaml`, which stages keep up to date.
 
-A tracking server that is down, slow, hangs or answers nonsense delays a stage by ten seconds, never stops it, and loses
-nothing: after the first call that fails, a stage says so once and stops talking; a later stage or `commands.sync`
-completes the run. Nothing is doubled then: a call can be repeated, or is made only where the run lacks its result.
+A tracking server that is down, slow, hangs or sends malformed responses delays a stage by ten seconds and never stops
+it. After the first failed call a stage prints one warning and makes no further calls. A later stage or `commands.sync`
+completes the run. Nothing is logged twice: a call is either repeatable, or only made if the run lacks its result.
 """
 
 import json
@@ -40,20 +40,20 @@ from src.tracking.store import (
 )
 from src.tracking_uri import tracking_uri
 
-SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # what the logged model needs
-PATIENCE = 5.0  # seconds that a stage waits for slow calls in all; with the time-out of the last one it makes ten
-TURN = 20.0  # seconds that a stage waits for another process which sends to the same run
+SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # requirements of the logged model
+PATIENCE = 5.0  # seconds that a stage waits for slow calls in total; ten with the time-out of the last call
+TURN = 20.0  # seconds that a stage waits for another process that sends to the same run
 
 
 class Mirror:
     """The MLflow run of one resolved `params.yaml`, open while a `with` block lasts.
 
-    `again` says that the model is trained from its first epoch: where the run has such a training already, a new run
-    is made, because values that were logged stay. Every method does nothing once a call has failed, or slow calls to a
-    server have taken `patience` seconds in all, so callers need no `if`. With infinite patience it also waits without
-    limit for another process that sends to the same run.
+    `again` says that the model is trained from its first epoch. If the run already has such a training, a new run is
+    created, because logged values cannot be deleted. Methods do nothing after a call has failed, or after slow calls to
+    a server have taken `patience` seconds in total, so callers need no `if`. With infinite patience they also wait
+    without limit for another process that sends to the same run.
 
-    UserError if MLflow can never use the address of the store: that is no server that is down.
+    Raises UserError if MLflow can never use the address of the store. A server that is down raises nothing.
     """
 
     def __init__(self, params: Params, model_key: str, again: bool = False, patience: float = PATIENCE) -> None:
@@ -62,10 +62,10 @@ class Mirror:
         self.key = record.run_key(params, model_key)
         self.again = again
         self.run_id = ""
-        self.failure = ""  # why a call did not reach the store
+        self.failure = ""  # reason of the first failed call
         self._patience = patience
-        self._metrics: set[str] = set()  # those that the run had when it was opened
-        self._known: dict[str, set[int]] = {}  # the steps of each metric that the run has
+        self._metrics: set[str] = set()  # metrics that the run had when it was opened
+        self._known: dict[str, set[int]] = {}  # metric -> its steps in the run
         self._client: MlflowClient
 
     def __enter__(self) -> Self:
@@ -84,15 +84,15 @@ class Mirror:
 
     @property
     def complete(self) -> bool:
-        """Whether every call so far reached the store."""
+        """Whether every call so far has succeeded."""
         return not self.failure
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Send one row of the history while training goes on."""
+        """Send one row of the history during training."""
         self._attempt(lambda: self._send(record.history([row])))
 
     def upload(self, *stages: str) -> None:
-        """Send what `stages` wrote, and what the run lacks of the stages before them. Nothing is doubled."""
+        """Send what `stages` wrote, and what the run lacks of earlier stages. Nothing is logged twice."""
 
         def send() -> None:
             with self._turn():
@@ -105,7 +105,7 @@ class Mirror:
             return
         try:
             action()
-        except Exception as error:  # whatever MLflow makes of an answer that is none: a mirror stops no training
+        except Exception as error:  # of any kind, for malformed responses; MLflow must not stop a training
             self.failure = first_line(error)
             print(
                 f"warning: the MLflow run at {shown_uri()} could not be updated: {self.failure}\n"
@@ -123,7 +123,7 @@ class Mirror:
                 tags = {"run_key": self.key, "process": this_process(), **record.tags(self.params, self.model_key)}
                 run = self._client.create_run(experiment, tags=tags, run_name=record.run_name(self.params))
             self.run_id, self._metrics = run.info.run_id, set(run.data.metrics)
-            self._client.set_tag(self.run_id, "process", this_process())  # first: the one before may be dead
+            self._client.set_tag(self.run_id, "process", this_process())  # first, because the previous one may be dead
             self._client.update_run(self.run_id, status="RUNNING")
             if "failure" in run.data.tags:
                 self._client.delete_tag(self.run_id, "failure")
@@ -134,13 +134,13 @@ class Mirror:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Keep other processes of this repository from sending to the same run: what one looks for, another adds."""
+        """Let only one process of this repository send to the run, so that none adds what another is about to add."""
         wait = math.inf if self._patience == math.inf else TURN
         holders: list[str] = []
 
         def waiting(holder: str) -> None:
             holders.append(holder)
-            print(f"{holder} sends to the same MLflow run: waiting for it", flush=True)
+            print(f"waiting for {holder}, which sends to the same MLflow run", flush=True)
 
         with ExitStack() as held:
             try:
@@ -150,7 +150,7 @@ class Mirror:
             yield
 
     def _log_inputs(self, run: Run) -> None:
-        """Parameters and data set, where the run lacks them: its first process may have ended before it sent them."""
+        """Log missing parameters and a missing data set. The first process of the run may have ended before that."""
         flat = record.flat_params(self.params)
         values = [Param(k, v[:LONGEST]) for k, v in flat.items() if k not in run.data.params]
         for start in range(0, len(values), BATCH):
@@ -160,7 +160,7 @@ class Mirror:
         data = artifacts.read_json(artifacts.METRICS / "data.json")
         data_set = Dataset(
             name=record.SOURCES[data["source"]],
-            digest=data["digest"][:32],  # the server takes at most 36 characters
+            digest=data["digest"][:32],  # the server accepts at most 36 characters
             source_type="local",
             source=json.dumps({"source": data["source"], "path": self.params.data.path}),
             profile=json.dumps({k: data[k] for k in ("train", "val", "test", "classes", "size")}),
@@ -169,7 +169,7 @@ class Mirror:
 
     def _upload(self, stages: tuple[str, ...]) -> None:
         run = self._client.get_run(self.run_id)
-        self._metrics |= set(run.data.metrics)  # another process may have sent some since the run was opened
+        self._metrics |= set(run.data.metrics)  # another process may have sent more since the run was opened
         has = run.data.tags.get("stages", "").split(",")
         before = record.STAGES[: record.STAGES.index(stages[-1])]
         for stage in (s for s in record.STAGES if s in stages or (s in before and s not in has)):
@@ -181,7 +181,7 @@ class Mirror:
             if stage == "report":
                 self._log_card(run.info.experiment_id)
         done = tuple(s for s in record.STAGES if s in stages or s in before or s in has)
-        # Files of later stages, which the run may have from before, are of no account: DVC may have deleted them.
+        # Ignore the files of later stages, which the run may have from before. DVC may have deleted them.
         text = record.description(self.params, (*before, stages[-1]))
         tags = {"stages": ",".join(done), "mlflow.note.content": text}
         if "train" in (*before, *stages):
@@ -189,7 +189,7 @@ class Mirror:
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def _send_file(self, path: Path) -> None:
-        """Send a file of the workspace; it keeps its path. An address in params.yaml may hold a password."""
+        """Send a file of the workspace under the same path. Addresses in params.yaml may contain passwords."""
         folder = None if path.parent == Path() else path.parent.as_posix()
         if path != artifacts.PARAMS:
             self._client.log_artifact(self.run_id, str(path), folder)
@@ -202,7 +202,7 @@ class Mirror:
             self._client.log_artifact(self.run_id, str(copy), folder)
 
     def _send(self, points: list[record.Point]) -> None:
-        """Log the points that the run lacks: a repeated step would be drawn as a second point."""
+        """Log the points that the run lacks. A repeated step would be drawn as a second point."""
         now = int(time.time() * 1000)
         fresh: list[Metric] = []
         for point in points:
@@ -213,14 +213,14 @@ class Mirror:
             if point.step not in self._known[point.name]:
                 self._known[point.name].add(point.step)
                 fresh.append(Metric(point.name, point.value, now, point.step))
-        for start in range(0, len(fresh), 1000):  # the server takes 1,000 in one call
+        for start in range(0, len(fresh), 1000):  # the server accepts 1,000 per call
             self._client.log_batch(self.run_id, metrics=fresh[start : start + 1000])
 
     def _log_model(self, run: Run) -> None:
-        """Log the weights once, as a pyfunc model from code: no pickle.
+        """Log the weights once, as a pyfunc model from code, without pickle.
 
-        Call by call, because `pyfunc.log_model` goes on to talk to a server that has failed. The run hears of its model
-        last; one that was left half sent is sent again.
+        Each call is made separately, because `pyfunc.log_model` keeps calling a server that has failed. The model is
+        attached to the run last, and a partly sent model is sent again.
         """
         from mlflow import pyfunc  # slow to import, and only `train` logs a model
 
@@ -242,7 +242,7 @@ class Mirror:
                 python_model="src/served_model.py",
                 code_paths=["src"],
                 artifacts={"weights": str(artifacts.WEIGHTS), "description": str(artifacts.MODEL)},
-                # Of the answer alone: src/served_model.py checks the input itself, which a schema would cast.
+                # Only of the output. src/served_model.py checks the input, because a schema would cast it.
                 signature=ModelSignature(outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()])),
                 pip_requirements=[f"{name}=={version(name)}" for name in SERVING],
             )
@@ -252,10 +252,10 @@ class Mirror:
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
     def _log_card(self, place: str) -> None:
-        """Put the model card, with its figures, beside the logged model: it goes where the model goes."""
+        """Add the model card and its figures to the files of the logged model, so that they stay with the model."""
         found = self._client.search_logged_models([place], f"source_run_id = '{self.run_id}'", max_results=1)
         with TemporaryDirectory() as folder:
             for name, content in record.card().items():
                 artifacts.write_bytes(Path(folder) / name, content)
-            for logged in found:  # one, if nobody has deleted it
+            for logged in found:  # one, unless it was deleted
                 self._client.log_model_artifacts(logged.model_id, folder)

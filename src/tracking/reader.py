@@ -1,4 +1,4 @@
-"""What commands read of the store."""
+"""Read runs, files and models from the MLflow store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,19 @@ from src.tracking_uri import tracking_uri
 
 
 class Reader:
-    """What commands read of the store; UserError where it cannot be reached."""
+    """Reads the store for commands. Raises UserError if the store cannot be reached."""
 
     def __init__(self) -> None:
         with readable():
             self._client, self._experiment = open_store()
             self._uri = tracking_uri()
-        self._places: dict[str, str] = {}  # where the files of the runs are that were found
+        self._places: dict[str, str] = {}  # run -> address of its files
 
     def runs(self, names: Sequence[str], where: str) -> list[Run]:
-        """The runs of our experiment that MLflow's filter `where` leaves, newest first.
+        """The runs of our experiment that match MLflow's filter `where`, newest first.
 
-        Each of `names` is an id, the name of a run, of a DVC experiment or of an MLflow experiment; none: all runs.
+        Each of `names` is an id, or the name of a run, a DVC experiment or an MLflow experiment. Without names all runs
+        are returned.
         """
         with readable():
             experiments = [e for e in map(self._client.get_experiment_by_name, names) if e is not None]
@@ -45,8 +46,8 @@ class Reader:
         if unknown := [name for name, runs in known.items() if not runs]:
             raise UserError(
                 f"no run is called {', '.join(unknown)}"
-                + (f", or --where {where!r} leaves it out" if where else "")
-                + ". Give ids or names of runs, or names of experiments, as `make ui` shows them"
+                + (f", or --where {where!r} excludes it" if where else "")
+                + ". Give ids or names of runs, or names of experiments, as shown by: make ui"
             )
         chosen = {run.info.run_id for runs in known.values() for run in runs}
         return [run for run in found if run.info.run_id in chosen]
@@ -58,20 +59,20 @@ class Reader:
         return [point.value for point in sorted(points, key=lambda point: point.step)]
 
     def download(self, run_id: str, path: str, folder: str) -> Path:
-        """A file of a run, e.g. `metrics/predictions.csv`, put into a folder of its own in `folder`."""
+        """Download a file of a run, such as `metrics/predictions.csv`, to a folder for that run in `folder`."""
         from mlflow.artifacts import download_artifacts
 
         place = Path(folder) / run_id
         place.mkdir(exist_ok=True)
         try:
-            # Not `client.download_artifacts`, which reads the whole run once more to learn where its files are.
+            # Not `client.download_artifacts`, which reads the whole run again to find the address of its files.
             source = self._places.get(run_id) or self._client.get_run(run_id).info.artifact_uri
             return Path(download_artifacts(f"{source}/{path}", dst_path=str(place), tracking_uri=self._uri))
-        except Exception as error:  # whatever the store's kind of place for files raises
+        except Exception as error:  # the type depends on where the store keeps files
             raise UserError(f"it has no {path} ({first_line(error)})") from None
 
     def download_model(self, run_id: str, name: str, folder: str) -> Path:
-        """A file of the model that a run logged, `model.json` or `model.safetensors`, put as in `download`."""
+        """Download a file of the logged model of a run, `model.json` or `model.safetensors`, as `download` does."""
         from mlflow.artifacts import download_artifacts
 
         place = Path(folder) / run_id
@@ -88,12 +89,12 @@ class Reader:
             raise UserError(f"it has no {name} ({first_line(error)})") from None
 
     def logged_model(self, run: Run) -> str:
-        """The id of the model that a run has logged whole; '' where there is none."""
+        """The id of the complete logged model of a run, or ''."""
         for model_id in model_ids(run):
             try:
                 with readable():
                     files = self._client.list_logged_model_artifacts(model_id)
-            except UserError:  # deleted, or lost: as if there were none
+            except UserError:  # deleted or lost
                 continue
             if any(file.path == "MLmodel" for file in files):
                 return str(model_id)

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, how it is opened, and what every part of this package asks of it."""
+"""The MLflow store: its address, how to open it, and the requests that all parts of this package share."""
 
 import json
 import math
@@ -27,15 +27,15 @@ from src.processes import stops_wait
 from src.tracking_uri import is_server, sqlite_file, sqlite_uri, tracking_uri
 
 EXPERIMENT = "normlens"
-COMPARISONS = "comparisons"  # the experiment that holds what commands.compare found
-BATCH = 100  # parameters that the server takes in one call; it takes 1,000 metrics
-PAGE = 100  # runs asked for at once: a thousand are 130,000 rows, which take a server longer than a call may take
+COMPARISONS = "comparisons"  # the experiment with the results of commands.compare
+BATCH = 100  # parameters per call that the server accepts; for metrics it is 1,000
+PAGE = 100  # runs per request; 1,000 runs are 130,000 rows, for which a server needs longer than a call may take
 LONGEST = 6000  # characters of a parameter's value
 SLOW = 1.0  # seconds; a call that takes longer is slow
-UPLOADS = ("log_artifact", "log_model_artifacts")  # of large files over a slow line: they take what they take
-COLLISIONS = 5  # times that a call is repeated which collides with another process's
-# How SQLite, PostgreSQL, MySQL and SQL Server say that another process has inserted the row first, or that two
-# transactions wait for each other; and what MLflow says once its own attempts are over. Servers pass the text on.
+UPLOADS = ("log_artifact", "log_model_artifacts")  # may take longer, because files can be large
+COLLISIONS = 5  # repetitions of a call that collides with that of another process
+# Messages of SQLite, PostgreSQL, MySQL and SQL Server if another process has inserted the row first, or if two
+# transactions wait for each other, and messages of MLflow after its own attempts. Servers pass them on.
 COLLISION = re.compile(
     r"IntegrityError|UniqueViolation|unique constraint|duplicate (key|entry)|deadlock|Giving up after \d+ attempts"
     r"|Failed to set tags",
@@ -44,19 +44,19 @@ COLLISION = re.compile(
 
 
 def shown_uri() -> str:
-    """`tracking_uri` as it may be shown: without user and password."""
+    """`tracking_uri` for display, without user and password."""
     return redacted(tracking_uri())
 
 
 def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
-    """A client of the store and the id of the experiment, both created if they are missing.
+    """A client of the store and the id of the experiment. Both are created if they are missing.
 
-    Once slow calls to a server have taken `patience` seconds in all, the client raises TimeoutError instead. UserError
-    if MLflow can never use the address of the store.
+    After slow calls to a server have taken `patience` seconds in total, the client raises TimeoutError. Raises
+    UserError if MLflow can never use the address of the store.
     """
     uri = tracking_uri()
     if not is_server(uri):
-        from mlflow.store.db import utils  # takes half a second, which clients of a server do without
+        from mlflow.store.db import utils  # takes half a second; not needed for a server
 
         utils.MAX_RETRY_COUNT = 1  # MLflow tries to open a database ten times, within 100 s
     store = sqlite_file(uri)
@@ -67,9 +67,10 @@ def open_store(patience: float = math.inf) -> tuple[MlflowClient, str]:
 
 
 def _make(store: Path) -> None:
-    """Make the SQLite file of a store.
+    """Create the SQLite file of a store.
 
-    Processes that migrate one fresh file at once corrupt it for good: one at a time, renamed into place.
+    Processes that migrate the same new file at once corrupt it. So one process at a time migrates a temporary file and
+    renames it.
     """
     is_ours = store == artifacts.root() / "mlflow.db"  # other repositories may share another one
     with lock("mlflow") if is_ours else locked(store.with_name(f"{store.name}.lock")):
@@ -79,22 +80,22 @@ def _make(store: Path) -> None:
 
 
 def _is_made(store: Path) -> bool:
-    """Whether the file of a store is there and not empty: MLflow would migrate an empty one where it is."""
+    """Whether the file of a store exists and is not empty. MLflow would migrate an empty file in place."""
     return store.exists() and store.stat().st_size > 0
 
 
 def connect(uri: str, patience: float = math.inf) -> MlflowClient:
-    """A client of the store at `uri`, which repeats calls that collide with another process's."""
+    """A client of the store at `uri` that repeats calls which collide with those of other processes."""
     call = _Patience(patience) if is_server(uri) else _whole
     return cast(MlflowClient, _Client(MlflowClient(uri), call))
 
 
 class _Client:
-    """An `MlflowClient` whose calls are made by `call(method, *arguments)`, again if they collide.
+    """An `MlflowClient` that makes its calls through `call(method, *arguments)` and repeats them if they collide.
 
-    MLflow often looks for a row and inserts it if it is missing: a data set, a tag, an alias. If another process
-    inserts it in between, the database rolls the call back, and the next attempt finds the row. A lock would not help
-    at a server that several machines share.
+    MLflow often looks for a row and inserts it if it is missing, for example a data set, a tag or an alias. If another
+    process inserts it in between, the database rolls the call back, and the next attempt finds the row. A lock would
+    not help with a server that several machines share.
     """
 
     def __init__(self, client: MlflowClient, call: Callable[..., Any]) -> None:
@@ -117,24 +118,24 @@ class _Client:
 
 
 def _whole(method: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """A call to a database is not stopped in the middle.
+    """Do not interrupt a call to a database.
 
-    One of twenty that were would leave its transaction open, and all later calls would wait for it in vain: also the
-    one that says how the run has ended.
+    One interrupted call in twenty leaves its transaction open and blocks later calls, including the one that sets the
+    final status of the run.
     """
     with stops_wait():
         return method(*args, **named)
 
 
 class _Patience:
-    """Slow calls to a server take `seconds` in all, and one call more."""
+    """Limit slow calls to a server to `seconds` in total, plus one call."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
 
     def __call__(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
         if self._left <= 0:
-            raise TimeoutError("the server is too slow to be waited for")
+            raise TimeoutError("the server is too slow")
         start = time.monotonic()
         try:
             return method(*args, **named)
@@ -146,10 +147,10 @@ class _Patience:
 
 @contextmanager
 def unsynced() -> Iterator[None]:
-    """SQLite files that are opened within do not wait for the disk.
+    """Open SQLite files in the block without waiting for the disk.
 
-    MLflow makes a store by many changes of its schema, and waits for the disk after each: seconds instead of 0.6 s. A
-    store of which a crash leaves half is a temporary file that nobody reads; `atomic` waits for the disk once.
+    MLflow creates a store by many changes of its schema and waits for the disk after each, which takes seconds instead
+    of 0.6 s. A crash only leaves a temporary file that nobody reads, and `atomic` waits for the disk once.
     """
 
     def connected(connection: sqlite3.Connection, _: object) -> None:
@@ -163,7 +164,7 @@ def unsynced() -> Iterator[None]:
 
 
 def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
-    """The id of `name`; its artifacts get an explicit place, else those of a queued run vanish with its copy."""
+    """The id of the experiment `name`. Its artifacts get an explicit place, which outlives the copy of a queued run."""
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -172,7 +173,7 @@ def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
             return str(client.create_experiment(name, artifact_location=place, tags=tags))
         except MlflowException as error:
             found = error.error_code == "RESOURCE_ALREADY_EXISTS" and client.get_experiment_by_name(name)
-            if not found:  # else somebody else was faster
+            if not found:  # otherwise another process created it first
                 raise
     return str(found.experiment_id)
 
@@ -180,13 +181,13 @@ def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
 def lock(
     name: str, on_wait: Callable[[str], None] = lambda holder: None, wait: float = math.inf
 ) -> AbstractContextManager[None]:
-    """`locked`, by a file of the main repository."""
+    """`locked` with a lock file in the main repository."""
     return locked(artifacts.root() / ".locks" / f"{name}.lock", on_wait, wait)
 
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """A store that cannot be read within is a UserError, whatever MLflow makes of an answer that is none."""
+    """Raise UserError for any error of a store that cannot be read, including malformed responses."""
     try:
         yield
     except UserError:
@@ -197,7 +198,7 @@ def readable() -> Iterator[None]:
 
 @contextmanager
 def writable(what: str) -> Iterator[None]:
-    """As `readable`: UserError where `what` does not reach the store."""
+    """Raise UserError if `what` does not reach the store, as `readable` does."""
     try:
         yield
     except UserError:
@@ -207,17 +208,17 @@ def writable(what: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short and without passwords, which are looked for before a cut may fall within one."""
+    """The message of an error, short and without passwords. They are removed first, because a cut could split one."""
     return redacted(f"{type(error).__name__}: {error}".strip()).partition("\n")[0][:300]
 
 
 def model_ids(run: Run) -> list[str]:
-    """Of the models that a run logged."""
+    """The ids of the models that a run logged."""
     return [output.model_id for output in run.outputs.model_outputs] if run.outputs is not None else []
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
-    """The run with this `run_key`, the newest where there are several."""
+    """The newest run with this `run_key`."""
     runs = client.search_runs([experiment], f"tags.run_key = '{key}'", max_results=1)
     return runs[0] if runs else None
 
@@ -225,7 +226,7 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
 def every_run(
     client: MlflowClient, experiments: Sequence[str], where: str = "", order_by: list[str] | None = None
 ) -> Iterator[Run]:
-    """All runs of `experiments` (their ids) that MLflow's filter `where` leaves, newest first where nothing is said."""
+    """All runs of `experiments` (ids) that match MLflow's filter `where`, by default newest first."""
     token: str | None = None
     while token != "":
         page = client.search_runs(list(experiments), where, max_results=PAGE, order_by=order_by, page_token=token)
@@ -234,34 +235,34 @@ def every_run(
 
 
 def end_status(kind: type[BaseException] | None) -> str:
-    """The state of a run whose block ended with an exception of this `kind`; Ctrl-C and SIGTERM are no Exception."""
+    """The status of a run whose block ended with an exception of this `kind`. Ctrl-C and SIGTERM are no Exception."""
     return "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
 
 
 def close_dead_runs(client: MlflowClient, experiment: str) -> None:
-    """End as KILLED the runs of this machine that a dead process left open."""
+    """Set the runs of this machine that a dead process left open to KILLED."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         if _left_open(run):
-            # Read again: its process may have ended it, and itself, since the search. A dead process changes nothing.
+            # Read the run again. Its process may have ended the run and itself since the search, but not after that.
             run = client.get_run(run.info.run_id)
             if run.info.status == "RUNNING" and _left_open(run):
                 client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _left_open(run: Run) -> bool:
-    """Whether the process that opened a run was one of this machine, and is dead."""
+    """Whether a dead process of this machine opened the run."""
     host, pid, started = json.loads(run.data.tags.get("process", '["", 0, 0]'))
     return host == socket.gethostname() and not _alive(pid, started)
 
 
 def this_process() -> str:
-    """Host, process id and start: an id alone is given to another process one day."""
+    """Host, process id and start time. An id alone may be reused."""
     me = psutil.Process()
     return json.dumps([socket.gethostname(), me.pid, _start(me)])
 
 
 def _start(process: psutil.Process) -> float:
-    """Seconds from the start of the machine to that of `process`, which no change of the clock moves."""
+    """Seconds from the start of the machine to that of `process`. Changes of the clock do not affect it."""
     return float(process.create_time() - psutil.boot_time())
 
 

@@ -1,4 +1,4 @@
-"""The MLflow run of a sweep, below which its trials' runs are shown."""
+"""The MLflow run of a sweep. MLflow shows the runs of its trials below it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,9 @@ from src.tracking.store import close_dead_runs, end_status, every_run, lock, ope
 
 
 class Sweep:
-    """The MLflow run of a sweep, open while a `with` block lasts; its trials' runs are shown below it.
+    """The MLflow run of a sweep, open while a `with` block lasts. The runs of its trials are shown below it.
 
-    UserError where the store does not take it: a sweep that begins is told what to mend, as one that has ended.
+    Raises UserError if a call to the store fails, at the start and at the end of the sweep.
     """
 
     def __init__(self, key: str, name: str, file: Path) -> None:
@@ -39,9 +39,9 @@ class Sweep:
             self._client.set_terminated(self.run_id, end_status(kind))
 
     def tell(self, note: str, tags: Mapping[str, str], stopped: Mapping[str, int]) -> None:
-        """Say in Markdown and tags what has come of it, and of the trials that were `stopped` early after which epoch.
+        """Set the description (`note`, Markdown) and `tags` of the sweep, and the status of trials `stopped` early.
 
-        The run of such a trial is KILLED; `stopped` maps the names of the experiments to their last whole epochs.
+        `stopped` maps the names of their experiments to the last completed epochs. Their runs become KILLED.
         """
         with writable("the state of the sweep"):
             for tag, value in {"mlflow.note.content": note, **tags}.items():

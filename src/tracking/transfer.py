@@ -1,8 +1,8 @@
-"""Copy the runs of the store to another MLflow server. Any step can be repeated: what is there is not sent again.
+"""Copy the runs of the store to another MLflow server. Every step is repeatable and sends nothing twice.
 
-From its creation on a copy has the tag COPIED_FROM, the id of its original. COPYING is a digest of the original as it
-was when the copy was begun, and COPIED the same when it is whole: so a second call knows what is left to do, also
-where the first was killed, and an original that changed since is sent again.
+A copy has the tag COPIED_FROM with the id of its original from the start. The tag COPYING is a digest of the original
+when copying began, and COPIED is the same digest when the copy is complete. So a second call knows what is missing if
+the first was killed, and sends originals again that have changed since.
 """
 
 import re
@@ -33,53 +33,53 @@ from src.tracking.store import (
 )
 
 COPIED_FROM, COPYING, COPIED = "copied_from", "copying", "copied"
-REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; the second is a comparison's
-POINTS = 1000  # metrics that the server takes in one call
+REFERENCES = ("mlflow.parentRunId", "runs")  # tags with ids of runs; comparisons have the second
+POINTS = 1000  # metrics per call that the server accepts
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Copied:
-    """What a call did, as numbers of runs."""
+    """The result of a call, as numbers of runs."""
 
     copied: int = 0
-    completed: int = 0  # were there in part, or had changed here since
-    there: int = 0  # and nothing was sent
-    open: list[str] = field(default_factory=list)  # labels of runs that are still going on: left out
+    completed: int = 0  # were incomplete on the server, or have changed here since
+    there: int = 0  # were complete, and nothing was sent
+    open: list[str] = field(default_factory=list)  # labels of active runs, which are left out
 
 
 def copy_runs(to: str, say: Say) -> Copied:
-    """Copy every run of the store that has ended to the server at `to`: an address that begins with http.
+    """Copy every ended run of the store to the server at `to`, an address that begins with http.
 
-    Parameters, metrics with steps and times, tags, data sets, files, models, state, start and end; links to other runs
-    become those of their copies. `say` is told each run that is sent. UserError where the server is no other one or a
-    call fails; the next call then goes on.
+    A copy has the parameters, metrics with steps and times, tags, data sets, files, models, status, start and end of
+    its original. Links to other runs point to their copies. `say` is called for each run that is sent. Raises UserError
+    if the address is not that of another server, or if a call fails. The next call then continues.
     """
     if problem := server_problem(to):
         raise UserError(f"--to {hidden(to)} is not the address of an MLflow server: {problem}")
     try:
         source, experiment = open_store()
         close_dead_runs(source, experiment)
-        with lock("transfer", lambda holder: say(f"{holder} copies: waiting")):
+        with lock("transfer", lambda holder: say(f"waiting for {holder}, which copies runs")):
             return Transfer(source, connect(to)).all(say)
     except UserError:
         raise
-    except Exception as error:  # whatever MLflow makes of an answer that is none
+    except Exception as error:  # of any kind, for malformed responses
         raise UserError(
             f"not all runs of {shown_uri()} reached {redacted(to)}: {first_line(error)}\n"
-            "  What is there stays; the same command goes on when that is mended, or the server is back"
+            "  Copied runs are complete. Fix the cause, then run the same command again for the others"
         ) from None
 
 
 class Transfer:
-    """Copies runs from one store to another."""
+    """Copy runs from one store to another."""
 
     def __init__(self, source: MlflowClient, target: MlflowClient) -> None:
         self._source = source
         self._target = target
-        self._experiments: dict[str, str] = {}  # ids here -> there
-        self._copies: dict[str, str] = {}  # ids of runs here -> there
+        self._experiments: dict[str, str] = {}  # id here -> id there
+        self._copies: dict[str, str] = {}  # id of a run here -> id there
 
     def all(self, say: Say) -> Copied:
         """Copy every experiment's runs, oldest first."""
@@ -102,7 +102,7 @@ class Transfer:
         return done
 
     def _copy_of(self, run: Run) -> Run:
-        """The run's copy, made where it is missing. A run that the same files made there is one, too."""
+        """The copy of the run, created if it is missing. A run that the same files made on the server counts, too."""
         place = self._place(run.info.experiment_id)
         original = run.info.run_id
         found = list(self._target.search_runs([place], f"tags.{COPIED_FROM} = '{original}'", max_results=1))
@@ -110,7 +110,7 @@ class Transfer:
             found = [r for r in self._target.search_runs([place], f"tags.run_key = '{key}'") if _same_files(run, r)]
         if not found and not self._copies and self._has(self._target, original):
             there = redacted(self._target.tracking_uri)
-            raise UserError(f"{there} and {shown_uri()} are the same store: nothing to copy")
+            raise UserError(f"{there} and {shown_uri()} are the same store, so there is nothing to copy")
         copy = found[0] if found else self._create(run, place)
         self._copies[original] = copy.info.run_id
         return copy
@@ -123,7 +123,7 @@ class Transfer:
         return copy.data.tags.get(COPIED) == _digest(run) or _same_files(run, copy)
 
     def _fill(self, run: Run, copy: Run) -> None:
-        """Send what the copy lacks; where the original has changed since, all of its files."""
+        """Send what the copy lacks, or all files again if the original has changed since."""
         is_interrupted = copy.data.tags.get(COPYING) == _digest(run)
         here, there = run.info.run_id, copy.info.run_id
         self._target.set_tag(there, COPYING, _digest(run))
@@ -168,7 +168,7 @@ class Transfer:
             self._target.log_inputs(copy.info.run_id, new)
 
     def _model(self, output: LoggedModelOutput, run: Run, copy: Run) -> None:
-        """Copy one that is whole, and tell its description where it now is."""
+        """Copy a complete model, and update its description to the new place."""
         model = self._source.get_logged_model(output.model_id)
         if model.status != "READY":
             return
@@ -198,7 +198,7 @@ class Transfer:
         return self._target.create_logged_model(place, model.name, run_id, tags, model.params, model.model_type)
 
     def _tags(self, run: Run, copy: Run) -> None:
-        """The original's, and none that it has no more."""
+        """Copy the tags of the original, and delete those that it no longer has."""
         own = (COPIED_FROM, COPYING, COPIED)
         tags = {key: value for key, value in run.data.tags.items() if key not in own}
         for key in set(REFERENCES) & set(tags):
@@ -210,7 +210,7 @@ class Transfer:
             self._target.log_batch(copy.info.run_id, tags=pairs[start : start + BATCH])
 
     def _id_there(self, run_id: str) -> str:
-        """The id of the run's copy, made where it is missing and filled when its turn comes; a lost run's stays."""
+        """The id of the run's copy, which is created if it is missing and filled later. A lost run keeps its id."""
         if run_id not in self._copies:
             if not self._has(self._source, run_id):
                 return run_id
@@ -218,7 +218,7 @@ class Transfer:
         return self._copies[run_id]
 
     def _place(self, experiment: str) -> str:
-        """The experiment of the same name."""
+        """The id of the experiment with the same name."""
         if experiment not in self._experiments:
             name = self._source.get_experiment(experiment).name
             self._experiments[experiment] = experiment_id(self._target, name)
@@ -239,7 +239,7 @@ class Transfer:
 
 
 def _same_files(run: Run, other: Run) -> bool:
-    """Whether the files of one training made both, and neither is a copy: the seconds of its epochs are metrics."""
+    """Whether the files of one training made both runs, and neither is a copy. Their epochs have the same seconds."""
     if COPIED_FROM in other.data.tags or "train/seconds" not in run.data.metrics:
         return False
     ours, theirs = ((r.data.metrics, r.data.tags.get("stages"), r.info.status) for r in (run, other))
@@ -253,11 +253,11 @@ def _digest(run: Run) -> str:
 
 
 def _point(metric: Metric) -> tuple[int, int, str]:
-    return metric.step, metric.timestamp, repr(metric.value)  # nan is not nan
+    return metric.step, metric.timestamp, repr(metric.value)  # as text, because nan != nan
 
 
 def _files(listed: Callable[[str | None], list[FileInfo]]) -> Iterator[FileInfo]:
-    """All files below, folder by folder."""
+    """All files, folder by folder."""
     waiting: list[str | None] = [None]
     while waiting:
         for entry in listed(waiting.pop()):

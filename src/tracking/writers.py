@@ -1,4 +1,4 @@
-"""What commands write to the store: comparisons, and versions of the registered model."""
+"""Write comparisons and versions of the registered model to the MLflow store."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from src.tracking.store import COMPARISONS, LONGEST, experiment_id, first_line, 
 
 
 def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence[Path]) -> str:
-    """Put a comparison into the run of COMPARISONS whose tag `comparison_key` is `key`, made where it is missing.
+    """Log a comparison as the run of COMPARISONS whose tag `comparison_key` is `key`, created if it is missing.
 
-    UserError where the store does not take it.
+    Raises UserError if a call to the store fails.
     """
     with writable("the comparison"):
         client, _ = open_store()
@@ -30,17 +30,17 @@ def log_comparison(key: str, name: str, tags: Mapping[str, str], files: Sequence
 
 
 class Version(NamedTuple):
-    """A version of a registered model, and which one had the alias before: 0 for none."""
+    """A version of a registered model, and the version that had the alias before, or 0."""
 
     number: int
     before: int
 
 
 def register_model(name: str, alias: str, run_id: str, model_id: str, description: str) -> Version:
-    """Make the logged model of a run a version of the registered model `name`, and give that version the alias.
+    """Register the logged model of a run as a version of `name`, and move the alias to that version.
 
-    A model that is a version already stays that version, with the new description. UserError where the store does not
-    take it.
+    A model that is already a version keeps its number and gets the new description. Raises UserError if a call to the
+    store fails.
     """
     try:
         client, _ = open_store()
@@ -55,7 +55,7 @@ def register_model(name: str, alias: str, run_id: str, model_id: str, descriptio
             if known:
                 number = min(int(version.version) for version in known)
             else:
-                # Its place and not `models:/ID`, which MLflow would look up in the store of the environment.
+                # The address and not `models:/ID`, which MLflow would look up in the store of the environment.
                 place = client.get_logged_model(model_id).artifact_location
                 number = int(client.create_model_version(name, place, run_id, model_id=model_id).version)
             client.update_model_version(name, str(number), description)

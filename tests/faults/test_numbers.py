@@ -152,7 +152,7 @@ def test_spoilt_weights_are_not_evaluated() -> None:
     with torch.no_grad():
         next(model.parameters())[0] = math.nan
     save_model(model, description)
-    with pytest.raises(UserError, match="not finite for 10 of 10 images, the first of them 0"):
+    with pytest.raises(UserError, match="not finite for 10 of 10 images, first for image 0"):
         run(small(), "evaluate")
     assert not (artifacts.METRICS / "evaluate.json").exists()
 

@@ -106,7 +106,7 @@ def test_sync_waits_for_another_dvc_and_not_for_ever(
     holder.kill()
     holder.wait()
     assert done.returncode == returncode, done.stderr
-    assert done.stdout.count("another DVC command works in this workspace") == 1
+    assert done.stdout.count("another DVC command in this workspace") == 1
     assert ("is complete" in done.stdout) == (returncode == 0)
     assert done.stderr.startswith("error: another DVC command has locked") == (returncode == 1), done.stderr
 

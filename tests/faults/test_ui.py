@@ -188,7 +188,7 @@ def test_one_host_of_this_machine_and_no_origin_but_it(
 def test_a_port_that_cannot_be_had_is_a_sentence() -> None:
     with ui.listen(0) as taken:
         for port in (taken.getsockname()[1], -1, 70000):
-            with pytest.raises(UserError, match=rf"port {port} cannot be had \(.+\); choose another: make ui PORT="):
+            with pytest.raises(UserError, match=rf"port {port} cannot be used \(.+\)\. .*: make ui PORT="):
                 ui.listen(port)
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UserError):
         ui.listen(other.getsockname()[1])

@@ -17,6 +17,7 @@ from PIL import Image
 from src import record
 from src.errors import UserError
 from src.params import parse_params
+from src.report.formats import percent
 from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
@@ -241,7 +242,7 @@ def test_predict_names_a_picture_and_draws_where_it_looked(finished: Workspace, 
     picture = tmp_path / "mine.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(picture)
     output = finished.ok("python", "-m", "commands.predict", str(picture), "--out", str(tmp_path / "out"))
-    assert len(re.findall(r"^  \S.* +\d+\.\d\d%$", output, re.MULTILINE)) == 5
+    assert len(re.findall(r"^  \S.* +\d+\.\d\d %$", output, re.MULTILINE)) == 5
     with Image.open(tmp_path / "out/mine.png") as overlay:
         assert min(overlay.size) > 100
 
@@ -249,7 +250,7 @@ def test_predict_names_a_picture_and_draws_where_it_looked(finished: Workspace, 
 def test_summary_says_how_it_ended(finished: Workspace) -> None:
     output = finished.ok("python", "-m", "commands.summary")
     accuracy = json.loads((finished.root / "metrics/evaluate.json").read_text())["accuracy"]
-    for words in (f"{accuracy:.2%}", "reports/run.html", "make ui", "dvc exp run -S norm=layer"):
+    for words in (percent(accuracy), "reports/run.html", "make ui", "dvc exp run -S norm=layer"):
         assert words in output
 
 
@@ -268,7 +269,7 @@ def test_recipes_run_without_a_git_identity_and_do_not_leak(copy: Workspace) -> 
     assert copy.params()["evaluate.bins"] == 10
 
     output = copy.ok("python", "-m", "recipes", "quick", *quick)
-    assert "evaluate.bins was 10 (not committed); this experiment uses 15" in output
+    assert "evaluate.bins was 10 (not committed). This experiment uses 15" in output
     assert copy.params()["evaluate.bins"] == 15
     assert stages_run(output) == [], output  # all of it is in DVC's cache
     assert len(copy.runs()) == 1

@@ -80,7 +80,7 @@ def predicted(
     for picture, image in zip(pictures, images, strict=True):
         Image.fromarray(image).save(picture)
     output = in_use.ok("python", "-m", "commands.predict", *map(str, pictures), "--top", "1", "--out", str(folder))
-    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d)%$", output, re.MULTILINE)
+    told = re.findall(r"^  (\S.*?) +(\d+\.\d\d) %$", output, re.MULTILINE)
     assert len(told) == len(images), output
     return [(name, float(share) / 100) for name, share in told]
 
@@ -106,13 +106,13 @@ def test_the_server_says_what_predict_says(
 def test_mistakes_are_told_with_what_is_wanted(served: str, images: np.ndarray) -> None:
     one = images[:1].astype(int)
     mistakes: dict[str, Any] = {
-        "the numbers are float64": (one / 255).tolist(),
-        "the numbers go from": (one + 200).tolist(),
-        "the numbers are bool": (one > 100).tolist(),
+        "float64": (one / 255).tolist(),
+        "the numbers range from": (one + 200).tolist(),
+        "bool": (one > 100).tolist(),
         "the shape is (1, 16, 16, 3)": one[:, :16, :16].tolist(),
         "the shape is (32, 32, 3)": one[0].tolist(),
         "the shape is (1, 3, 32, 32)": one.transpose(0, 3, 1, 2).tolist(),
-        "there is no image in the batch": [],
+        "no images": [],
     }
     for words, given in mistakes.items():
         answer = ask(served, {"inputs": given})

@@ -121,7 +121,7 @@ def test_a_store_moves_to_the_server_though_the_command_is_killed(
         (tmp_path / str(seed)).mkdir()
         assert_whole(services.client(), fetch(services, tmp_path / str(seed)), committed_params(seed=seed), root)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "0 runs copied, 0 completed, 4 were there" in done.stdout
+    assert "0 runs copied, 0 completed, 4 already there" in done.stdout
 
     client = services.client()
     place = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id

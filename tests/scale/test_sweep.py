@@ -262,7 +262,7 @@ def test_a_search_stops_bad_trials_early_and_is_extended(place: Place) -> None:
     [
         ("127.0.0.1:9", "at RAY_ADDRESS=127.0.0.1:9: .*refused"),
         ("ray://127.0.0.1:9", "at RAY_ADDRESS=ray://127.0.0.1:9: .*refused"),
-        ("head", "RAY_ADDRESS=head is no address of a Ray cluster"),
+        ("head", "RAY_ADDRESS=head is not the address of a Ray cluster"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_a_sentence_at_once(address: str, told: str) -> None:

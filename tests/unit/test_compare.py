@@ -95,7 +95,7 @@ def test_epochs_to_an_accuracy() -> None:
     (only,) = group(runs, ["norm"])
     assert only.epochs_to(0.5) == [2, 1]
     assert only.epochs_to(0.6) == [2, None]
-    assert "1 of 2 runs got there" in to_text(comparison(*runs))
+    assert "by 1 of 2 runs" in to_text(comparison(*runs))
     speed = only.images_per_second()
     assert speed is not None
     assert speed.mean == 90.0  # the median: the first epoch does not count as much
@@ -170,15 +170,15 @@ def test_no_difference_in_words() -> None:
     (pair,) = pairs_of(*(stored(r, "batch", r) for r in (3, 4, 5)), *(stored(r, "layer", r) for r in (4, 5, 6)))
     # One deviation apart: 17 in Cohen's table.
     assert "3 seeds cannot separate layer norm from batch norm" in pair.sentence
-    assert "about 17 seeds" in pair.sentence
+    assert "About 17 seeds" in pair.sentence
 
 
 def test_seeds_that_are_needed_of_many_pairs_are_for_one_alone() -> None:
     runs = [stored(s + r, norm, s) for norm, r in (("a", 3), ("b", 4), ("c", 4)) for s in range(3)]
     first, second, _ = pairs_of(*runs)
     assert first.sentence == second.sentence.replace("c norm", "b norm")
-    assert "about 17 seeds" in first.sentence
-    assert first.sentence.endswith("for this pair alone")
+    assert "About 17 seeds" in first.sentence
+    assert first.sentence.endswith("if only this pair were compared")
 
 
 def test_a_difference_that_is_one_of_many_in_words() -> None:
@@ -192,8 +192,8 @@ def test_a_difference_that_is_one_of_many_in_words() -> None:
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
     assert pair.sentence.startswith("layer norm is 87.5 points below batch norm with 1 seed")
-    assert "more than chance" in pair.sentence
-    assert "what another seed would change is not known" in pair.sentence
+    assert "the difference is significant" in pair.sentence
+    assert "Run at least 2 seeds of each" in pair.sentence
     found = comparison(stored(8), stored(1, "layer"))
     # None of 8 and 7: with one image more on either side −7/10 ± 1.96 sqrt((9/10 − 49/100) / 10), and p = 2 / 2^7
     assert re.search(r"−87\.50 points +−100\.00 to −30\.31 points +7 +0 +0\.016 +0\.016", to_text(found))
@@ -207,7 +207,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
     assert pair.votes == 1
     assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
     assert pair.sentence.startswith(
-        "layer norm and batch norm have the same accuracy with the lowest seed of each (1 and 3 seeds are there)"
+        "layer norm and batch norm have the same accuracy with the lowest seed of each group (1 and 3 seeds available)"
     )
     assert pair.welch is not None
     assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
@@ -226,9 +226,9 @@ def test_as_many_runs_vote_on_either_side() -> None:
 
 def test_nothing_varies_in_words() -> None:
     (same,) = pairs_of(*(stored(4, norm, s) for norm in ("batch", "layer") for s in (0, 1)))
-    assert "have the same accuracy with 2 seeds, among which nothing varies" in same.sentence
+    assert "have the same accuracy with 2 seeds" in same.sentence
     (other,) = pairs_of(*(stored(4 + (norm == "layer"), norm, s) for norm in ("batch", "layer") for s in (0, 1)))
-    assert other.sentence.endswith("among which nothing varies, so nothing can be tested")
+    assert "cannot be tested" in other.sentence
 
 
 def test_many_pairs_are_corrected() -> None:
@@ -279,9 +279,11 @@ def test_classes_of_two_runs_are_compared_over_images() -> None:
     # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
     assert dog.high == pytest.approx(-4 / 6 + 1.96 * math.sqrt(5 / 54), abs=1e-4)
     assert cat.low == pytest.approx(-1 / 6 - 1.96 * math.sqrt(17 / 216), abs=1e-4)
-    assert pair.class_sentence.startswith("recall, layer norm minus batch norm: lowest in dog (−100.00 points)")
-    assert "highest in cat (−25.00 points)" in pair.class_sentence
-    assert "in 0 of 2 classes" in pair.class_sentence
+    assert pair.class_sentence.startswith(
+        "the recall of layer norm minus that of batch norm is lowest for dog (−100.00 points)"
+    )
+    assert "highest for cat (−25.00 points)" in pair.class_sentence
+    assert "for 0 of 2 classes" in pair.class_sentence
 
 
 def test_classes_of_several_runs_are_compared_over_seeds() -> None:
@@ -295,12 +297,12 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
     assert pair.classes["cat"].p is None  # nothing varies
     assert dog.p_holm == dog.p  # of one that was tested
     assert dog.real
-    assert "in 1 of 2 classes" in pair.class_sentence
+    assert "for 1 of 2 classes" in pair.class_sentence
     (mixed,) = pairs_of(*runs[:4])
     assert mixed.classes["dog"].low is None
-    assert mixed.class_sentence.endswith("nothing can be tested")
+    assert mixed.class_sentence.endswith("cannot be tested")
     (same,) = pairs_of(stored(4), stored(4, "layer"))
-    assert same.class_sentence.endswith("the same in every class: +0.00 points")
+    assert same.class_sentence.endswith("the same for every class (+0.00 points)")
 
 
 def test_each_run_has_a_line_and_each_group_a_mean(tmp_path: Path) -> None:
@@ -350,7 +352,7 @@ def test_what_else_differs_is_said() -> None:
     notes = findings(group(runs, ["norm"]), ["norm"])
     assert notes == [
         "runs of one group differ in more than the seed: lr",
-        "the groups also differ in width: a difference may be due to that",
+        "the groups also differ in width, which may cause a difference",
     ]
 
 
@@ -383,16 +385,19 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
     assert numbers["worth"]["a norm"]["road"]["mean"] == pytest.approx(0.2)
     assert numbers["no_worth"] is None
     page = to_html(found, {})
-    assert "ROAD depends on how sure a model is" in page
-    assert "GradCAM at layer4, over a sample of 5 test images" in page
+    assert "ROAD and its gain depend on the confidence" in page
+    assert "GradCAM at layer4 on a sample of 5 test images" in page
 
 
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        (stored(4, "b"), "b-seed0 measured no maps, or with older code"),
-        (replace(stored(4, "b"), gradcam={"road": {"mean": 1}}), "b-seed0 measured no maps, or with older code"),
-        (measured(stored(4, "b", data="other"), 0.1), "the runs saw different data or test images"),
+        (stored(4, "b"), "b-seed0 have no measures of maps, or those of older code"),
+        (
+            replace(stored(4, "b"), gradcam={"road": {"mean": 1}}),
+            "b-seed0 have no measures of maps, or those of older code",
+        ),
+        (measured(stored(4, "b", data="other"), 0.1), "the runs have different data or test images"),
         (measured(stored(4, "b"), 0.1, **{"gradcam.method": "LayerCAM"}), "the runs differ in gradcam.method"),
         (
             measured(stored(4, "b"), 0.1, **{"gradcam.measure.images": "9"}),
@@ -403,7 +408,7 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
 def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
     found = comparison(measured(stored(4, "a"), 0.1), other)
     assert found.worth.why == why
-    assert f"note: what maps are worth is not compared: {why}" in to_text(found)
+    assert f"note: the quality of the maps is not compared: {why}" in to_text(found)
     numbers = to_json(found)
     assert (numbers["worth"], numbers["no_worth"]) == ({}, why)
     assert f"Not compared: {why}." in to_html(found, {})
@@ -533,5 +538,5 @@ def test_a_store_that_is_none_is_a_sentence(store: Path, monkeypatch: pytest.Mon
 def test_accuracies_of_the_command_line() -> None:
     assert command.accuracies("0.9, 0.5,0.9") == [0.5, 0.9]
     for text in ("90", "0", "a"):
-        with pytest.raises(UserError, match=f"--to-accuracy {text}: give fractions"):
+        with pytest.raises(UserError, match=f"--to-accuracy is {text}"):
             command.accuracies(text)

@@ -142,13 +142,13 @@ def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
 def test_runs_look_elsewhere_only_where_the_corrected_test_says_so() -> None:
     (apart,) = made(a=(0, 4), b=(1, 4))
     assert apart.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
-    assert "look at different places" in apart.sentence
+    assert "differ significantly more" in apart.sentence
     for pair in (*made(a=(0, 4), b=(0, 4)), *made(a=(0, 3), b=(1, 3)), *made(a=(0, 4), b=(1, 4), c=(0, 4))):
         assert pair.p_holm is not None
         assert pair.p_holm > 0.05
         assert "no evidence of a difference beyond that between random seeds" in pair.sentence
     (single,) = made(a=(0, 1), b=(1, 1))
-    assert "is not known: run at least 2 seeds of each" in single.sentence
+    assert "Run at least 2 seeds of each" in single.sentence
 
 
 def limit(*pairs: PairMaps) -> str:
@@ -260,7 +260,7 @@ def test_the_same_images_side_by_side(data: Prepared) -> None:
         assert np.array_equal(maps.images[i], data.test.images[row.index])
         assert maps.true[i] == CLASSES[row.index % 3]
     assert all(column.maps.shape == (9, 16, 16) for column in maps.columns)
-    assert maps.notes == ["the maps are those of 4 of 5 runs: at most 2 a group (--cam-runs)"]
+    assert maps.notes == ["4 of the 5 runs have maps (at most 2 per group, see --cam-runs)"]
     again = explain(groups, data, parameters(), 2)
     assert np.array_equal(again.columns[1].maps, maps.columns[1].maps)
     assert again.rows == maps.rows
@@ -277,7 +277,7 @@ def test_a_layer_that_some_model_lacks_and_a_slow_method_are_replaced(data: Prep
     groups = [group("batch", 0), group("none", 0)]
     maps = explain(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
     assert (maps.method, maps.layer) == ("GradCAM", "layer4")
-    assert "ScoreCAM takes a pass for every channel" in maps.notes[0]
+    assert "because ScoreCAM needs" in maps.notes[0]
     assert "not every model has a map at layer2[0].norm3" in maps.notes[1]
     assert explain(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
     assert explain(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
@@ -288,8 +288,8 @@ def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], m
     groups = [group("batch", 0), group("layer", 0, 1)]
     maps = explain(groups, data, parameters(), 1)
     assert [found.group.seeds for found in maps.groups] == [[0], [1]]  # the next one stands in
-    assert "there are no maps of layer-0 (layer0): it has no model.json" in maps.notes[0]
-    with pytest.raises(UserError, match=r"fewer than two models can be explained; there are no maps of layer-0"):
+    assert "layer-0 (layer0) has no maps: it has no model.json" in maps.notes[0]
+    with pytest.raises(UserError, match=r"fewer than two models can be explained; layer-0 \(layer0\) has no maps"):
         explain([group("batch", 0), group("layer", 0)], data, parameters(), 1)
     other = Group("layer", {}, [run("layer", 1, data="e" * 32)])
     with pytest.raises(UserError, match=r"its images are not those in data/prepared"):
@@ -320,10 +320,10 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
     assert [(one.group.label, one.group.seeds) for one in maps.groups] == [("batch", [1]), ("layer", [0])]
     assert [column.label for column in maps.columns] == ["batch", "layer"]
     assert maps.notes[:4] == [
-        "there are no maps of batch-0 (batch0): its model is damaged, or of another run",
-        "there are no maps of layer-1 (layer1): it has no model.safetensors (gone)",
-        "there are no maps of none-0 (none0): its model is damaged, or of another run",
-        "there are maps of 2 of the 3 groups, at most 6",
+        "batch-0 (batch0) has no maps: its model is damaged or belongs to another run",
+        "layer-1 (layer1) has no maps: it has no model.safetensors (gone)",
+        "none-0 (none0) has no maps: its model is damaged or belongs to another run",
+        "2 of the 3 groups have maps (at most 6)",
     ]
     whole_runs = [group("batch", 1, right=50), group("layer", 0)]
     alone = explain(whole_runs, data, parameters(), 2)
@@ -331,24 +331,24 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
     assert np.array_equal(alone.columns[0].maps, maps.columns[0].maps)
     found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
     assert found is None
-    assert note.startswith("no maps were made: fewer than two models can be explained; there are no maps of batch-0")
+    assert note.startswith("no maps were made: fewer than two models can be explained; batch-0 (batch0) has no maps")
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "MOST_GROUPS", 2)
     maps = explain([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
     assert [found.group.label for found in maps.groups] == ["batch", "layer"]
-    assert "there are maps of 2 of the 3 groups, at most 2" in maps.notes
+    assert "2 of the 3 groups have maps (at most 2)" in maps.notes
 
 
 def test_images_that_are_not_here_are_made_by_a_command(data: Prepared) -> None:
     groups = [group("batch", 0), group("layer", 0)]
-    with pytest.raises(UserError, match=r"data/prepared is missing\. Make them with: dvc repro prepare$"):
+    with pytest.raises(UserError, match=r"data/prepared is missing\. .*: dvc repro prepare$"):
         explain(groups, None, parameters(), 1)
     other = replace(data, digest="e" * 64)
     for found in groups[0].runs:
         found.params["data.source"], found.params["data.share"] = "shapes", "0.5"  # type: ignore[index]
-    told = r"holds other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
+    told = r"has other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
     with pytest.raises(UserError, match=told):
         explain(groups, other, parameters(), 1)
 

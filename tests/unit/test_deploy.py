@@ -26,7 +26,7 @@ def test_images_are_pinned_and_ports_are_open_on_this_machine_alone(name: str) -
 def test_a_secret_comes_from_the_file_that_git_ignores_or_nothing_starts(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
         if re.search("PASSWORD|KEY|SECRET|MINIO_ROOT", key):
-            assert re.fullmatch(rf"\$\{{({'|'.join(SECRETS)}):\?make deploy/\.env first, .*\}}", value), key
+            assert re.fullmatch(rf"\$\{{({'|'.join(SECRETS)}):\?create deploy/\.env first, .*\}}", value), key
     text = f"{SERVICES[name].get('command')} {SERVICES[name].get('entrypoint')}"
     assert not re.search(r"//\w+:\w+@", text)
     assert "/deploy/.env" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()

@@ -81,7 +81,7 @@ def test_reliability_bars_end_at_the_accuracy() -> None:
     bars, gaps = figure.axes[0].containers
     assert [bar.get_height() for bar in bars] == [0.5, 1.0]
     assert [gap.get_height() for gap in gaps] == pytest.approx([-0.1, -0.3])
-    assert "25.00%" in " ".join(texts(figure))
+    assert "25.00 %" in " ".join(texts(figure))
 
 
 @pytest.mark.parametrize("epochs", [1, 20, 200])
@@ -106,7 +106,7 @@ def test_the_curves_have_a_target_line_where_there_is_a_target(tmp_path: Path) -
     figure = curves.learning_curves(data, 2, 0.7, 0.8925, "recorded by $x$.txt")
     accuracy = figure.axes[1]
     (line,) = [line for line in accuracy.lines if list(np.asarray(line.get_ydata())) == [0.8925, 0.8925]]
-    assert line.get_label() == r"recorded by \$x\$.txt: 89.25%"
+    assert line.get_label() == r"recorded by \$x\$.txt: 89.25 %"
     assert accuracy.get_ylim()[1] > 0.8925
     save(figure, tmp_path / "curves.png")
     without = curves.learning_curves(data, 2, 0.7)

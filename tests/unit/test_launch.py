@@ -50,14 +50,14 @@ def test_a_killed_process_is_the_reason_and_not_those_who_lost_it(failed: Any) -
     error = reason({0: failed(1, LOST), 1: failed(SIGKILL), 2: failed(SIGTERM), 3: failed(1)})
     assert isinstance(error, UserError)
     assert str(error) == (
-        "rank 1 of the training (process 4321) was ended by SIGKILL, often because memory is short: training stopped, "
-        "and the same command goes on from the last whole epoch"
+        "rank 1 of the training (process 4321) was ended by SIGKILL, often because memory is short. Training stopped. "
+        "The same command resumes from the last completed epoch"
     )
-    assert "was ended by SIGSEGV: training" in str(reason({0: failed(SIGTERM), 1: failed(SIGSEGV)}))
+    assert "was ended by SIGSEGV" in str(reason({0: failed(SIGTERM), 1: failed(SIGSEGV)}))
     assert "rank 1 of the training (process 4321) was ended by SIGTERM" in str(
         reason({0: failed(1, LOST), 1: failed(SIGTERM)})
     )
-    assert "ended without a word" in str(reason({0: failed(1)}))
+    assert "ended without a message" in str(reason({0: failed(1)}))
 
 
 def test_a_mistake_is_told_in_its_own_words(failed: Any) -> None:
@@ -90,12 +90,12 @@ def test_a_node_must_know_its_number_and_where_to_meet(monkeypatch: pytest.Monke
     assert this_node(1) == 0
     for number in ("", "2", "-1", "x", "٣"):
         monkeypatch.setenv(NODE, number)
-        with pytest.raises(UserError, match=f"set {NODE} to 0 on the node that runs DVC"):
+        with pytest.raises(UserError, match=f"Set {NODE} to 0 on the node that runs DVC"):
             this_node(2)
     monkeypatch.setenv(NODE, "1")
     for place in ("", "host", "host:", "a b:1"):
         monkeypatch.setenv(RENDEZVOUS, place)
-        with pytest.raises(UserError, match=f"set {RENDEZVOUS} to HOST:PORT"):
+        with pytest.raises(UserError, match=f"Set {RENDEZVOUS} to HOST:PORT"):
             this_node(2)
     monkeypatch.setenv(RENDEZVOUS, "host:29400")
     assert this_node(2) == 1
@@ -150,7 +150,7 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "told"),
     [
         ({"train.devices": 5}, r"train\.devices cannot be used: .* is 5, .* 4 cores"),
-        ({"train.nodes": 2}, r"train\.nodes cannot be used: of 2 nodes this one must know its number"),
+        ({"train.nodes": 2}, r"train\.nodes cannot be used: this training has 2 nodes"),
         ({"train.devices": 4, "train.batch_size": 3}, r"train\.batch_size cannot be used: 4 devices share each batch"),
         (
             {"train.devices": 4, "train.batch_size": 7, "train.sync_batch_norm": False, "model.strides": [2, 2, 2, 2]},

@@ -55,7 +55,7 @@ def test_prints_classes_and_writes_one_overlay_each(
     call(monkeypatch, "--top", 9, "--", one, other, dashed.name)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 * (1 + len(CLASSES))  # nine of three classes are three
-    shares = [float(line.split()[-1].rstrip("%")) for line in lines[1:4]]
+    shares = [float(line.split()[-2]) for line in lines[1:4]]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=0.1)
     for name in ("pet.png", "pet-2.png", "-x.png"):

@@ -92,7 +92,7 @@ def test_a_run_is_registered_once_and_the_alias_moves(
     capsys.readouterr()
     call(monkeypatch)
     assert champion() == (third, 2)
-    assert "version 2, alias champion (version 1 before)" in capsys.readouterr().out
+    assert "version 2, alias champion (was version 1)" in capsys.readouterr().out
     call(monkeypatch, first)
     assert champion() == (first, 1)
     call(monkeypatch, second, "--alias", "challenger", "--name", "other")

@@ -166,7 +166,7 @@ def test_the_page_says_no_more_than_the_tests(kept: Path, monkeypatch: pytest.Mo
     assert "6 of 15 runs" in paragraph
     assert "85.00 ± 4.14 % with batch norm and 91.67 ± 4.14 % with layer norm" in paragraph  # 50, 51, 52 of 60
     assert "Layer norm is significantly more accurate than batch norm" in paragraph
-    assert "look at different places" not in text
+    assert "differ significantly more" not in text
     assert text.count("3 and 3 seeds cannot show") == 1
     links = re.findall(r"\]\((images/study-norms/[^)]+)\)", text)
     assert [Path(link).stem for link in links] == ["curves", "differences", "agreement", "maps"]

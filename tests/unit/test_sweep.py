@@ -62,19 +62,19 @@ def test_the_example_is_a_sweep_of_parameters_that_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({}, "the sweep must have grid or search, and not both"),
-        ({"grid": GRID, "search": {"lr": {"log": [0.1, 1]}}}, "the sweep must have grid or search, and not both"),
+        ({}, "the sweep must have either grid or search"),
+        ({"grid": GRID, "search": {"lr": {"log": [0.1, 1]}}}, "the sweep must have either grid or search"),
         ({"search": {"lr": {"log": [0.1, 1]}}}, "the sweep must have trials"),
         ({"grid": GRID, "trials": 3}, "the sweep must have trials"),
-        ({"grid": GRID, "name": "My sweep"}, "name must be up to 40 small letters, digits and dashes"),
+        ({"grid": GRID, "name": "My sweep"}, "name must be up to 40 lower-case letters, digits and dashes"),
         ({"grid": GRID, "storage": "shared"}, "the sweep must have an absolute path as storage"),
-        ({"grid": GRID, "resorces": {}}, "resorces is no key of a sweep (did you mean resources?)"),
+        ({"grid": GRID, "resorces": {}}, "resorces is not a key of a sweep (did you mean resources?)"),
         ({"grid": GRID, "resources": {"cpu": 1}}, "resources.gpu is missing"),
-        ({"grid": GRID, "resources": {"cpu": 0, "gpu": 0}}, "resources.cpu is 0; should be greater than 0"),
-        ({"grid": {"norm": "batch"}}, "grid.norm is 'batch'; should be a valid list"),
+        ({"grid": GRID, "resources": {"cpu": 0, "gpu": 0}}, "resources.cpu is 0. It should be greater than 0"),
+        ({"grid": {"norm": "batch"}}, "grid.norm is 'batch'. It should be a valid list"),
         ({"grid": {str(i): [0] * 10 for i in range(5)}}, "the sweep has more than 10,000 trials in its grid"),
-        ({"search": {"lr": {"log": [0, 1]}}, "trials": 2}, "search.lr must be above 0: a logarithm is taken"),
-        ({"search": {"lr": {"log": [1, 0.1]}}, "trials": 2}, "search.lr.log must be [low, high], low below high"),
+        ({"search": {"lr": {"log": [0, 1]}}, "trials": 2}, "search.lr must be above 0"),
+        ({"search": {"lr": {"log": [1, 0.1]}}, "trials": 2}, "search.lr.log must be [low, high]"),
         ({"search": {"lr": {}}, "trials": 2}, "search.lr must be one of choice"),
         ({"search": {"lr": {"int": [0.5, 2]}}, "trials": 2}, "search.lr must be whole numbers"),
         ({"search": {"lr": {"log": [0.1, 1], "int": [1, 2]}}, "trials": 2}, "search.lr must be one of choice"),
@@ -93,7 +93,7 @@ def test_tags_aliases_and_doubled_keys_are_refused(tmp_path: Path, text: str) ->
     file.write_text(text)
     with pytest.raises(UserError, match="is not valid YAML"):
         read_spec(file)
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="does not exist"):
         read_spec(tmp_path / "other.yaml")
 
 
@@ -104,7 +104,7 @@ def test_tags_aliases_and_doubled_keys_are_refused(tmp_path: Path, text: str) ->
         ({"grid": {"nrom": ["batch"]}}, "nrom is not a parameter (did you mean norm?)"),
         ({"grid": GRID, "set": {"train.epochs": 0}}, "train.epochs is 0"),
         ({"search": {"train.ema": {"uniform": [0, 2]}}, "trials": 2}, "train.ema is 2"),
-        ({"grid": {"data.val_share": [0.0]}, "asha": {"grace": 1, "reduction": 3}}, "go by the validation accuracy"),
+        ({"grid": {"data.val_share": [0.0]}, "asha": {"grace": 1, "reduction": 3}}, "need the validation accuracy"),
     ],
 )
 def test_wrong_parameters_are_told_before_anything_runs(tmp_path: Path, content: dict[str, Any], said: str) -> None:
@@ -269,14 +269,14 @@ def test_a_line_says_what_became_of_a_trial() -> None:
     point = {"norm": "layer", "seed": 1}
     assert words({"status": "running", "point": point}) == "norm=layer seed=1"
     ended = {"status": "finished", "point": point, "accuracy": 0.5, "test_accuracy": 0.25}
-    assert words(ended) == "norm=layer seed=1: validation 50.00%, test 25.00%"
-    assert words(ended | {"accuracy": None}) == "norm=layer seed=1: test 25.00%"
+    assert words(ended) == "norm=layer seed=1: validation 50.00 %, test 25.00 %"
+    assert words(ended | {"accuracy": None}) == "norm=layer seed=1: test 25.00 %"
     stopped = {"status": "stopped", "point": point, "accuracy": 0.5, "epoch": 3}
-    assert words(stopped) == "norm=layer seed=1: after epoch 3, validation 50.00%"
+    assert words(stopped) == "norm=layer seed=1: after epoch 3, validation 50.00 %"
     assert words({"status": "failed", "point": point, "error": "no room"}) == "norm=layer seed=1: no room"
 
 
 def test_a_commit_that_machines_cannot_get_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["sweep", str(write(tmp_path, grid=GRID, remotes={"git": "nowhere", "dvc": "x"}))])
-    with pytest.raises(UserError, match=r"nowhere, which lacks commit \w{10}. Do: git push nowhere HEAD"):
+    with pytest.raises(UserError, match=r"nowhere, which lacks commit \w{10}\. .*: git push nowhere HEAD"):
         main()

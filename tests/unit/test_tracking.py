@@ -85,7 +85,7 @@ def test_a_run_carries_everything(workspace: Path, params: Params) -> None:
     assert run.data.metrics["test/accuracy"] == 0.5
     assert "system/gpu_memory_gib" not in run.data.metrics
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 32
-    assert "**Test accuracy 50.00%** (95 % interval 20.00% to 80.00%)" in run.data.tags["mlflow.note.content"]
+    assert "**Test accuracy 50.00 %** (95 % interval 20.00 % to 80.00 %)" in run.data.tags["mlflow.note.content"]
     assert "torch " in run.data.tags["versions"]
     assert run.data.tags["hardware"] == "test"
     assert run.data.tags["recipe"] == params.recipe
@@ -125,11 +125,11 @@ def test_a_recipe_with_a_recorded_result_names_both(workspace: Path, params: Par
     assert run.data.metrics["test/flip_accuracy"] == 0.6
     text = run.data.tags["mlflow.note.content"]
     assert (
-        "**Recorded by 001_x.txt: 55.00%**, here 50.00%: -5.00 points. There: Original images. "
-        "Here: 9 training images of image folder pets.zip, 20 epochs."
+        "**Recorded by 001_x.txt: 55.00 %**. This run: 50.00 %, −5.00 points. About this reference: Original images. "
+        "This run has 9 training images of image folder pets.zip and 20 epochs."
     ) in text
-    assert "- recipe mine, but for norm layer (there batch), train.epochs 20 (there 7)\n" in text
-    assert "- each test image together with its mirror image: accuracy 60.00% (30.00% to 90.00%)" in text
+    assert "- recipe mine, changed: norm batch → layer, train.epochs 7 → 20\n" in text
+    assert "(mean over each image and its mirror image): 60.00 % (30.00 % to 90.00 %)" in text
 
 
 def test_markup_in_names_is_shown_in_the_description_and_not_obeyed(workspace: Path, params: Params) -> None:
@@ -583,7 +583,7 @@ def test_a_process_waits_its_turn_and_a_stage_not_for_long(
     with tracking.Mirror(params, "k") as stage:
         pass
     assert not stage.complete
-    assert "waiting for it" in capsys.readouterr().out
+    assert "waiting for process" in capsys.readouterr().out
     threading.Timer(0.5, done.set).start()
     start = time.monotonic()
     with tracking.Mirror(params, "k", patience=float("inf")) as command:

@@ -193,8 +193,8 @@ def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: p
     sync_command.main()
     said = capsys.readouterr().out
     assert said.startswith("copying x to http://127.0.0.1:5000\n")
-    assert "left out, because it is still going on: normlens/layer-seed0 (0123abcd)\n" in said
-    assert "1 runs copied, 2 completed, 3 were there, 1 still going on: call this again" in said
+    assert "left out, because it is still active: normlens/layer-seed0 (0123abcd)\n" in said
+    assert "1 runs copied, 2 completed, 3 already there, 1 still active" in said
 
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--to", "http://127.0.0.1:5000"]])
@@ -210,9 +210,11 @@ def test_the_command_wants_both_options(
 def test_the_same_store_and_what_is_no_server_are_refused(workspace: Path) -> None:
     client, experiment = tracking.open_store()
     client.set_terminated(client.create_run(experiment).info.run_id)
-    with pytest.raises(UserError, match="are the same store: nothing to copy"):
+    with pytest.raises(UserError, match="are the same store"):
         copy_all(client)
     with pytest.raises(UserError, match=r"--to sqlite:///other\.db is not the address"):
         copy_runs("sqlite:///other.db", lambda line: None)
-    with pytest.raises(UserError, match=r"not all runs of sqlite.* reached http://127\.0\.0\.1:9: .*\n.*goes on when"):
+    with pytest.raises(
+        UserError, match=r"not all runs of sqlite.* reached http://127\.0\.0\.1:9: .*\n.*run the same command again"
+    ):
         copy_runs("http://127.0.0.1:9", lambda line: None)
