@@ -149,10 +149,10 @@ def test_headers_do_not_pile_up_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
 def test_names_that_steer_a_terminal_are_refused(tmp_path: Path, name: str) -> None:
     files = {f"{name}/1.png": b""}
     for path in (write_tar(tmp_path / "x.tar", files), write_zip(tmp_path / "x.zip", files)):
-        with pytest.raises(UserError, match=r"unsafe name: .* pack it again") as caught:
+        with pytest.raises(UserError, match=r"unsafe name: .* Pack the archive again") as caught:
             list(archive.members(path))
         assert str(caught.value).isprintable()
-    with pytest.raises(UserError, match=r"unsafe name: .* rename it"):
+    with pytest.raises(UserError, match=r"unsafe name: .* Rename it"):
         archive.pack(write_folder(tmp_path / "folder", files), tmp_path / "packed.tar")
 
 
@@ -349,7 +349,7 @@ def test_a_pickle_with_code_in_place_of_cifar_is_not_opened(tmp_path: Path) -> N
     workspace.set_params({"data.path": str(tmp_path / ARCHIVE)})
     done = workspace.run("python", "-m", "stages.download")
     assert done.returncode == 1
-    assert "is not the official cifar-10-python.tar.gz: its md5 is" in done.stderr, failure(done)
+    assert "is not the official cifar-10-python.tar.gz, because its md5 is" in done.stderr, failure(done)
     with pytest.raises(UserError, match="has changed since"):  # what `prepare` says
         cifar_batches.read(tmp_path / ARCHIVE, parameters())
     assert not (tmp_path / "pwned").exists()

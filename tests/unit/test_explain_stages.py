@@ -136,7 +136,7 @@ def test_images_without_files_have_an_empty_cell(model: nn.Module) -> None:
 
 def test_files_of_other_images_are_damage(model: nn.Module) -> None:
     save_data(["a.png"] * (COUNT - 1))
-    with pytest.raises(UserError, match=r"damaged .*11 names of 12"):
+    with pytest.raises(UserError, match=r"damaged .*11 file names for 12"):
         evaluate.evaluate(params(), model, DESCRIPTION)
 
 
