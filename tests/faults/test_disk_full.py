@@ -27,7 +27,7 @@ CASES = [
     ("stages.lr_range", 50),
     ("stages.train", 600),
     ("stages.evaluate", 40),
-    ("stages.gradcam", 300),
+    ("stages.gradcam", 200),
     ("stages.report", 1500),
     ("commands.predict", 4),
 ]

@@ -51,7 +51,7 @@ def test_the_next_run_names_the_values_of_a_killed_experiment_and_a_recipe_drops
     output = other.ok("dvc", "exp", "run", "-S", "seed=3", "check", **IDENTITY)
     assert stages_run(output) == ["check"]
     for key, value in {**KILLED, "seed": 3}.items():
-        assert f"{key}={value!r} (committed: {committed[key]!r})" in output
+        assert f"{key} {committed[key]!r} -> {value!r}" in output
 
     (workspace.root / "recipes/mine.yaml").write_text("# Mine\nnorm: group\n")
     output = workspace.ok("python", "-m", "recipes", "mine", "-S", "seed=3", "check", **IDENTITY)

@@ -160,7 +160,7 @@ def test_spoilt_weights_are_not_evaluated() -> None:
 @pytest.mark.slow
 def test_a_rate_far_too_high_ends_the_experiment_and_its_run(copy: Workspace) -> None:
     done = copy.run("dvc", "exp", "run", "-S", "lr=1e12", "-S", "norm=none", **IDENTITY)
-    said = re.search(r"error: (.* not finite in epoch 1, step (\d+) of \d+ at learning rate \S+: .*)", done.stderr)
+    said = re.search(r"error: (.* not finite in epoch 1, step (\d+) of \d+ at learning rate \S+, .*)", done.stderr)
     assert done.returncode != 0, failure(done)
     assert said, failure(done)
     assert "Traceback" not in done.stdout + done.stderr

@@ -145,7 +145,7 @@ def test_the_exported_file_says_what_predict_says(in_use: Workspace, images: np.
     from src.export import answers as answers_of
 
     output = in_use.ok("python", "-m", "commands.export", "--out", "reports/mine.onnx")
-    assert re.search(r"on 100 test images ONNX Runtime and PyTorch differ by at most \d\.\de[+-]\d\d in a", output)
+    assert re.search(r"n 100 test images ONNX Runtime and PyTorch differ by at most \d\.\de[+-]\d\d", output)
     content = (in_use.root / "reports/mine.onnx").read_bytes()
     model, about = load_model(in_use.root / "models/model.safetensors", in_use.root / "models/model.json")
     expected = predict_probabilities(model, about, images, device=torch.device("cpu"), batch_size=7)
