@@ -21,7 +21,7 @@ from benchmarks.document import PLACE
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
 from commands import run_command
-from recipes.read import base, read_recipe
+from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
 from src.comparison.statistics import mean_interval
 from src.errors import UserError
@@ -29,7 +29,6 @@ from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
-from src.yaml_files import flatten
 
 DOCUMENT = Path("docs/results.md")
 
@@ -204,8 +203,7 @@ def trials(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: one row per trial of benchmarks/trials.py, by how it differs from the recipe laptop as it is now."""
     if not rows:
         return "Not measured yet."
-    committed = base()
-    recipe = flatten(committed) | read_recipe("laptop", committed)
+    recipe = with_recipe("laptop")
     ordered = sorted(rows, key=lambda row: -row.get("accuracy", 0))
     lines: list[Sequence[str]] = [
         ("differs from `laptop`", "rate", "validation accuracy", "training", "images/s"),

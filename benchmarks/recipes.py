@@ -36,7 +36,7 @@ from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.read import base, nest, read_recipe
+from recipes.read import nest, with_recipe
 from src import artifacts, git
 from src.errors import UserError
 from src.locks import locked
@@ -44,7 +44,6 @@ from src.model.device import resolve_device
 from src.params import Params, hydra_value, parse_params, uncommitted
 from src.processes import die_with_parent
 from src.tracking import open_store, shown_uri, tracking_uri
-from src.yaml_files import flatten
 
 COPY = Path(".benchmarks/recipes")
 
@@ -69,11 +68,10 @@ def plan(names: list[str], common: dict[str, Any], seeds: int | None) -> list[Pl
     Each variant runs with seeds 0 to `seeds` - 1, or with the seed of its recipe if `seeds` is None. Raises UserError
     if a recipe is missing or a value is not allowed.
     """
-    committed = base()
     runs = []
     for name in names:
         recipe, own = recipe_results.VARIANTS[name]
-        keys = flatten(committed) | read_recipe(recipe, committed)
+        keys = with_recipe(recipe)
         for more in [{}] if seeds is None else [{"seed": seed} for seed in range(seeds)]:
             settings = own | more | common
             runs.append(Planned(name, settings, parse_params(nest(keys | settings))))

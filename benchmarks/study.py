@@ -35,7 +35,7 @@ from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.read import base, nest, read_recipe
+from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking
 from src.comparison.comparison import Comparison
 from src.comparison.explain import run_maps
@@ -45,7 +45,9 @@ from src.comparison.maps import Maps, collect, mean_agreement
 from src.comparison.models import check_images
 from src.comparison.numbers import to_json
 from src.comparison.pairs import compare
+from src.comparison.statistics import mean_interval
 from src.comparison.stored import read_runs
+from src.comparison.tables import mean_percent
 from src.data import prepared
 from src.errors import UserError
 from src.explain.agreement import Float32
@@ -54,7 +56,7 @@ from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
-from src.yaml_files import flatten
+from src.report.formats import norm_name
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")
@@ -133,9 +135,7 @@ def planned(arm: str, seed: int, common: Mapping[str, Any], folder: Path) -> Pla
         if not file.exists():
             raise UserError(f"it takes the rate of {lender}, seed {seed}, which is not finished")
         settings["lr"] = read_run(file).about.lr
-    committed = base()
-    keys = flatten(committed) | read_recipe(NAME, committed) | settings
-    return Planned(arm, settings, parse_params(nest(keys)))
+    return Planned(arm, settings, parse_params(nest(with_recipe(NAME) | settings)))
 
 
 def is_of(about: Logged, params: Params) -> bool:
@@ -242,7 +242,7 @@ def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Figure | No
     for arm, corner, values in zip(arms, corners[1:], maps, strict=True):
         accuracies = [found[arm, seed].run.metrics["test/accuracy"] for seed in SEEDS if (arm, seed) in found]
         show(sheet, corner, sample.images[place], values[place], weight)
-        put_title(sheet, corner, f"{arm} norm\n{study_page.accuracy(accuracies)}", fontsize=9)
+        put_title(sheet, corner, f"{norm_name(ARMS[arm].norm)}\n{mean_percent(mean_interval(accuracies))}", fontsize=9)
     return figure
 
 

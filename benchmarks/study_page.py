@@ -9,7 +9,6 @@ from src import artifacts
 from src.comparison.classes import extremes
 from src.comparison.comparison import Comparison
 from src.comparison.pairs import Pair
-from src.comparison.statistics import mean_interval
 from src.comparison.tables import (
     AGREEMENT,
     DIFFERENCES,
@@ -17,11 +16,11 @@ from src.comparison.tables import (
     cells,
     difference_rows,
     header,
+    mean_percent,
     worth_rows,
 )
-from src.comparison.words import plus_minus
 from src.errors import UserError
-from src.report.formats import percent, points
+from src.report.formats import points
 
 DOCUMENT = Path("docs/study-norms.md")
 IMAGES = Path("docs/images/study-norms")
@@ -42,7 +41,7 @@ def conclusion(found: Sequence[Finished], compared: Mapping[str, Comparison], to
         return NONE
     own, first = compared["own-rate"], found[0]
     parts = [f"Only {len(found)} of {total} runs are finished."] if len(found) < total else []
-    accuracies = [f"{accuracy(group.all_of('test/accuracy'))} with {group.label}" for group in own.groups]
+    accuracies = [f"{mean_percent(group.mean('test/accuracy'))} with {group.label}" for group in own.groups]
     parts.append(
         f"After {first.about.epochs} epochs on {first.data_name}, each norm at the rate of its own range test, test "
         f"accuracy is {listed(accuracies)}. ± is half the width of the 95 % interval over seeds."
@@ -175,14 +174,6 @@ def _classes(pairs: Sequence[Pair]) -> str:
             label = f"{pair.second.label} − {pair.first.label}"
             rows.append([label, *ends, f"{real} of {len(pair.classes)}"])
     return _table(rows) if len(rows) > 1 else ""
-
-
-def accuracy(values: Sequence[float]) -> str:
-    """The mean of `values`, fractions, with half the width of its 95 % interval: 92.14 ± 0.31 %."""
-    mean = mean_interval(values)
-    if mean.half_width is None:
-        return percent(mean.mean)
-    return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"
 
 
 def _capital(text: str) -> str:

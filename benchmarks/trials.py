@@ -20,7 +20,7 @@ from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipe_results import TRIALS_FILE, write_document
 from commands import run_command
-from recipes.read import base, nest, read_recipe
+from recipes.read import nest, with_recipe
 from src import artifacts
 from src.data import prepared
 from src.data.prepared import Prepared
@@ -31,7 +31,6 @@ from src.training.history import table_head, table_line
 from src.training.key import model_key
 from src.training.loop import train
 from src.training.lr_range import choose_rate, sweep
-from src.yaml_files import flatten
 from stages import keep_memory
 
 FILE = RESULTS / TRIALS_FILE
@@ -83,8 +82,7 @@ class Record:
 
 def keys_of(changes: dict[str, Any]) -> dict[str, Any]:
     """All parameters of the recipe laptop with `changes`, as dotted keys."""
-    committed = base()
-    return flatten(committed) | read_recipe("laptop", committed) | changes
+    return with_recipe("laptop") | changes
 
 
 def shaping(keys: dict[str, Any]) -> dict[str, Any]:

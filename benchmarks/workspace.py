@@ -24,7 +24,7 @@ def copy_repository(target: Path) -> Path:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(name).is_dir():
             shutil.rmtree(target / name, ignore_errors=True)  # files that are gone here would count as code there
-            shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(name, target / name)
     identity = ["-c", "user.name=NormLens", "-c", "user.email=normlens@localhost"]

@@ -43,6 +43,12 @@ def read_recipe(name: str, committed: dict[str, Any]) -> dict[str, Any]:
     return parse_recipe(files[name].read_bytes(), files[name], committed)
 
 
+def with_recipe(name: str) -> dict[str, Any]:
+    """All parameters by dotted key: the committed ones with the values of recipe `name`. Raises as `read_recipe`."""
+    committed = base()
+    return flatten(committed) | read_recipe(name, committed)
+
+
 def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[str, Any]:
     """`read_recipe` for the content of `file`, whose name is that of the recipe."""
     keys = allowed_keys()

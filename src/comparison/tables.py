@@ -28,10 +28,10 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
         group.label,
         ", ".join(map(str, group.seeds)),
         _accuracy(group),
-        _percent(group.mean("test/balanced_accuracy")),
-        _percent(group.mean("test/macro_f1")),
+        mean_percent(group.mean("test/balanced_accuracy")),
+        mean_percent(group.mean("test/macro_f1")),
         _plain(group.mean("test/loss"), 3),
-        _percent(group.mean("test/ece")),
+        mean_percent(group.mean("test/ece")),
         "–" if speed is None else _plain(speed, 0),
         *(_epochs(group.epochs_to(level)) if curves else "–" for level in levels),
     ]
@@ -40,14 +40,15 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
 def _accuracy(group: Group) -> str:
     mean = group.mean("test/accuracy")
     if mean.half_width is not None:
-        return _percent(mean)
+        return mean_percent(mean)
     predictions = group.runs[0].predictions
     right = int((predictions.true == predictions.predicted).sum())
     low, high = wilson_interval(right, len(predictions.true))
     return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, over images only)"
 
 
-def _percent(mean: Mean) -> str:
+def mean_percent(mean: Mean) -> str:
+    """A mean of fractions with half the width of its interval, if it has one: 92.14 ± 0.31 %."""
     if mean.half_width is None:
         return percent(mean.mean)
     return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"

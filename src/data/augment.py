@@ -56,16 +56,17 @@ class ImageAugmenter:
         self._random = random.Random(0)
         self._flips = lru_cache(maxsize=1)(self._draw_flips)  # caches one epoch
         self._transforms = [_build(position, entry) for position, entry in enumerate(transforms)]
+        self._alternates = any(isinstance(transform, AlternatingFlip) for transform in self._transforms)
         for transform in self._transforms:
             transform.set_random_state(self._generator, self._random)
 
     def __call__(self, images: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
         """Augment rows `indices` (B,) of `images`, uint8 (N, S, S, 3), for `epoch`. Returns (B, S, S, 3)."""
         chosen = images.index_select(0, indices).numpy()
-        flips = self._flips(len(images), epoch)
+        flips = self._flips(len(images), epoch) if self._alternates else None
         for row, index in enumerate(indices.tolist()):
             self._stand_at(epoch, index)
-            chosen[row] = self._apply(chosen[row], flips[index])
+            chosen[row] = self._apply(chosen[row], flips is not None and flips[index])
         return torch.from_numpy(chosen)
 
     def _draw_flips(self, count: int, epoch: int) -> list[bool]:

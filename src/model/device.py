@@ -39,7 +39,7 @@ def resolve_device(name: str) -> torch.device:
 def count_devices(wanted: int | Literal["auto"], device: torch.device) -> int:
     """Return how many devices of this node train together. `auto` means all visible GPUs, or 1 on a CPU.
 
-    A GPU selected by its number trains alone. A CPU counts as one device per core, and the processes share the cores.
+    A GPU selected by its number trains by itself. A CPU counts as one device per core.
     Raises UserError if fewer devices are available than `wanted`.
     """
     if device.type == "cpu":

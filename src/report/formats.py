@@ -69,5 +69,5 @@ def copies_found(duplicates: Mapping[str, Any]) -> list[str]:
 
 
 def norm_name(norm: str) -> str:
-    """The name of a value of the parameter `norm` in a sentence. layer -> layer norm; none -> no norm"""
+    """The parameter `norm` as words of a sentence. layer -> layer norm; none -> no norm"""
     return "no norm" if norm == "none" else f"{norm} norm"
