@@ -39,7 +39,8 @@ Next, after `source .venv/bin/activate`:
   dvc exp run -S norm=layer           repeat with layer norm (only stages that depend on it run again)
   dvc exp show --only-changed         list experiments with what differs
   python -m commands.predict IMAGE    classify your own picture, with a Grad-CAM overlay
-  python -m recipes standard          train on CIFAR-10 with the committed params.yaml"""
+  python -m recipes laptop            train on CIFAR-10 on two CPU cores
+  python -m recipes standard          train on CIFAR-10 with the committed params.yaml: for a GPU, or hours on a CPU"""
     )
     if uncommitted():
         print(f"params.yaml holds the values of this experiment. To undo them, run: {git.undo(artifacts.PARAMS)}")

@@ -19,6 +19,7 @@ from src.model.device import count_devices, resolve_device
 from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, uncommitted, wrong_value
+from src.report.formats import norm_name
 from src.tracking_uri import tracking_uri
 from src.yaml_files import shown
 from stages import run_stage
@@ -86,7 +87,7 @@ def print_experiment(params: Params) -> None:
     names = {"cifar10": "CIFAR-10", "shapes": "generated shapes", "folder": f"images in {shown(source_name(data))}"}
     print("This experiment:")
     print(f"  data     {names[data.source]}, {data.size} x {data.size} pixels")
-    print(f"  network  ResNet-18, width {params.model.width}, norm {params.norm}")
+    print(f"  network  ResNet-18 of width {params.model.width} with {norm_name(params.norm)}")
     print(f"  epochs   {params.train.epochs}")
     print(f"  device   {device}")
     if device.type == "cpu" and data.source == "cifar10" and uncommitted().keys().isdisjoint(SLOW):

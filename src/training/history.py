@@ -19,14 +19,14 @@ def should_stop(history: History, patience: int) -> bool:
 
 def table_head() -> str:
     """Header of the epoch table."""
-    return "epoch  train loss  train acc  val loss  val acc      rate  images/s  seconds"
+    return "epoch  train loss  train acc  val loss   val acc      rate  images/s  seconds"
 
 
 def table_line(row: Row) -> str:
     """One epoch as a line of the epoch table: accuracies in percent, dashes if there is no validation split."""
     return (
         f"{row['epoch']:>5.0f}  {row['train_loss']:>10.4f}  {_percent(row['train_accuracy']):>9}  "
-        f"{_loss(row['val_loss']):>8}  {_percent(row['val_accuracy']):>7}  {row['lr']:>8.2e}  "
+        f"{_loss(row['val_loss']):>8}  {_percent(row['val_accuracy']):>8}  {row['lr']:>8.2e}  "
         f"{row['images_per_second']:>8.0f}  {row['seconds']:>7.1f}"
     )
 
@@ -36,4 +36,4 @@ def _loss(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else f"{100 * value:.2f} %"

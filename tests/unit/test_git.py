@@ -113,7 +113,7 @@ def test_check_prints_what_will_run_and_that_the_committed_file_takes_hours_on_a
     artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("device: auto", "device: cpu", 1))
     check.print_experiment(load_params())
     printed = capsys.readouterr().out
-    for word in ("CIFAR-10", "32 x 32", "width 64", "norm batch", "20", "cpu", "hours", "recipes laptop"):
+    for word in ("CIFAR-10", "32 x 32", "width 64", "batch norm", "20", "cpu", "hours", "recipes laptop"):
         assert word in printed
     artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("epochs: 20", "epochs: 2", 1))
     check.print_experiment(load_params())

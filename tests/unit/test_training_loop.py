@@ -285,7 +285,7 @@ def test_choice_of_the_epoch_by_hand() -> None:
 def test_the_table_is_aligned() -> None:
     row: Row = dict.fromkeys(COLUMNS, 0.5) | {"epoch": 12, "images_per_second": 12345.6, "seconds": 1234.5}
     assert len(table_line(row)) == len(table_head())
-    assert table_line(row | {"val_loss": None, "val_accuracy": None}).split()[3:5] == ["-", "-"]
+    assert table_line(row | {"val_loss": None, "val_accuracy": None}).split()[4:6] == ["-", "-"]
 
 
 def test_the_key_covers_what_shapes_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
