@@ -1,4 +1,4 @@
-"""A finished run as MLflow has it: found by its parameters, and read for the tables of docs/results.md."""
+"""A finished run as MLflow has it: found by its parameters, and read for the tables of docs/results/README.md."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,15 +1,16 @@
 """Regret of `lr: auto`: what a short training loses by the rate of its range test, against the best fixed rate.
 
-    python -m benchmarks.range_test --data own/cifar10-jpeg.tar.xz
+    python -m benchmarks.range_test [--data own/cifar10-jpeg.tar.xz]
 
-trains width-16 networks at each rate of a grid and at the rate of each seed's range test, in SETTINGS that differ in
-data, norm, batch size and optimiser. Accuracy is that on images that the run did not train on: the rest of the training
-images, or more generated ones. Test images are not used. A rate at which seed 0 is HOPELESS points below its best rate
-is not trained with other seeds.
+fills docs/explanation/range-test.md from benchmarks/results/range-test.json. With --data it first measures what that
+file lacks. It trains width-16 networks at each rate of a grid and at the rate of each seed's range test, in SETTINGS
+that differ in data, norm, batch size and optimiser. Accuracy is that on images that the run did not train on: the rest
+of the training images, or more generated ones. Test images are not used. A rate at which seed 0 is HOPELESS points
+below its best rate is not trained with other seeds.
 
-Each training and the losses of each sweep are written to benchmarks/results/range-test.json at once, and the same
-command resumes there. A changed rule reads the sweeps of the file, so it runs only trainings at rates that are new. To
-measure changed training code, delete the file.
+Each training and the losses of each sweep are written to the file at once, and the same command resumes there. A
+changed rule reads the sweeps of the file, so it runs only trainings at rates that are new. To measure changed training
+code, delete the file.
 
 Half of the settings are for developing the rule (`--half develop`), the others only for confirming it.
 """
@@ -31,6 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from benchmarks.document import PLACE
 from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine, params_with
 from commands import run_command
@@ -44,11 +46,14 @@ from src.evaluation.logits import predict_logits
 from src.model.device import Precision, resolve_precision
 from src.params import Params
 from src.processes import cores
+from src.report.formats import hundredths, percent
 from src.training.loop import train
 from src.training.lr_range import Sweep, choose_rate, sweep
 from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"
+DOCUMENT = Path("docs/explanation/range-test.md")
+END = "<!-- end of results -->"
 CACHE = Path(".benchmarks/range-test")
 SEEDS = (0, 1, 2)
 GRID = {
@@ -186,7 +191,8 @@ class Record:
     def __init__(self, file: Path) -> None:
         """Continue with `file` if it exists."""
         self.file = file
-        self.rows: list[dict[str, Any]] = artifacts.read_json(file)["rows"] if file.exists() else []
+        self.about: dict[str, Any] = artifacts.read_json(file) if file.exists() else {}
+        self.rows: list[dict[str, Any]] = self.about.pop("rows", [])
 
     def find(self, job: Job) -> dict[str, Any] | None:
         """The row of a job that was done."""
@@ -207,8 +213,8 @@ class Record:
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """Keep the result of a job, and write the file."""
         self.rows.append({"job": _json(job), **result})
-        about = {"machine": machine(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
-        artifacts.write_json(self.file, about | {"rows": self.rows})
+        self.about = {"machine": machine(torch.device("cpu")), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+        artifacts.write_json(self.file, self.about | {"rows": self.rows})
 
 
 def _json(job: Job) -> dict[str, Any]:
@@ -320,40 +326,71 @@ def _accuracy(record: Record, job: Job) -> float:
     return float(row["accuracy"])
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the table and the goals."""
-    print("| setting | best rate | accuracy | rates of auto | regret |\n|---|---|---|---|---|")
+def section(half: str, record: Record) -> str:
+    """Table and goals of a half of the settings, as Markdown, or a sentence if trainings are missing."""
+    settings = [setting for setting in SETTINGS if setting.half == half]
+    if any(record.find(job) is None for job in jobs(settings, record)):
+        return "Not measured yet."
+    rows = summary(settings, record)
+    lines = ["| setting | best rate | accuracy | rates of `auto` | regret |", "|---|---|---|---|---|"]
     for row in rows:
         rates = ", ".join("rejected" if rate is None else f"{rate:g}" for rate in row["rates"])
-        print(f"| {row['setting'].name} | {row['best_rate']:g} | {row['best']:.2%} | {rates} | {row['regret']:.2f} |")
+        accuracy, regret = percent(row["best"]), hundredths(row["regret"])
+        lines.append(f"| {row['setting'].name} | {row['best_rate']:g} | {accuracy} | {rates} | {regret} |")
     regrets = [row["regret"] for row in rows]
     alike, pairs = agreement(rows)
-    print(f"\nmean regret {statistics.mean(regrets):.2f} points, worst {max(regrets):.2f}; rates within a factor of 2 "
-          f"for {alike} of {pairs} pairs of seeds")  # fmt: skip
+    rejected = sum(rate is None for row in rows for rate in row["rates"])
+    lines += [
+        "",
+        "| measure | goal | measured |",
+        "|---|---|---|",
+        f"| mean regret, points | at most 1 | {hundredths(statistics.mean(regrets))} |",
+        f"| worst regret, points | at most 4 | {hundredths(max(regrets))} |",
+        f"| range tests without a suggestion | 0 | {rejected} |",
+        f"| pairs of seeds whose rates agree within a factor of 2 | 9 of 10 | {alike} of {pairs} |",
+    ]
     for optimizer, (rate, regret) in constant_rates(rows).items():
-        own = [row["regret"] for row in rows if row["setting"].optimizer == optimizer]
-        print(f"{optimizer}: auto {statistics.mean(own):.2f}, best constant rate {rate:g}: {regret:.2f}")
+        mean = statistics.mean(row["regret"] for row in rows if row["setting"].optimizer == optimizer)
+        goal = f"below {hundredths(regret)}, that of the best constant rate {rate:g}"
+        lines.append(f"| mean regret with {optimizer}, points | {goal} | {hundredths(mean)} |")
+    return "\n".join(lines)
+
+
+def fill(document: str, record: Record) -> str:
+    """`document` with the results in its places."""
+    return PLACE.sub(lambda place: f"<!-- results: {place[1]} -->\n{_content(place[1], record)}\n{END}", document)
+
+
+def _content(place: str, record: Record) -> str:
+    if place != "basis":
+        return section(place, record)
+    if not record.about:
+        return "Not measured yet."
+    used = record.about["machine"]
+    versions = f"Python {used['python']}, PyTorch {used['torch']}"
+    last = f"The last training ran on {record.about['date']} with commit {record.about['commit']}."
+    return f"Hardware: {used['hardware']}, one training per core. {versions}. {last}"
 
 
 def main() -> None:
-    """Measure, then print the table."""
+    """Measure what is missing, then fill the page."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.range_test",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", required=True, metavar="PATH", help="CIFAR-10 as a folder or archive of images")
+    parser.add_argument("--data", metavar="PATH", help="CIFAR-10 as a folder or archive of images")
     parser.add_argument("--half", choices=("develop", "confirm", "both"), default="both")
     parser.add_argument("--minutes", type=float, default=180, help="start no training after so many minutes")
     arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    settings = [setting for setting in SETTINGS if arguments.half in (setting.half, "both")]
-    make_cache(str(Path(arguments.data).resolve()))
     record = Record(FILE)
-    if not run_all(settings, record, arguments.minutes):
-        print("not finished; the same command continues")
-        return
-    show(summary(settings, record))
+    if arguments.data:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        make_cache(str(Path(arguments.data).resolve()))
+        settings = [setting for setting in SETTINGS if arguments.half in (setting.half, "both")]
+        if not run_all(settings, record, arguments.minutes):
+            print("not finished; the same command continues")
+    artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), record))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page docs/results.md: its claims, goals, tables and curves.
+"""The page docs/results/README.md: its claims, goals, tables and curves.
 
     python -m benchmarks.recipe_results
 
@@ -30,7 +30,7 @@ from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
 
-DOCUMENT = Path("docs/results.md")
+DOCUMENT = Path("docs/results/README.md")
 
 # Name -> recipe, and what else is set; in the order in which they run and stand in the tables.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -285,7 +285,7 @@ def draw(folder: Path) -> None:
 
 
 def write_document() -> None:
-    """Fill docs/results.md."""
+    """Fill docs/results/README.md."""
     artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
 
 
@@ -301,7 +301,7 @@ def _file_section(folder: Path, name: str, none: str) -> str:
     if not file.exists():
         return f"Not measured yet: {_listed(VARIANTS)}. {none}".strip()
     result = read(file)
-    curve = f"![Validation accuracy by epoch](../{RESULTS.as_posix()}/{name}.png)"
+    curve = f"![Validation accuracy by epoch](../../{RESULTS.as_posix()}/{name}.png)"
     return section(result) + (f"\n\n{curve}" if result["runs"] else "")
 
 

@@ -1,4 +1,4 @@
-"""The results of the recipes: each runs end to end as a DVC experiment, and its MLflow run goes into docs/results.md.
+"""Results of the recipes for docs/results/README.md: each runs end to end as a DVC experiment.
 
     python -m benchmarks.recipes --data own/cifar10-jpeg.tar.xz --data-name "CIFAR-10 (JPEG q75 copy)"
 

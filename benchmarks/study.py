@@ -1,4 +1,4 @@
-"""The study of docs/study-norms.md: does the norm matter on photographs?
+"""The study of docs/results/study-norms.md: does the norm matter on photographs?
 
     python -m benchmarks.study --data own/cifar10-jpeg.tar.xz
 

@@ -1,4 +1,4 @@
-"""The parts of docs/study-norms.md that come from results: no number of the page is typed."""
+"""The parts of docs/results/study-norms.md that come from results: no number of the page is typed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from src.comparison.tables import (
 from src.errors import UserError
 from src.report.formats import points
 
-DOCUMENT = Path("docs/study-norms.md")
+DOCUMENT = Path("docs/results/study-norms.md")
 IMAGES = Path("docs/images/study-norms")
 HERO = Path("docs/images/hero.png")  # for README
 NONE = "Not measured yet."
@@ -83,7 +83,7 @@ def section(name: str, found: Sequence[Finished], comparison: Comparison | None)
     if comparison is None:
         return NONE
     figures = {
-        figure: f"![{CAPTIONS[figure]}](images/study-norms/{name}/{figure}.png)"
+        figure: f"![{CAPTIONS[figure]}](../images/study-norms/{name}/{figure}.png)"
         for figure in FIGURES[name]
         if (IMAGES / name / f"{figure}.png").exists()
     }
@@ -140,7 +140,7 @@ def fill(document: str, found: Sequence[Finished], compared: Mapping[str, Compar
 
 
 def write_document(found: Sequence[Finished], compared: Mapping[str, Comparison], total: int) -> None:
-    """Fill docs/study-norms.md."""
+    """Fill docs/results/study-norms.md."""
     artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), found, compared, total))
 
 

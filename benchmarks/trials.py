@@ -2,10 +2,10 @@
 
     python -m benchmarks.trials --data own/cifar10-jpeg.tar.xz [--only NAME ...] [--minutes N]
 
-trains each of TRIALS with seed 0 and writes benchmarks/results/laptop-trials.json after each of them, then the table in
-docs/results.md. Test images are not used. The same command resumes an interrupted trial after its last completed epoch
-and skips what the file has. Trials change the recipe as it is now: once it has changed, they run again, and the earlier
-rows stay in the table. To measure changed training code, delete the file.
+trains each of TRIALS with seed 0 and writes benchmarks/results/laptop-trials.json after each of them, then the table
+in docs/results/README.md. Test images are not used. The same command resumes an interrupted trial after its last
+completed epoch and skips what the file has. Trials change the recipe as it is now: once it has changed, they run
+again, and the earlier rows stay in the table. To measure changed training code, delete the file.
 """
 
 import argparse

@@ -5,8 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.range_test import GRID, SEEDS, Job, Record, Setting, agreement, constant_rates, jobs, summary
+from benchmarks import range_test
+from benchmarks.range_test import (
+    DOCUMENT,
+    FILE,
+    GRID,
+    SEEDS,
+    Job,
+    Record,
+    Setting,
+    agreement,
+    constant_rates,
+    fill,
+    jobs,
+    section,
+    summary,
+)
 from src.errors import UserError
+from tests.conftest import REPOSITORY
 
 SETTING = Setting("develop", "small", "batch", 32, "sgd", 1)
 
@@ -58,3 +74,16 @@ def test_a_hopeless_rate_is_trained_with_one_seed(tmp_path: Path) -> None:
         record.add(Job(SETTING, 0, rate), {"accuracy": accuracy})
     left = {(job.rate, job.seed) for job in jobs([SETTING], record) if job.rate and record.find(job) is None}
     assert left == {(rate, seed) for rate in GRID["sgd"][1:5] for seed in (1, 2)}
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    written = (REPOSITORY / DOCUMENT).read_text(encoding="utf-8")
+    assert fill(written, Record(REPOSITORY / FILE)) == written, "make it so with: python -m benchmarks.range_test"
+
+
+def test_a_half_shows_no_table_until_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(range_test, "SETTINGS", (SETTING,))
+    record = filled(tmp_path / "results.json", [0.1, 0.05, 0.1])
+    assert "| range tests without a suggestion | 0 | 0 |" in section("develop", record)
+    record.rows = [row for row in record.rows if row["job"]["rate"] != 0.05]
+    assert "|" not in section("develop", record)

@@ -266,7 +266,7 @@ def test_places_are_filled_and_all_are_needed(tmp_path: Path) -> None:
     filled = fill("before\n" + "\n".join(places) + "\nafter", tmp_path)
     assert "old" not in filled
     assert "| `standard` | `batch` | 20 |" in filled
-    assert "![Validation accuracy by epoch](../benchmarks/results/recipes-cuda.png)" in filled
+    assert "![Validation accuracy by epoch](../../benchmarks/results/recipes-cuda.png)" in filled
     assert "recipes-cpu.png" not in filled
     assert "| `seed-002` | 002_478f47d3c1c33167.txt | `batch` | 20 | 92.44 % |" in filled
     assert fill(filled, tmp_path) == filled

@@ -1,4 +1,4 @@
-"""The study of docs/study-norms.md: its runs, their files, what is run again, and the page."""
+"""The study of docs/results/study-norms.md: its runs, their files, what is run again, and the page."""
 
 import re
 import subprocess
@@ -168,9 +168,9 @@ def test_the_page_says_no_more_than_the_tests(kept: Path, monkeypatch: pytest.Mo
     assert "Layer norm is significantly more accurate than batch norm" in paragraph
     assert "differ significantly more" not in text
     assert text.count("3 and 3 seeds cannot show") == 1
-    links = re.findall(r"\]\((images/study-norms/[^)]+)\)", text)
+    links = re.findall(r"\]\((../images/study-norms/[^)]+)\)", text)
     assert [Path(link).stem for link in links] == ["curves", "differences", "agreement", "maps"]
-    assert all((study_page.DOCUMENT.parent / link).is_file() for link in links)
+    assert all((study_page.DOCUMENT.parent / link).resolve().is_file() for link in links)
     assert "own-rate" in study.numbers(found, compared)
 
 
