@@ -42,6 +42,11 @@ from src.training.untrained import new_model
 
 LOOK_EVERY = {"cuda": 10.0, "cpu": 0.0}  # seconds between readings of the losses; each reading waits for the GPU
 ESTIMATE_AFTER = 5  # steps timed for the estimate of the training time, without the first one
+LONG = 30 * 60  # seconds of training on a CPU for which shorter ways are named
+WAYS_OUT = (
+    "\n  For a shorter run press Ctrl-C, then: python -m recipes laptop, python -m recipes quick or "
+    "dvc exp run -S train.epochs=2"
+)
 
 Weights = dict[str, torch.Tensor]
 
@@ -256,9 +261,8 @@ def train_epoch(
             bar.clear()
             say_estimate(
                 f"warning: PyTorch found no CUDA device. Training on the CPU, {hardware_name(device)}, takes about "
-                f"{_duration(seconds)} for {params.train.epochs - epoch + 1} epochs, without validation.\n"
-                "  For a shorter run press Ctrl-C, then: python -m recipes laptop, python -m recipes quick or "
-                "dvc exp run -S train.epochs=2"
+                f"{_duration(seconds)} for {params.train.epochs - epoch + 1} epochs, without validation."
+                + (WAYS_OUT if seconds > LONG else "")
             )
     return {
         "train_loss": float(loss_sum) / images_seen,
