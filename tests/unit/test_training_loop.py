@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, independent of workers, and stopped before a bad step."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -260,14 +261,16 @@ def test_gradients_are_clipped_to_the_norm() -> None:
     assert weight.grad.tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
 
 
-def test_an_estimate_of_the_time_on_the_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("long", [0.0, math.inf])
+def test_an_estimate_of_the_time_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: float) -> None:
+    monkeypatch.setattr(loop, "LONG", long)
     said: list[str] = []
     params = make_params(device="auto", **{"train.batch_size": 4})
     train(make_prepared(), params, 0.05, CPU, "fp32", tmp_path, lambda _: None, said.append)
     assert len(said) == 1
     assert said[0].startswith("warning: ")
     assert "for 2 epochs" in said[0]
-    assert "python -m recipes laptop" in said[0]
+    assert ("python -m recipes laptop" in said[0]) == (long == 0)
 
 
 def history(*values: tuple[float | None, float | None]) -> History:
