@@ -26,7 +26,7 @@ install: .venv/installed  ## create .venv with the pinned requirements
 	@.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
-install-scale: .venv-scale/installed  ## create .venv-scale with the packages for many machines as well (docs/scale)
+install-scale: .venv-scale/installed  ## create .venv-scale, which also has the packages for many machines (docs/scale)
 
 .venv-scale/installed: requirements-scale.lock .venv/installed
 	@test -x .venv-scale/bin/python || $(PYTHON) -m venv .venv-scale

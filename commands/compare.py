@@ -26,6 +26,7 @@ from src.errors import UserError
 from src.figures.comparison import draw
 from src.figures.style import save
 from src.params import load_params
+from src.report.formats import counted
 from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")
@@ -65,7 +66,7 @@ def main() -> None:
         maps, why = explained(groups, arguments.cam_runs)
         notes += why
     comparison = Comparison(by, groups, compare(groups), asked or levels(runs), notes, maps)
-    print(f"{len(runs)} runs, grouped by {', '.join(by)}\n\n{to_text(comparison)}\n")
+    print(f"{counted(len(runs), 'run')}, grouped by {', '.join(by)}\n\n{to_text(comparison)}\n")
     pictures = write(comparison)
     print(f"{PAGE}  (open it in a browser)\n{NUMBERS}")
     made_of = [sorted(run.id for run in runs), by, list(comparison.levels), maps is not None]

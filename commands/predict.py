@@ -44,7 +44,9 @@ def main() -> None:
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder --out {arguments.out} cannot be created: {error.strerror}") from None
+        raise UserError(
+            f"the folder {arguments.out} cannot be created: {error.strerror}. Choose another one with: --out FOLDER"
+        ) from None
 
     params = load_params()
     model, description = load_model()

@@ -37,10 +37,10 @@ MLflow run     make ui, then open the printed address
 
 Next, after `source .venv/bin/activate`:
   dvc exp run -S norm=layer           repeat with layer norm (only stages that depend on it run again)
-  dvc exp show --only-changed         list experiments with what differs
+  dvc exp show --only-changed         list experiments and how they differ
   python -m commands.predict IMAGE    classify your own picture, with a Grad-CAM overlay
   python -m recipes laptop            train on CIFAR-10 on two CPU cores
-  python -m recipes standard          train on CIFAR-10 with the committed params.yaml: for a GPU, or hours on a CPU"""
+  python -m recipes standard          train on CIFAR-10 with the committed params.yaml (takes hours on a CPU)"""
     )
     if uncommitted():
         print(f"params.yaml holds the values of this experiment. To undo them, run: {git.undo(artifacts.PARAMS)}")

@@ -1,6 +1,6 @@
 """Run many trainings on many machines: a grid or a search, with a DVC experiment and an MLflow run per trial.
 
-Uses the Ray cluster of RAY_ADDRESS, or only this machine. If it is stopped, the same command resumes.
+Uses the Ray cluster of RAY_ADDRESS, or only this machine. The same command resumes a stopped sweep.
 docs/scale/sweeps.md explains the keys of SPEC.
 """
 
@@ -21,6 +21,7 @@ from src import artifacts, git, tracking
 from src.errors import UserError
 from src.locks import locked
 from src.params import committed_params, problems
+from src.report.formats import counted
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
@@ -38,7 +39,10 @@ def main() -> None:
     spec = read_spec(file)
     committed = flatten(committed_params())
     if not committed:
-        raise UserError("there is no committed params.yaml, and trials are DVC experiments on a commit")
+        raise UserError(
+            "there is no committed params.yaml, but the trials are DVC experiments on a commit.\n"
+            "  Make one with: git add -A && git commit -m start"
+        )
     base = committed | (read_recipe(spec.recipe, nest(committed)) if spec.recipe else {}) | spec.set
     check_points(spec, base, file)
     baseline = pushed_commit(spec.remotes.git)
@@ -62,7 +66,9 @@ def main() -> None:
                 if not complete:
                     raise KeyboardInterrupt
     except Timeout:
-        raise UserError(f"another process runs this sweep ({folder / 'sweep.lock'})") from None
+        raise UserError(
+            f"another process is running this sweep ({folder / 'sweep.lock'}). Wait for it, or stop it first"
+        ) from None
 
 
 def check_points(spec: Spec, base: dict[str, Any], file: Path) -> None:
@@ -72,7 +78,9 @@ def check_points(spec: Spec, base: dict[str, Any], file: Path) -> None:
             told = "\n".join(f"{file}: {key} {problem}" for key, problem in found)
             raise UserError(f"{told}\n  {f'In the trial {shown(dict(point))}' if point else 'Fix the recipe or `set`'}")
         if (spec.search or spec.asha) and {**base, **point}["data.val_share"] == 0:
-            raise UserError(f"{file}: a search and asha need the validation accuracy, but data.val_share is 0")
+            raise UserError(
+                f"{file}: a search and asha need the validation accuracy, but data.val_share is 0. Set it above 0"
+            )
 
 
 def pushed_commit(remote: str) -> str:
@@ -107,10 +115,10 @@ def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:
     """Raise UserError if other machines cannot reach the MLflow store. Print a note if no machine is large enough."""
     others = {machine["NodeManagerHostname"] for machine in machines} - {socket.gethostname()}
     if others and not is_server(tracking.tracking_uri()):
-        raise UserError("the machines need one MLflow server. Start one and set MLFLOW_TRACKING_URI to its address")
+        raise UserError("all machines need the same MLflow server. Start one, and set MLFLOW_TRACKING_URI to it")
     asked = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
     if not any(all(m["Resources"].get(kind, 0) >= n for kind, n in asked.items()) for m in machines):
-        print(f"no machine has {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs now. Trials wait until one has")
+        print(f"no machine has {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs now. Trials wait until one does")
 
 
 def tell(name: str, record: Record) -> None:
@@ -141,7 +149,7 @@ def conclude(job: Job, records: dict[str, Record], run: tracking.Sweep) -> None:
         print(f"  dvc exp pull {remotes.git} {name} --remote {remotes.dvc} && dvc exp apply {name}")
     if failed := [name for name, record in records.items() if record["status"] == FAILED]:
         told = "\n".join(f"  {name}: {records[name]['error']}\n    {ledger.log(name)}" for name in failed)
-        raise UserError(f"{len(failed)} trials failed. The same command tries them again\n{told}")
+        raise UserError(f"{counted(len(failed), 'trial')} failed. The same command tries them again\n{told}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from src import artifacts, record
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
+from src.report.formats import counted
 
 ALL = ("check", "download", *record.STAGES)
 BUSY = 75  # exit code of STATUS
@@ -63,7 +64,7 @@ def complete() -> None:
     first = min((ALL.index(s) for s in stale), default=len(ALL))
     stages = [s for s in record.STAGES if ALL.index(s) < first]
     if "train" not in stages or not artifacts.MODEL.exists():
-        raise UserError(f"nothing to send, because it is not up to date: {', '.join(stale) or 'train'}. Run: dvc repro")
+        raise UserError(f"nothing to send. Not up to date: {', '.join(stale) or 'train'}. Run: dvc repro")
 
     from src.tracking import Mirror, shown_uri
 
@@ -89,10 +90,10 @@ def copy_all(to: str) -> None:
     done = copy_runs(to, lambda line: print(line, flush=True))
     for label in done.open:
         print(f"left out, because it is still active: {label}")
-    counts = f"{done.copied} runs copied, {done.completed} completed, {done.there} already there"
+    counts = f"{counted(done.copied, 'run')} copied, {done.completed} completed, {done.there} already there"
     print(
         f"{shown_uri()} -> {redacted(to)}: {counts}"
-        + (f", {len(done.open)} still active. Run this again when they have ended" if done.open else "")
+        + (f", {len(done.open)} still active. Run the command again when they have ended" if done.open else "")
     )
 
 

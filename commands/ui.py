@@ -92,7 +92,7 @@ def guarded(app: "ASGIApp") -> "ASGIApp":
     from starlette.responses import PlainTextResponse
 
     refusal = PlainTextResponse(
-        "This server only answers 127.0.0.1 and localhost, and not pages of other sites.\n", 403
+        "This server only answers requests to 127.0.0.1 or localhost, and none from pages of other sites.\n", 403
     )
 
     async def guard(scope: "Scope", receive: "Receive", send: "Send") -> None:

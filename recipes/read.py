@@ -75,7 +75,7 @@ def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[
         told = "\n".join(f"{file}:{line}: {what}" for line, what in sorted(said))
         raise UserError(f"{told}\n  Fix the recipe there. {PARAMS} has every parameter with its comment.")
     if ours:
-        raise UserError("\n".join(ours) + f"\n  Fix {PARAMS} and commit it, because recipes change the committed file.")
+        raise UserError("\n".join(ours) + f"\n  Fix {PARAMS} and commit it. Recipes start from the committed file")
     return {"recipe": file.stem} | values
 
 

@@ -119,7 +119,10 @@ def reason(failures: "Mapping[int, ProcessFailure]") -> Exception:
     if kind == "UserError":
         return UserError(text)
     if LOST.search(text):
-        return UserError(f"a process of this training on another node has ended, or the connection is lost: {text}")
+        return UserError(
+            f"a process of this training on another node has ended, or the connection is lost: {text}\n"
+            "  Run the same commands again on all nodes. Training resumes from the last completed epoch"
+        )
     if trace:
         return RankFailed(f"rank {rank} failed:\n{trace}")
     how = (

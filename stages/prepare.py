@@ -28,6 +28,7 @@ EXAMPLES = 3  # files per reason
 REASONS = 10  # listed reasons for leaving files out, most files first; the others count as one
 
 FOLDER = artifacts.FIGURES / "prepare"
+SPLIT_NAMES = {"val": "validation", "test": "test"}  # in notes
 
 
 def main(params: Params) -> None:
@@ -87,7 +88,7 @@ def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Notes about classes that a split lacks, and about very different class sizes."""
     missing = {split: [row["class"] for row in counts if not row[split]] for split in ("val", "test")}
     found = [
-        f"the {split} split has no image of {listed(names)}"
+        f"the {SPLIT_NAMES[split]} split has no image of {listed(names)}"
         for split, names in missing.items()
         if 0 < len(names) < len(counts)
     ]
@@ -95,7 +96,7 @@ def warn_of_counts(counts: Sequence[Mapping[str, Any]]) -> list[str]:
     (least, rarest), (most, commonest) = sizes[0], sizes[-1]
     if most > IMBALANCED * least:
         found.append(
-            f"{commonest} has {most / max(least, 1):.1f} times the training images of {rarest} ({most:,} and "
+            f"{commonest} has {most / max(least, 1):.1f} times as many training images as {rarest} ({most:,} and "
             f"{least:,}). Look at balanced accuracy and macro F1, and try -S train.class_weights=balanced"
         )
     return found

@@ -21,6 +21,7 @@ from src.model.device import Precision, count_devices, hardware_name, resolve_de
 from src.model.saved import Description, save_model
 from src.params import Params
 from src.processes import die_with_parent
+from src.report.formats import norm_name
 from src.tracking import Mirror
 from src.training.checkpoint import has_checkpoint, model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
@@ -96,7 +97,7 @@ def make(params: Params, task: Task, ranks: Ranks) -> None:
             mirror.epoch(row)
 
         hardware = hardware_name(device) + (f", {ranks.count} processes" if ranks.count > 1 else "")
-        tqdm.write(f"{params.norm} norm, rate {lr:g}, {precision} on {hardware}, model {key}")
+        tqdm.write(f"{norm_name(params.norm)}, learning rate {lr:g}, {precision} on {hardware}, model {key}")
         tqdm.write(table_head())
         with compute_turn(device) if ranks.count == 1 else nullcontext():
             trained = train(prepared, params, lr, device, precision, checkpoints / key, on_epoch, tqdm.write, ranks)

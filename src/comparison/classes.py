@@ -77,7 +77,8 @@ def class_sentence(found: Mapping[str, Corrected]) -> str:
     )
     if all(one.p_holm is None for one in found.values()):
         return f"{text}. The differences cannot be tested"
-    return f"{text}. It is significant for {sum(one.real for one in found.values())} of {len(found)} classes"
+    real = sum(one.real for one in found.values())
+    return f"{text}. The difference is significant for {real} of {len(found)} classes"
 
 
 def extremes(found: Mapping[str, Corrected]) -> tuple[str, str]:

@@ -69,9 +69,9 @@ class Pair:
         # With a single run in one group, both numbers come from the two runs that McNemar's test compares.
         difference = self.over_images.difference if alone else self.welch.difference
         size = f"{100 * abs(difference):.1f}"
-        relation = f"points {'below' if difference < 0 else 'above'} {one}"
+        relation = f"points {'below' if difference < 0 else 'above'} {one} in test accuracy"
         if alone:
-            beginning = f"{two} is {size} {relation}" if difference else f"{two} and {one} have the same accuracy"
+            beginning = f"{two} is {size} {relation}" if difference else f"{two} and {one} have the same test accuracy"
             runs = count if count == "1 seed" else f"the lowest seed of each group ({count} available)"
             verdict = "is significant" if self.p_mcnemar < ALPHA else "is not significant"
             return (
@@ -80,7 +80,7 @@ class Pair:
             )
         if self.welch.low is None or self.welch.high is None:
             if difference == 0:
-                return f"{two} and {one} have the same accuracy with {count}, and it does not vary between seeds"
+                return f"{two} and {one} have the same test accuracy with {count}, and it does not vary between seeds"
             return (
                 f"{two} is {size} {relation} with {count}. The difference cannot be tested, because the accuracy does "
                 "not vary between seeds"

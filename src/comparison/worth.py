@@ -38,7 +38,7 @@ def worth(groups: Sequence[Group]) -> Worth:
     """The quality of the maps of each group. Empty if runs measured other images or other maps."""
     runs = [run for group in groups for run in group.runs]
     if lacking := [run.name for run in runs if _value(run, "road") is None]:
-        return Worth({}, f"{', '.join(lacking)} have no measures of maps, or those of older code")
+        return Worth({}, f"these runs have no measures of maps, or only those of older code: {', '.join(lacking)}")
     if not same_images(runs):
         return Worth({}, "the runs have different data or test images")
     if different := [key for key in SETTINGS if len({run.params.get(key) for run in runs}) > 1]:

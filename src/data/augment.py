@@ -134,7 +134,7 @@ def _build(position: int, entry: Mapping[str, Any]) -> Any:
     for argument in arguments:
         if argument not in allowed:
             hint = nearest(argument, allowed)
-            raise wrong_value(key, f"has no argument {argument}{hint}; allowed: {', '.join(allowed)}")
+            raise wrong_value(key, f"has no argument {argument}{hint}. Allowed: {', '.join(allowed)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # on a wrong argument, Albumentations warns and uses its default

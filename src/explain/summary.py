@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from src.explain.cams import ONE_BY_ONE
 from src.explain.faithfulness import SHARES, STEPS, area
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.sanity import CASCADE
@@ -52,7 +53,7 @@ MEASURES = {
         "ROAD",
         "Probability of the predicted class without the least relevant pixels, minus that without the most relevant "
         "ones. Removed pixels are imputed from their neighbours with noise. Mean over the shares removed. The range is "
-        "-1 to 1, and random maps have 0 on average.",
+        "−1 to 1, and random maps have 0 on average.",
         True,
         (-1, 1),
         lambda marks: (marks.removed[:, 1] - marks.removed[:, 0]).mean(axis=1),
@@ -101,8 +102,8 @@ MEASURES = {
     "randomisation": Measure(
         "correlation with a random network",
         "Spearman's rank correlation of the maps with those of one random network, which has the same layers with "
-        "weights drawn once. The range is -1 to 1, and 1 means that the maps do not depend on the weights. Methods "
-        "that make maps one by one are not tested (null), because it takes too long.",
+        "weights drawn once. The range is −1 to 1, and 1 means that the maps do not depend on the weights. "
+        f"{' and '.join(ONE_BY_ONE)} are not tested (null), because that takes too long.",
         False,
         (-1, 1),
         lambda marks: marks.similar["rank_correlation"][:, -1] if marks.similar else None,

@@ -58,7 +58,7 @@ def _against_the_centre(found: Found, pairs: Sequence[Pair], level: float) -> st
     winners = {pair[0] for pair in pairs if _better(found, "road", pair, (CENTRE, pair[1]), level)}
     losers = [method for method in methods if method not in winners]
     if not losers:
-        return f"By ROAD every method is better than {BLOB} at one layer at least."
+        return f"By ROAD every method is better than {BLOB} at one or more layers."
     if not winners:
         return f"By ROAD there is no evidence that any method is better than {BLOB} at any layer."
     return f"By ROAD there is no evidence of an advantage over {BLOB} at any layer for {_listed(losers)}."
@@ -118,7 +118,7 @@ def _randomised(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair]) -> l
         )
     elif tested:
         said.append(
-            f"For no map is there evidence of a rank correlation above {ALIKE:g} with that of one random network."
+            f"There is no evidence that any map has a rank correlation above {ALIKE:g} with that of one random network."
         )
     if len(tested) < len(pairs):
         untested = dict.fromkeys(method for method, layer in pairs if (method, layer) not in tested)

@@ -30,7 +30,7 @@ def lr_range_figure(
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     axes.set_xscale("log")
-    axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="loss of the batch")
+    axes.plot(lrs, losses, color=BLUE, alpha=0.3, linewidth=1, label="batch loss")
     axes.plot(lrs, smoothed, color=BLUE, linewidth=2, label="smoothed")
     # Show the fall. The rise at the end is often a hundred times as high, so it leaves the figure at the top.
     low, first = min(*losses, *smoothed), max(losses[0], smoothed[0])

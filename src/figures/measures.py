@@ -106,7 +106,7 @@ def randomisation(section: Section, method: str, layer: str) -> Figure:
     panels[1].set(title=f"Layers by {method}")
     for axes in panels:
         axes.axhline(0, color=MUTED, linewidth=1)
-        axes.set(xlabel="random layers, from the output back to", ylim=(None, 1.05))
+        axes.set(xlabel="random layers, from the output back to this one", ylim=(None, 1.05))
         axes.legend(loc="best", ncols=2)
     return figure
 

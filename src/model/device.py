@@ -45,7 +45,7 @@ def count_devices(wanted: int | Literal["auto"], device: torch.device) -> int:
     if device.type == "cpu":
         there, called = cores(), "cores for device cpu"
     elif device.index is not None:
-        there, called = 1, f"device, because device is {device} and a GPU selected by its number trains alone"
+        there, called = 1, f"device, because device is {device}, which selects a single GPU"
     else:
         there, called = torch.cuda.device_count(), "CUDA devices"
     if wanted == "auto":

@@ -146,7 +146,7 @@ def check_shape(norm: str, width: int, size: int, strides: Sequence[int], batch_
         alone = {"instance": True, "group": GROUPS % channels == 0, "batch": batch_size == 1}
         if size == 1 and alone.get(norm, False):
             raise UserError(
-                f"the variance of norm {norm} would be over a single value. model.strides {list(strides)} shrink an "
+                f"the variance of {norm} norm would be over a single value. model.strides {list(strides)} shrink an "
                 f"image to 1x1 with {channels} channels, and train.batch_size is {batch_size}. Use smaller strides, a "
                 "larger data.size or another norm"
             )

@@ -78,7 +78,7 @@ def load_model(
         raise UserError(f"{weights_path} is missing. {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise UserError(
-            f"{weights_path} is damaged or of another run, because its hash differs from the one in {json_path}. "
+            f"{weights_path} is damaged or belongs to another run, because its hash is not that in {json_path}. "
             f"{artifacts.cure(weights_path, 'train')}"
         )
     model = network(description)
@@ -112,7 +112,7 @@ def load_description(json_path: Path = artifacts.MODEL) -> Description:
     names = {field.name for field in fields(Description)}
     if content.keys() != names or content["digest"] != _digest(content):
         odd = ", ".join(sorted(content.keys() ^ names)) or "its digest"
-        raise UserError(f"{json_path} is damaged or of another version ({odd}). {artifacts.cure(json_path, 'train')}")
+        raise UserError(f"{json_path} is damaged or from another version ({odd}). {artifacts.cure(json_path, 'train')}")
     red, green, blue = content.pop("mean")
     std_red, std_green, std_blue = content.pop("std")
     return Description(**content, mean=(red, green, blue), std=(std_red, std_green, std_blue))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from src.report.formats import listed, number, percent
+from src.report.formats import hundredths, listed, number, percent
 from src.report.run import Row, Run
 
 NAMED = 5  # mistakes in the text of a figure; the page lists all
@@ -139,8 +139,8 @@ def _measures(run: Run) -> dict[str, str]:
     found = {
         "gradcam/by_layer": (
             f"Point charts of each measure with intervals, by layer ({layers}) and method ({methods}), with random "
-            f"maps and a blob in the centre as baselines. ROAD of {method} at {layer} is {number(ours['mean'], 2)}. "
-            f"ROAD of random maps is {number(chance['mean'], 2)}."
+            f"maps and a blob in the centre as baselines. ROAD of {method} at {layer} is {hundredths(ours['mean'])}. "
+            f"ROAD of random maps is {hundredths(chance['mean'])}."
         ),
         "gradcam/removal": (
             f"Four line charts of the probability of the predicted class by the share of pixels removed or inserted, "
@@ -159,7 +159,7 @@ def _measures(run: Run) -> dict[str, str]:
             f"Two line charts of the rank correlation with the original maps. {', '.join(alike['x'])} become random "
             f"one after the other. The left chart has all methods at {layer}, the right one all layers by {tested}. "
             f"The correlation of {tested} at {layer} goes "
-            f"{_course([number(value, 2) for value in (1, *correlations)])}."
+            f"{_course([hundredths(value) for value in (1, *correlations)])}."
         ),
     }
 

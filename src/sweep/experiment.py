@@ -145,7 +145,7 @@ class Experiment:
             if self._dvc.returncode < 0 or re.search(KILLED, said):
                 raise RuntimeError(f"{self.name} was stopped from outside on {self.node}")
             errors = re.findall(r"^(?:error|ERROR): (.+)$", said, re.MULTILINE)
-            return self._failed(errors[0] if errors else f"dvc exp run ended with {self._dvc.returncode}")
+            return self._failed(errors[0] if errors else f"dvc exp run ended with exit code {self._dvc.returncode}")
         remotes = self.job.spec.remotes
         # With --force, because an earlier attempt with the same bits may have pushed the experiment.
         self._run("dvc", "exp", "push", "--force", "--remote", remotes.dvc, remotes.git, self.name)

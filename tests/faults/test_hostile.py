@@ -84,7 +84,7 @@ def with_size(path: Path, size: bytes, header_at: int = 0) -> Path:
 def test_a_long_header_of_a_tar_is_not_read(tmp_path: Path, kind: bytes) -> None:
     """`tarfile` would take the 8 GiB that it says into memory at once."""
     path = with_size(tar_of(tmp_path / "x.tar", (header("a/1.png", kind=kind), b"")), b"77777777777\0")
-    with pytest.raises(UserError, match=r"damaged or cut off \(a header of 8,589,93\d,\d{3} bytes\)"):
+    with pytest.raises(UserError, match=r"damaged or truncated \(a header of 8,589,93\d,\d{3} bytes\)"):
         list(archive.members(path))
 
 

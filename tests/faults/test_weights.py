@@ -63,7 +63,7 @@ def test_weights_damaged_in_dvcs_cache_too_come_back_by_the_words_of_the_message
         refused = copy.run("python", "-m", module, *arguments)
         assert refused.returncode == 1, failure(refused)
         assert "Traceback" not in refused.stderr
-        assert f"error: {WEIGHTS} is damaged or of another run" in refused.stderr
+        assert f"error: {WEIGHTS} is damaged or belongs to another run" in refused.stderr
     cure = re.search(r"Make it again with: (.+)", refused.stderr)
     assert cure
     output = copy.ok("bash", "-c", cure[1])

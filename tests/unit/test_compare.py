@@ -162,7 +162,7 @@ def test_a_class_that_the_test_set_lacks(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_real_difference_in_words() -> None:
     (pair,) = pairs_of(*(stored(8, "batch", s) for s in range(3)), *(stored(r, "layer", r) for r in (3, 4, 4)))
     # 11/24 below 1: deviation of the second group 0.0722, its error 0.0417, t with 2 degrees of freedom 4.3027
-    assert pair.sentence.startswith("layer norm is 54.2 ± 17.9 points below batch norm with 3 seeds")
+    assert pair.sentence.startswith("layer norm is 54.2 ± 17.9 points below batch norm in test accuracy with 3 seeds")
     assert pair.sentence.endswith("significant")
 
 
@@ -191,7 +191,7 @@ def test_a_difference_that_is_one_of_many_in_words() -> None:
 
 def test_one_seed_in_words() -> None:
     (pair,) = pairs_of(stored(8), stored(1, "layer"))
-    assert pair.sentence.startswith("layer norm is 87.5 points below batch norm with 1 seed")
+    assert pair.sentence.startswith("layer norm is 87.5 points below batch norm in test accuracy with 1 seed")
     assert "the difference is significant" in pair.sentence
     assert "Run at least 2 seeds of each" in pair.sentence
     found = comparison(stored(8), stored(1, "layer"))
@@ -207,7 +207,8 @@ def test_as_many_runs_vote_on_either_side() -> None:
     assert pair.votes == 1
     assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
     assert pair.sentence.startswith(
-        "layer norm and batch norm have the same accuracy with the lowest seed of each group (1 and 3 seeds available)"
+        "layer norm and batch norm have the same test accuracy with the lowest seed of each group (1 and 3 seeds "
+        "available)"
     )
     assert pair.welch is not None
     assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
@@ -226,7 +227,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
 
 def test_nothing_varies_in_words() -> None:
     (same,) = pairs_of(*(stored(4, norm, s) for norm in ("batch", "layer") for s in (0, 1)))
-    assert "have the same accuracy with 2 seeds" in same.sentence
+    assert "have the same test accuracy with 2 seeds" in same.sentence
     (other,) = pairs_of(*(stored(4 + (norm == "layer"), norm, s) for norm in ("batch", "layer") for s in (0, 1)))
     assert "cannot be tested" in other.sentence
 
@@ -341,7 +342,7 @@ def test_other_data_are_not_compared() -> None:
     assert (pair.welch, pair.mcnemar) == (None, None)
     assert "not compared" in pair.sentence
     found = comparison(*runs, notes=findings(group(runs, ["norm"]), ["norm"]))
-    assert "DIFFERENT DATA" in to_text(found)
+    assert "the runs have different data" in to_text(found)
     assert class_recalls(found.groups) == {}
     assert f"{pair.sentence}." in to_html(found, {})
     assert "McNemar" not in to_html(found, {})
@@ -392,10 +393,10 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        (stored(4, "b"), "b-seed0 have no measures of maps, or those of older code"),
+        (stored(4, "b"), "these runs have no measures of maps, or only those of older code: b-seed0"),
         (
             replace(stored(4, "b"), gradcam={"road": {"mean": 1}}),
-            "b-seed0 have no measures of maps, or those of older code",
+            "these runs have no measures of maps, or only those of older code: b-seed0",
         ),
         (measured(stored(4, "b", data="other"), 0.1), "the runs have different data or test images"),
         (measured(stored(4, "b"), 0.1, **{"gradcam.method": "LayerCAM"}), "the runs differ in gradcam.method"),

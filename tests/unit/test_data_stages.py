@@ -94,7 +94,7 @@ def test_what_was_found_is_printed_and_kept(
     ]
     few, rare = said["notes"]
     assert "test split has no image of b" in few
-    assert "a has 5.5 times the training images of b" in rare
+    assert "a has 5.5 times as many training images as b" in rare
     assert [(group["files"], group["examples"]) for group in said["left_out"]] == [
         (6, ["more/0.png", "more/1.png", "more/2.png"]),
         (5, ["rest/0.png", "rest/1.png", "rest/2.png"]),

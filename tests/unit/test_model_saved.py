@@ -145,7 +145,7 @@ def test_damage_is_noticed(model: ResNet18, description: Description, tmp_path: 
     content = artifacts.read_json(json)
     for damaged, said in [({"norm": "batch"}, "width"), (content | {"size": 24}, "its digest")]:
         artifacts.write_json(json, damaged)
-        with pytest.raises(UserError, match=f"damaged or of another version .*{said}.* dvc repro train"):
+        with pytest.raises(UserError, match=f"damaged or from another version .*{said}.* dvc repro train"):
             load_model(weights, json)
     json.write_text("{")
     with pytest.raises(UserError, match=r"m\.json is damaged"):

@@ -279,7 +279,7 @@ def test_the_recorded_result_stands_beside_ours() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({}, "standard, unchanged"), (None, "standard (no such recipe file")],
+    [({}, "standard, unchanged"), (None, "standard (there is no readable recipe file")],
 )
 def test_a_recipe_is_named_with_what_is_known_of_it(
     changes: dict[str, tuple[object, object]] | None, words: str
@@ -350,10 +350,10 @@ def test_images_say_in_numbers_what_is_seen() -> None:
         "gradcam/true": "at layer4",
         "gradcam/layers": "at layer2[-2], layer4",
         "gradcam/by_layer": "by layer (layer2[-2], layer4) and method (GradCAM), with random maps and a blob in the "
-        "centre as baselines. ROAD of GradCAM at layer4 is 0.6. ROAD of random maps is 0.1.",
+        "centre as baselines. ROAD of GradCAM at layer4 is 0.60. ROAD of random maps is 0.10.",
         "gradcam/removal": "With 80 % of the pixels removed in the order of GradCAM, the probability is 0 % without "
         "the most relevant ones and 60 %",
-        "gradcam/randomisation": "GradCAM at layer4 goes from 1 to 0.21.",
+        "gradcam/randomisation": "GradCAM at layer4 goes from 1.00 to 0.21.",
     }.items():
         assert wanted in said[name], name
 
@@ -387,7 +387,7 @@ def test_a_method_that_was_not_tested_with_random_layers_has_a_dash() -> None:
     for name in ("insertion", "deletion"):
         slow[name] = slow[name] | {"methods": {"ScoreCAM": slow[name]["methods"]["GradCAM"]}}
     one = replace(run, gradcam=slow)
-    assert "GradCAM at layer4 goes from 1 to 0.21" in texts(one)["gradcam/randomisation"]
+    assert "GradCAM at layer4 goes from 1.00 to 0.21" in texts(one)["gradcam/randomisation"]
     page = Page(render(one))
     assert "Correlation with a random network ↓" in page.text
     assert "not corrected for the number of comparisons" in page.text

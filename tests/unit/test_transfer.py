@@ -194,7 +194,7 @@ def test_the_command_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: p
     said = capsys.readouterr().out
     assert said.startswith("copying x to http://127.0.0.1:5000\n")
     assert "left out, because it is still active: normlens/layer-seed0 (0123abcd)\n" in said
-    assert "1 runs copied, 2 completed, 3 already there, 1 still active" in said
+    assert "1 run copied, 2 completed, 3 already there, 1 still active" in said
 
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--to", "http://127.0.0.1:5000"]])

@@ -217,7 +217,7 @@ def _untar(path: Path, kind: str, shown: str) -> Iterator[tuple[str, bytes]]:
             if stream.last != bytes(tarfile.BLOCKSIZE):
                 raise EOFError("its last block is missing")
     except _DAMAGE as error:
-        raise UserError(f"{shown} is damaged or cut off ({error}). Get it or pack it again") from None
+        raise UserError(f"{shown} is damaged or truncated ({error}). Download it or pack it again") from None
 
 
 class _Forward:
@@ -288,7 +288,7 @@ def _unzip(path: Path, shown: str, encoding: str) -> Iterator[tuple[str, bytes]]
                 _not_too_much(shown, count, total)
                 yield name, content
     except _DAMAGE as error:
-        raise UserError(f"{shown} is damaged or cut off ({error}). Get it or pack it again") from None
+        raise UserError(f"{shown} is damaged or truncated ({error}). Download it or pack it again") from None
 
 
 def _encoding_of_names(archive: zipfile.ZipFile) -> str:
