@@ -4,6 +4,7 @@ A table stands between `<!-- results: NAME -->` and `<!-- end of results -->` an
 of the measures that are still to be taken. No number in it is typed; a test compares the documents with the files.
 """
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ def fill(document: str, folder: Path, sets: Mapping[str, Sequence[str]]) -> str:
 
 def main() -> None:
     """Fill the places of all documents."""
+    argparse.ArgumentParser(prog="python -m benchmarks.document", description=__doc__).parse_args()
     for document, sets in DOCUMENTS.items():
         artifacts.write_text(document, fill(document.read_text(encoding="utf-8"), RESULTS, sets))
 

@@ -6,6 +6,7 @@ fills it from benchmarks/results/recipes-*.json, laptop-trials.json and recipes/
 of the page is typed; a test compares it with the files.
 """
 
+import argparse
 import json
 import shlex
 import statistics
@@ -291,6 +292,7 @@ def write_document() -> None:
 
 def main() -> None:
     """Draw the curves and fill the document."""
+    argparse.ArgumentParser(prog="python -m benchmarks.recipe_results", description=__doc__).parse_args()
     draw(RESULTS)
     write_document()
 

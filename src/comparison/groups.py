@@ -135,7 +135,10 @@ def findings(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
     notes = []
     runs = [run for group in groups for run in group.runs]
     if not same_images(runs):
-        notes.append("the runs have different data or test images. Groups with different ones are not compared")
+        notes.append(
+            "the runs have different data or test images. Groups with different ones are not compared. To compare runs "
+            f"of the same data, add: --where \"dataset.digest = '{runs[0].data}'\""
+        )
     inside = sorted({key for group in groups for key in differing(group.runs)} - set(by))
     if inside:
         notes.append(f"runs of one group differ in more than the seed: {', '.join(inside)}")

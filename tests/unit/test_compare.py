@@ -342,7 +342,7 @@ def test_other_data_are_not_compared() -> None:
     assert (pair.welch, pair.mcnemar) == (None, None)
     assert "not compared" in pair.sentence
     found = comparison(*runs, notes=findings(group(runs, ["norm"]), ["norm"]))
-    assert "the runs have different data" in to_text(found)
+    assert f"--where \"dataset.digest = '{runs[0].data}'\"" in to_text(found)
     assert class_recalls(found.groups) == {}
     assert f"{pair.sentence}." in to_html(found, {})
     assert "McNemar" not in to_html(found, {})
