@@ -48,14 +48,14 @@ HOLE = {
 # Name, and what differs from the recipe laptop, as dotted keys of params.yaml.
 TRIALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("recipe", {}),
-    ("rate-0.1", {"lr": 0.1}),
+    ("rate-auto", {"lr": "auto"}),
     ("rate-0.2", {"lr": 0.2}),
-    ("no-hole", {"augment": [*CROP, {"name": "AlternatingFlip"}]}),
-    ("random-flip", {"augment": [*CROP, {"name": "HorizontalFlip", "p": 0.5}, HOLE]}),
-    ("width-24", {"model.width": 24, "train.epochs": 13}),
-    ("width-40", {"model.width": 40, "train.epochs": 7}),
+    ("hole", {"augment": [*CROP, {"name": "AlternatingFlip"}, HOLE]}),
+    ("random-flip", {"augment": [*CROP, {"name": "HorizontalFlip", "p": 0.5}]}),
+    ("width-32", {"model.width": 32, "train.epochs": 9}),
     ("ema-0.99", {"train.ema": 0.99}),
-    ("batch-256", {"train.batch_size": 256}),
+    ("batch-64", {"train.batch_size": 64, "lr": 0.05}),
+    ("zero-init", {"model.zero_init": True}),
 )
 
 # Groups of params.yaml that shape a training; the file keeps their values.
