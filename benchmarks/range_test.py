@@ -335,8 +335,8 @@ def section(half: str, record: Record) -> str:
     lines = ["| setting | best rate | accuracy | rates of `auto` | regret |", "|---|---|---|---|---|"]
     for row in rows:
         rates = ", ".join("rejected" if rate is None else f"{rate:g}" for rate in row["rates"])
-        accuracy, regret = percent(row["best"]), hundredths(row["regret"])
-        lines.append(f"| {row['setting'].name} | {row['best_rate']:g} | {accuracy} | {rates} | {regret} |")
+        cells = [row["setting"].name, f"{row['best_rate']:g}", percent(row["best"]), rates, hundredths(row["regret"])]
+        lines.append(f"| {' | '.join(cells)} |")
     regrets = [row["regret"] for row in rows]
     alike, pairs = agreement(rows)
     rejected = sum(rate is None for row in rows for rate in row["rates"])
