@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.read import nest
+from recipes.read import base, nest
 from src import git
-from src.artifacts import PARAMS
 from src.data.prepared import Prepared, Split
 from src.errors import UserError
 from src.model.device import hardware_name, resolve_precision
 from src.params import Params, parse_params
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "albumentations", "grad-cam")
 CODE = ("src", "stages", "commands", "recipes", "benchmarks", "params.yaml", "dvc.yaml")  # what a measurement rests on
@@ -164,8 +163,11 @@ def floor_seconds(operations: float, moved: float, rate: float, bandwidth: float
 
 
 def params_with(changes: dict[str, Any]) -> Params:
-    """The parameters of params.yaml with dotted changes, e.g. {"train.batch_size": 256}."""
-    return parse_params(nest(flatten(read_yaml(PARAMS)) | changes))
+    """The committed parameters with dotted changes, e.g. {"train.batch_size": 256}.
+
+    Values that an earlier `-S` or recipe left in params.yaml would measure another experiment.
+    """
+    return parse_params(nest(flatten(base()) | changes))
 
 
 def random_data(train: int, size: int = 32, classes: int = 10) -> Prepared:

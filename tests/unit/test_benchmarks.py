@@ -120,6 +120,15 @@ def test_changes_reach_the_parameters() -> None:
     assert len(data.val) == len(data.test) == 0
 
 
+def test_values_that_an_earlier_run_left_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy_repository(tmp_path / "copy"))
+    committed = params_with({})
+    left = Path("params.yaml").read_text(encoding="utf-8").replace("iterations: 300", "iterations: 40")
+    Path("params.yaml").write_text(left, encoding="utf-8")
+    assert params_with({}) == committed
+    assert committed.lr_range.iterations == 300
+
+
 def test_a_process_that_fails_is_an_error_with_its_last_words() -> None:
     with pytest.raises(UserError, match=r"benchmarks\.missing failed: .*No module named"):
         in_process("missing")

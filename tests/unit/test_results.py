@@ -34,6 +34,7 @@ from src.artifacts import PARAMS
 from src.errors import UserError
 from src.params import Params
 from src.training.key import model_key
+from src.yaml_files import read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY
 
 DATA = "some images"
@@ -42,7 +43,7 @@ DATA = "some images"
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("benchmarks.measure.PARAMS", PARAMS_YAML)
+    monkeypatch.setattr("benchmarks.measure.base", lambda: read_yaml(PARAMS_YAML))
 
 
 def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:
