@@ -26,12 +26,19 @@ DOCUMENTS: dict[Path, dict[str, tuple[str, ...]]] = {
 PLACE = re.compile(r"<!-- results: (\S+) -->\n(.*?)<!-- end of results -->", re.DOTALL)
 
 
+def put(document: str, contents: Mapping[str, str]) -> str:
+    """Put `contents` into the places of `document`. Raises UserError unless both have exactly the same names."""
+    if wrong := _places(document) ^ contents.keys():
+        raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
+    return PLACE.sub(lambda p: f"<!-- results: {p[1]} -->\n{contents[p[1]]}\n<!-- end of results -->", document)
+
+
 def fill(document: str, folder: Path, sets: Mapping[str, Sequence[str]]) -> str:
     """`document` with the table of `folder`/NAME.json in each place; UserError where a set of `sets` has no place."""
-    missing = sets.keys() - {name for name, _ in PLACE.findall(document)}
-    if missing:
+    places = _places(document)
+    if missing := sets.keys() - places:
         raise UserError(f"the document has no place for: {', '.join(sorted(missing))}")
-    return PLACE.sub(lambda found: _section(found[1], folder, sets.get(found[1], ())), document)
+    return put(document, {name: _section(name, folder, sets.get(name, ())) for name in places})
 
 
 def main() -> None:
@@ -39,6 +46,10 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.document", description=__doc__).parse_args()
     for document, sets in DOCUMENTS.items():
         artifacts.write_text(document, fill(document.read_text(encoding="utf-8"), RESULTS, sets))
+
+
+def _places(document: str) -> set[str]:
+    return {name for name, _ in PLACE.findall(document)}
 
 
 def _section(name: str, folder: Path, measures: Sequence[str]) -> str:
@@ -49,7 +60,7 @@ def _section(name: str, folder: Path, measures: Sequence[str]) -> str:
     left = [f"`{measure}`" for measure in measures if measure not in taken]
     if left:
         parts.append(f"Not measured yet: {', '.join(left)}.")
-    return "\n".join([f"<!-- results: {name} -->", "\n\n".join(parts), "<!-- end of results -->"])
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

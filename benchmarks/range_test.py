@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.document import PLACE
+from benchmarks.document import put
 from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine, params_with
 from commands import run_command
@@ -53,7 +53,6 @@ from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"
 DOCUMENT = Path("docs/explanation/range-test.md")
-END = "<!-- end of results -->"
 CACHE = Path(".benchmarks/range-test")
 SEEDS = (0, 1, 2)
 GRID = {
@@ -357,13 +356,13 @@ def section(half: str, record: Record) -> str:
 
 
 def fill(document: str, record: Record) -> str:
-    """`document` with the results in its places."""
-    return PLACE.sub(lambda place: f"<!-- results: {place[1]} -->\n{_content(place[1], record)}\n{END}", document)
+    """`document` with the results in its places. Raises UserError on a missing or unknown place."""
+    halves = {half: section(half, record) for half in ("develop", "confirm")}
+    return put(document, halves | {"basis": basis(record)})
 
 
-def _content(place: str, record: Record) -> str:
-    if place != "basis":
-        return section(place, record)
+def basis(record: Record) -> str:
+    """Hardware, versions and date of the results."""
     if not record.about:
         return "Not measured yet."
     used = record.about["machine"]

@@ -18,7 +18,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from benchmarks.document import PLACE
+from benchmarks.document import put
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
 from commands import run_command
@@ -247,10 +247,7 @@ def fill(document: str, folder: Path) -> str:
         "trials": trials(artifacts.read_json(tried)["rows"] if tried.exists() else []),
         "recorded": recorded(),
     }
-    places = {name for name, _ in PLACE.findall(document)}
-    if wrong := places ^ contents.keys():
-        raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
-    return PLACE.sub(lambda p: f"<!-- results: {p[1]} -->\n{contents[p[1]]}\n<!-- end of results -->", document)
+    return put(document, contents)
 
 
 def curves(runs: list[Logged]) -> Figure:

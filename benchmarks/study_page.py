@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.document import PLACE
+from benchmarks.document import put
 from benchmarks.study_runs import Finished
 from src import artifacts
 from src.comparison.classes import extremes
@@ -19,7 +19,6 @@ from src.comparison.tables import (
     mean_percent,
     worth_rows,
 )
-from src.errors import UserError
 from src.report.formats import points
 
 DOCUMENT = Path("docs/results/study-norms.md")
@@ -134,9 +133,7 @@ def fill(document: str, found: Sequence[Finished], compared: Mapping[str, Compar
     """`document` with the results in its places; UserError if a place is missing or unknown."""
     contents = {"conclusion": conclusion(found, compared, total), "basis": basis(found)}
     contents |= {name: section(name, found, compared.get(name)) for name in FIGURES}
-    if wrong := {name for name, _ in PLACE.findall(document)} ^ contents.keys():
-        raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
-    return PLACE.sub(lambda p: f"<!-- results: {p[1]} -->\n{contents[p[1]]}\n<!-- end of results -->", document)
+    return put(document, contents)
 
 
 def write_document(found: Sequence[Finished], compared: Mapping[str, Comparison], total: int) -> None:
