@@ -328,7 +328,7 @@ class Store:
         tags = {"stages": ",".join(record.STAGES), "hardware": "a machine", "device": "cpu", "precision": "fp32"}
         tags |= {"versions": "python 3", "model_key": key, "mlflow.source.git.commit": "0123456789"}
         metrics = {"test/accuracy": accuracy, "test/accuracy_low": 0.8, "test/accuracy_high": 0.95}
-        history = {"val/accuracy": (0.3, 0.4), "train/seconds": (10, 20), "train/images_per_second": (100, 300)}
+        history = {"val/accuracy": (0.3, 0.4)}
         run_id = str(self.client.create_run(self.experiment).info.run_id)
         self.client.log_batch(
             run_id,
@@ -340,6 +340,7 @@ class Store:
         files: dict[str, dict[str, Any]] = {
             "models/model.json": {"lr": 0.5, "epochs": 2, "precision": "fp32", "data_digest": "d"},
             "metrics/data.json": {"train": 45, "val": 5, "test": 10},
+            "metrics/train.json": {"seconds": 30.0, "images_per_second": 200.0},
         }
         for name, content in files.items():
             artifacts.write_json(self.folder / name, content)
