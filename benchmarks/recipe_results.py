@@ -1,4 +1,4 @@
-"""The page docs/results/README.md: its claims, goals, tables and curves.
+"""The page docs/results/README.md with its claims, goals, tables and curves, and what README shows of it.
 
     python -m benchmarks.recipe_results
 
@@ -31,7 +31,7 @@ from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
 
-DOCUMENT = Path("docs/results/README.md")
+DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")
 
 # Name -> recipe, and what else is set; in the order in which they run and stand in the tables.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -250,27 +250,52 @@ def fill(document: str, folder: Path) -> str:
     return put(document, contents)
 
 
+def fill_readme(document: str, folder: Path) -> str:
+    """README with the claim about `laptop` and a short table of all recipes measured on a CPU, from `folder`."""
+    cpu = folder / "recipes-cpu.json"
+    measured = read(cpu) if cpu.exists() else None
+    return put(document, {"claim": claim(measured), "recipes": short_table(measured)})
+
+
+def claim(result: Result | None) -> str:
+    """Markdown: what `laptop` reaches and how long that takes."""
+    runs = by_variant(result)["laptop"]
+    if not result or not runs:
+        return "Not measured yet: `laptop`."
+    minutes = round(statistics.fmean(run.seconds for run in runs) / 60)
+    return (
+        f"**{_accuracy(runs)} on the test images of {result['data']} in {minutes} minutes of training on "
+        f"{_hardware(runs)}: `python -m recipes laptop`, n = {len(runs)}.** [All results](docs/results/README.md)"
+    )
+
+
+def short_table(result: Result | None) -> str:
+    """Markdown: accuracy and time of each recipe."""
+    found = {name: runs for name, runs in by_variant(result).items() if runs}
+    if not found:
+        return "Not measured yet."
+    rows = [
+        (f"`{label(name)}`", str(len(runs)), _accuracy(runs), duration(statistics.fmean(run.seconds for run in runs)))
+        for name, runs in found.items()
+    ]
+    return _table([("recipe", "n", "test accuracy (95 % interval)", "training"), *rows])
+
+
 def curves(runs: list[Logged]) -> Figure:
-    """Validation accuracy by epoch; of several seeds the mean, within the range of all."""
+    """Validation accuracy by epoch, one line per run."""
     figure = style.new_figure(9.5, 4.6)
     axes = figure.subplots()
     for name, (colour, dashes) in LOOKS.items():
         of_all = [run.val_accuracy for run in runs if run.name == name and run.val_accuracy]
         if not of_all:
             continue
-        by_epoch = list(zip(*of_all, strict=False))  # early stopping may end one before the others
-        epochs = range(1, len(by_epoch) + 1)
         text = label(name) + (f" ({len(of_all)} seeds)" if len(of_all) > 1 else "")
-        width, mark = (2.2, "o") if dashes == "-" else (1.4, "s")
-        means = [statistics.fmean(values) for values in by_epoch]
-        axes.plot(epochs, means, color=colour, linestyle=dashes, linewidth=width, marker=mark, markersize=3, label=text)
-        if len(of_all) > 1:
-            low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        for values, of_first in zip(of_all, (text, *[None] * len(of_all)), strict=False):
+            axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=dashes, linewidth=1.4, label=of_first)
     axes.set(title="Validation accuracy by epoch", xlabel="epoch", ylabel="accuracy")
     axes.set_xlim(left=0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(loc="outside right center")
     return figure
 
@@ -283,8 +308,9 @@ def draw(folder: Path) -> None:
 
 
 def write_document() -> None:
-    """Fill docs/results/README.md."""
-    artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
+    """Fill docs/results/README.md, and what README shows of it."""
+    for document, filled in ((DOCUMENT, fill), (README, fill_readme)):
+        artifacts.write_text(document, filled(document.read_text(encoding="utf-8"), RESULTS))
 
 
 def main() -> None:
