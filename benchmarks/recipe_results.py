@@ -24,12 +24,12 @@ from benchmarks.measure import RESULTS
 from commands import run_command
 from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
-from src.comparison.statistics import mean_interval
 from src.errors import UserError
 from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
+from src.statistics import mean_interval
 
 DOCUMENT = Path("docs/results/README.md")
 

@@ -45,7 +45,6 @@ from src.comparison.maps import Maps, collect, mean_agreement
 from src.comparison.models import check_images
 from src.comparison.numbers import to_json
 from src.comparison.pairs import compare
-from src.comparison.statistics import mean_interval
 from src.comparison.stored import read_runs
 from src.comparison.tables import mean_percent
 from src.data import prepared
@@ -57,6 +56,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
 from src.report.formats import norm_name
+from src.statistics import mean_interval
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")

@@ -14,9 +14,9 @@ from src.comparison.groups import Group
 from src.comparison.images import Indices, Row, Sample, by_answers, by_maps, strangers
 from src.comparison.pairs import ALPHA
 from src.comparison.runs import StoredRun
-from src.comparison.statistics import Permutation, holm, mean_interval, permutation
 from src.comparison.words import p_value
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
+from src.statistics import Permutation, holm, mean_interval, permutation
 
 MOST_GROUPS = 6  # groups with maps, and columns of the figure
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from src.comparison.classes import class_difference, class_names, class_sentence
 from src.comparison.groups import Group, same_hardware, same_images, vote
-from src.comparison.statistics import (
+from src.statistics import (
     LEVEL,
     MOST_SEEDS,
     Corrected,

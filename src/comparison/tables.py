@@ -6,12 +6,12 @@ from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
 from src.comparison.maps import Agreements, Maps
 from src.comparison.pairs import Pair
-from src.comparison.statistics import Corrected, Mean, mean_interval
 from src.comparison.words import interval, p_value, plus_minus
 from src.comparison.worth import WORTH, Means
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
+from src.statistics import Corrected, Mean, mean_interval
 
 
 def header(levels: Sequence[float]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
-from src.comparison.statistics import Mean, mean_interval
+from src.statistics import Mean, mean_interval
 
 # Name of a measure in gradcam.json -> title of its column.
 WORTH = {

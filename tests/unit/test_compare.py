@@ -26,13 +26,13 @@ from src.comparison.runs import (
     differing,
     read_predictions,
 )
-from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
 from src.comparison.stored import read_runs
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
+from src.statistics import Corrected, McNemar, Mean, mean_interval
 from tests.run_files import make_store
 
 TRUE = ["cat"] * 4 + ["dog"] * 4

@@ -24,7 +24,6 @@ from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, 
 from src.comparison.maps import Maps, PairMaps, compare_maps, mean_agreement
 from src.comparison.pairs import compare
 from src.comparison.runs import Predictions, StoredRun, class_means
-from src.comparison.statistics import Permutation
 from src.comparison.tables import agreement_rows, to_text
 from src.data.prepared import Prepared, Split, save
 from src.errors import UserError
@@ -33,6 +32,7 @@ from src.figures.style import save as save_figure
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params
+from src.statistics import Permutation
 from tests.conftest import PARAMS_YAML
 from tests.run_files import committed_params
 from tests.unit.test_figures import texts

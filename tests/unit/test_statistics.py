@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from src.comparison.statistics import (
+from src.statistics import (
     MOST_SEEDS,
     MOST_SPLITS,
     Difference,
