@@ -37,15 +37,15 @@ from benchmarks.workspace import copy_repository
 from commands import run_command
 from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking
-from src.comparison.comparison import Comparison
-from src.comparison.explain import run_maps
 from src.comparison.groups import Group, findings, group, levels, same_images
 from src.comparison.images import draw_sample
+from src.comparison.make_maps import run_maps
 from src.comparison.maps import Maps, collect, mean_agreement
 from src.comparison.models import check_images
 from src.comparison.numbers import to_json
 from src.comparison.pairs import compare
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
+from src.comparison.result import Comparison
 from src.comparison.tables import mean_percent
 from src.data import prepared
 from src.errors import UserError

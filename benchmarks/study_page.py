@@ -7,8 +7,8 @@ from benchmarks.document import put
 from benchmarks.study_runs import Finished
 from src import artifacts
 from src.comparison.classes import extremes
-from src.comparison.comparison import Comparison
 from src.comparison.pairs import Pair
+from src.comparison.result import Comparison
 from src.comparison.tables import (
     AGREEMENT,
     DIFFERENCES,

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from commands import run_command
 from src import artifacts
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
 from src.comparison.groups import Group, findings, group, grouping_keys, levels
+from src.comparison.make_maps import explain
 from src.comparison.maps import Maps
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import compare
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
+from src.comparison.result import Comparison
 from src.comparison.tables import sentences, to_text
 from src.data import prepared
 from src.errors import UserError

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from src.comparison.comparison import Comparison
 from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
 from src.comparison.maps import Agreement, Agreements, Maps
 from src.comparison.pairs import Pair
+from src.comparison.result import Comparison
 from src.explain.agreement import CHANCE
 
 METRICS = {

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from src.comparison.alt import texts
 from src.comparison.classes import spread
-from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
+from src.comparison.result import Comparison
 from src.comparison.tables import (
     DIFFERENCES,
     SAME_IMAGES,

@@ -1,4 +1,4 @@
-"""Finished runs with the data that a comparison needs. src/comparison/stored.py reads them from MLflow."""
+"""Finished runs with the data that a comparison needs. src/comparison/read.py reads them from MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

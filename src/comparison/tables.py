@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
 from src.comparison.maps import Agreements, Maps
 from src.comparison.pairs import Pair
+from src.comparison.quality import WORTH, Means
+from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
-from src.comparison.worth import WORTH, Means
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
@@ -149,7 +149,7 @@ def _agreement(found: Agreements) -> list[str]:
 
 
 def worth_rows(means: Means) -> list[list[str]]:
-    """The table of src.comparison.worth with its header first. Empty if there are no values."""
+    """The table of src.comparison.quality with its header first. Empty if there are no values."""
     if not means:
         return []
     names = [WORTH[name] for name in next(iter(means.values()))]

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from src.comparison.comparison import Comparison
+from src.comparison.result import Comparison
 from src.figures import compare, maps
 
 CLASSES = 20  # in a figure, the classes that differ most; the tables have all

@@ -14,11 +14,12 @@ from mlflow.entities import Metric, Param, RunTag
 from commands import compare as command
 from src import artifacts, tracking
 from src.comparison.classes import class_recalls, recalls
-from src.comparison.comparison import Comparison
 from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
+from src.comparison.read import read_runs
+from src.comparison.result import Comparison
 from src.comparison.runs import (
     Predictions,
     StoredRun,
@@ -26,7 +27,6 @@ from src.comparison.runs import (
     differing,
     read_predictions,
 )
-from src.comparison.stored import read_runs
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
 from src.errors import UserError

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from commands import compare as command
 from src import artifacts, record
-from src.comparison import explain as module
+from src.comparison import make_maps as module
 from src.comparison import models
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
 from src.comparison.groups import Group
 from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
+from src.comparison.make_maps import explain
 from src.comparison.maps import Maps, PairMaps, compare_maps, mean_agreement
 from src.comparison.pairs import compare
+from src.comparison.result import Comparison
 from src.comparison.runs import Predictions, StoredRun, class_means
 from src.comparison.tables import agreement_rows, to_text
 from src.data.prepared import Prepared, Split, save

@@ -16,12 +16,12 @@ from benchmarks.study import ARMS, COMPARISONS, NAME, RUNS, compare_all, file_of
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run
 from commands import compare as command
 from src import tracking
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
 from src.comparison.groups import findings, group, levels
+from src.comparison.make_maps import explain
 from src.comparison.pairs import compare
+from src.comparison.read import Selection
+from src.comparison.result import Comparison
 from src.comparison.runs import StoredRun
-from src.comparison.stored import Selection
 from src.errors import UserError
 from src.figures.style import save
 from src.params import Params

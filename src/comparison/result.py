@@ -8,7 +8,7 @@ from src.comparison.classes import Recall, class_recalls
 from src.comparison.groups import Group
 from src.comparison.maps import Maps
 from src.comparison.pairs import Pair
-from src.comparison.worth import Worth, worth
+from src.comparison.quality import Worth, worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,5 +29,5 @@ class Comparison:
 
     @cached_property
     def worth(self) -> Worth:
-        """See src.comparison.worth."""
+        """See src.comparison.quality."""
         return worth(self.groups)
