@@ -49,7 +49,7 @@ def conclusion(found: Sequence[Finished], compared: Mapping[str, Comparison], to
     if "common-rate" in compared:
         parts += [f"At one common rate, {pair.sentence}." for pair in compared["common-rate"].pairs]
     if own.maps is not None:
-        apart = [pair.sentence for pair in own.maps.pairs if pair.differs]
+        apart = [pair.sentence for pair in own.maps.pairs if pair.over_seeds and pair.over_seeds.significant]
         if not apart:
             apart = [
                 "there is no evidence that the maps of two norms differ beyond the difference between random seeds"
@@ -65,9 +65,9 @@ def separated(pairs: Sequence[Pair]) -> list[str]:
     open_ = []
     for pair in pairs:
         first, second = pair.first.label, pair.second.label
-        if pair.welch is None or not pair.welch.real:
+        if pair.welch is None or not pair.welch.significant:
             open_.append(f"{second} from {first}")
-        elif pair.welch.difference > 0:
+        elif pair.welch.mean > 0:
             above.setdefault(second, []).append(first)
         else:
             above.setdefault(first, []).append(second)
@@ -166,10 +166,10 @@ def _classes(pairs: Sequence[Pair]) -> str:
     rows = [["recall, second − first", "lowest", "highest", "significant classes"]]
     for pair in pairs:
         if pair.classes:
-            ends = [f"{name} ({points(pair.classes[name].difference)})" for name in extremes(pair.classes)]
-            real = sum(one.real for one in pair.classes.values())
+            ends = [f"{name} ({points(pair.classes[name].mean)})" for name in extremes(pair.classes)]
+            significant = sum(one.significant for one in pair.classes.values())
             label = f"{pair.second.label} − {pair.first.label}"
-            rows.append([label, *ends, f"{real} of {len(pair.classes)}"])
+            rows.append([label, *ends, f"{significant} of {len(pair.classes)}"])
     return _table(rows) if len(rows) > 1 else ""
 
 

@@ -10,7 +10,7 @@ from src.comparison.runs import StoredRun, differing
 from src.errors import UserError
 from src.params import nearest
 from src.report.formats import norm_name
-from src.statistics import Mean, mean_interval
+from src.statistics import Interval, mean_interval
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies; the three highest are used
 UNSET = "not set"  # value of a parameter that a run of older code does not have
@@ -32,14 +32,14 @@ class Group:
         """A metric, such as `test/accuracy`, of each run."""
         return [run.metrics[metric] for run in self.runs]
 
-    def mean(self, metric: str) -> Mean:
+    def mean(self, metric: str) -> Interval:
         return mean_interval(self.all_of(metric))
 
     def speeds(self) -> list[float]:
         """Training speed in images/s: the median over epochs, because the first one is slower, of runs that have it."""
         return [float(np.median(c)) for run in self.runs if (c := run.curves["train/images_per_second"])]
 
-    def images_per_second(self) -> Mean | None:
+    def images_per_second(self) -> Interval | None:
         speeds = self.speeds()
         return mean_interval(speeds) if speeds else None
 

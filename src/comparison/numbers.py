@@ -6,10 +6,11 @@ from typing import Any
 
 from src.comparison.groups import Group, agreement, same_images
 from src.comparison.images import SEED
-from src.comparison.maps import Agreement, Agreements, Maps
+from src.comparison.maps import Agreements, Maps
 from src.comparison.pairs import Pair
 from src.comparison.result import Comparison
 from src.explain.agreement import CHANCE
+from src.statistics import Difference, Interval
 
 METRICS = {
     "accuracy": "test/accuracy",
@@ -22,6 +23,7 @@ METRICS = {
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Return the content of reports/compare.json."""
+    counts = {group.label: len(group.runs) for group in comparison.groups}
     return {
         "by": list(comparison.by),
         "notes": list(comparison.notes),
@@ -33,7 +35,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         },
         "maps": None if comparison.maps is None else _maps(comparison.maps),
         "worth": {
-            label: {metric: asdict(mean) for metric, mean in means.items()}
+            label: {name: _mean(mean, counts[label]) for name, mean in means.items()}
             for label, means in comparison.worth.means.items()
         },
         "no_worth": comparison.worth.why or None,
@@ -47,8 +49,8 @@ def _group(group: Group, levels: Sequence[float]) -> dict[str, Any]:
         "values": group.values,
         "seeds": group.seeds,
         "runs": [run.id for run in group.runs],
-        **{name: asdict(group.mean(metric)) for name, metric in METRICS.items()},
-        "images_per_second": None if speed is None else asdict(speed),
+        **{name: _mean(group.mean(metric), len(group.runs)) for name, metric in METRICS.items()},
+        "images_per_second": None if speed is None else _mean(speed, len(group.speeds())),
         "epochs_to": {f"{level:g}": group.epochs_to(level) for level in levels},
         "agreement": agreement(group, group) if same_images(group.runs) else None,
     }
@@ -59,15 +61,19 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {
         "first": pair.first.label,
         "second": pair.second.label,
-        "welch": None if welch is None else asdict(welch),
-        "welch_of": {name: asdict(tested) for name, tested in pair.over_seeds.items() if name != "accuracy"},
+        "welch": None if welch is None else _difference(welch) | _of(welch, "p_holm"),
+        "welch_of": {
+            name: _difference(tested) | _of(tested, "p_holm")
+            for name, tested in pair.over_seeds.items()
+            if name != "accuracy"
+        },
         "mcnemar": None
         if pair.mcnemar is None
-        else asdict(pair.mcnemar) | {"p_holm": pair.p_mcnemar, "votes": pair.votes},
-        "over_images": None if pair.over_images is None else asdict(pair.over_images),
+        else _of(pair.mcnemar, "only_first", "only_second", "p", "p_holm") | {"votes": pair.votes},
+        "over_images": None if pair.over_images is None else _difference(pair.over_images),
         "interval": None if welch is None or welch.low is None else [welch.low, welch.high],
         "agreement": None if pair.mcnemar is None else agreement(pair.first, pair.second),
-        "classes": {name: asdict(tested) for name, tested in pair.classes.items()},
+        "classes": {name: _difference(tested) | _of(tested, "p_holm") for name, tested in pair.classes.items()},
         "sentence": pair.sentence,
         "class_sentence": pair.class_sentence,
     }
@@ -98,7 +104,7 @@ def _maps(maps: Maps) -> dict[str, Any]:
                 "first": found.first.group.label,
                 "second": found.second.group.label,
                 "between": _agreements(found.between),
-                "over_seeds": found.over_seeds and asdict(found.over_seeds) | {"p_holm": found.p_holm},
+                "over_seeds": found.over_seeds and _of(found.over_seeds, "p", "least", "p_holm"),
                 "sentence": found.sentence,
             }
             for found in maps.pairs
@@ -109,8 +115,17 @@ def _maps(maps: Maps) -> dict[str, Any]:
 
 
 def _agreements(found: Agreements) -> dict[str, Any]:
-    return {name: _agreement(one) for name, one in found.items()}
+    names = ("mean", "half_width", "chance", "lowest", "highest", "same_answer")
+    return {measure: _of(one, *names) for measure, one in found.items()}
 
 
-def _agreement(one: Agreement) -> dict[str, float | None]:
-    return {key: value for key, value in vars(one).items() if key not in ("per_image", "per_pair")}
+def _mean(mean: Interval, n: int) -> dict[str, Any]:
+    return {"n": n} | _of(mean, "mean", "half_width")
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {"difference": found.mean} | _of(found, "low", "high", "p")
+
+
+def _of(result: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in names}

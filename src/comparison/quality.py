@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
-from src.statistics import Mean, mean_interval
+from src.statistics import Interval, mean_interval
 
 # Name of a measure in gradcam.json -> title of its column.
 WORTH = {
@@ -23,7 +23,7 @@ WORTH = {
 # Parameters that decide which maps are measured, and on how many images.
 SETTINGS = tuple(f"gradcam.{key}" for key in ("method", "layers", "aug_smooth", "eigen_smooth", "measure.images"))
 
-Means = Mapping[str, Mapping[str, Mean]]  # by label of the group and name in WORTH
+Means = Mapping[str, Mapping[str, Interval]]  # by label of the group and name in WORTH
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from src.comparison.classes import Recall, class_recalls
+from src.comparison.classes import class_recalls
 from src.comparison.groups import Group
 from src.comparison.maps import Maps
 from src.comparison.pairs import Pair
 from src.comparison.quality import Worth, worth
+from src.statistics import Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Comparison:
     maps: Maps | None = None  # None if no maps were made; `notes` has the reason
 
     @cached_property
-    def classes(self) -> dict[str, dict[str, Recall]]:
+    def classes(self) -> dict[str, dict[str, Interval]]:
         """See `class_recalls`."""
         return class_recalls(self.groups)
 

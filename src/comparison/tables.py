@@ -9,9 +9,8 @@ from src.comparison.quality import WORTH, Means
 from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
 from src.errors import printable
-from src.evaluation.metrics import wilson_interval
 from src.report.formats import percent, points
-from src.statistics import Corrected, Mean, mean_interval
+from src.statistics import Difference, Interval, mean_interval, wilson_interval
 
 
 def header(levels: Sequence[float]) -> list[str]:
@@ -47,14 +46,14 @@ def _accuracy(group: Group) -> str:
     return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, over images only)"
 
 
-def mean_percent(mean: Mean) -> str:
+def mean_percent(mean: Interval) -> str:
     """A mean of fractions with half the width of its interval, if it has one: 92.14 ± 0.31 %."""
     if mean.half_width is None:
         return percent(mean.mean)
     return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"
 
 
-def _plain(mean: Mean, digits: int) -> str:
+def _plain(mean: Interval, digits: int) -> str:
     return plus_minus(mean.mean, mean.half_width, digits=digits)
 
 
@@ -81,9 +80,8 @@ def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
     ]
 
 
-def _tested(found: Corrected, form: Callable[[float], str]) -> list[str]:
-    p = [p_value(value) if value is not None else "–" for value in (found.p, found.p_holm)]
-    return [form(found.difference), interval(found, form), *p]
+def _tested(found: Difference, form: Callable[[float], str]) -> list[str]:
+    return [form(found.mean), interval(found, form), p_value(found.p), p_value(found.p_holm)]
 
 
 def _signed(digits: int) -> Callable[[float], str]:
@@ -111,15 +109,15 @@ def same_image_rows(pairs: Sequence[Pair]) -> list[list[str]]:
         [
             f"{pair.second.label} − {pair.first.label}",
             str(pair.votes),
-            points(pair.over_images.difference),
+            points(pair.over_images.mean),
             interval(pair.over_images),
             str(pair.mcnemar.only_first),
             str(pair.mcnemar.only_second),
             p_value(pair.mcnemar.p),
-            p_value(pair.p_mcnemar),
+            p_value(pair.mcnemar.p_holm),
         ]
         for pair in pairs
-        if pair.over_images is not None and pair.mcnemar is not None and pair.p_mcnemar is not None
+        if pair.over_images is not None and pair.mcnemar is not None
     ]
 
 
@@ -134,8 +132,7 @@ def agreement_rows(maps: Maps) -> list[list[str]]:
         if one.within is not None
     ]
     for pair in maps.pairs:
-        values = (None if pair.over_seeds is None else pair.over_seeds.p, pair.p_holm)
-        p = ["–" if value is None else p_value(value) for value in values]
+        p = ["–", "–"] if (test := pair.over_seeds) is None else [p_value(test.p), p_value(test.p_holm)]
         rows.append([f"{pair.second.group.label} and {pair.first.group.label}", *_agreement(pair.between), *p])
     return rows
 
@@ -156,7 +153,7 @@ def worth_rows(means: Means) -> list[list[str]]:
     return [["group", *names], *([label, *(_gain(name, m) for name, m in of.items())] for label, of in means.items())]
 
 
-def _gain(name: str, mean: Mean) -> str:
+def _gain(name: str, mean: Interval) -> str:
     return plus_minus(mean.mean, mean.half_width, "" if name == "randomisation" else "+", digits=3)
 
 

@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from commands import compare as command
 from src import artifacts, tracking
-from src.comparison.classes import class_recalls, recalls
+from src.comparison.classes import class_recalls, recall
 from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
 from src.comparison.numbers import to_json
 from src.comparison.page import to_html
@@ -32,7 +32,7 @@ from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
-from src.statistics import Corrected, McNemar, Mean, mean_interval
+from src.statistics import Difference, Interval, McNemar, mean_interval
 from tests.run_files import make_store
 
 TRUE = ["cat"] * 4 + ["dog"] * 4
@@ -122,10 +122,10 @@ def test_agreement_within_and_between() -> None:
 
 
 def test_recall_of_a_class_over_seeds_and_of_one_run() -> None:
-    over_seeds = recalls(Group("batch", {}, [stored(5, seed=0), stored(7, seed=1)]), "dog")
+    over_seeds = recall(Group("batch", {}, [stored(5, seed=0), stored(7, seed=1)]), "dog")
     assert over_seeds.mean == 0.5  # 1 and 3 of 4
     assert (over_seeds.low, over_seeds.high) == (0.0, 1.0)  # ± 12.7 · 0.25, cut off
-    one = recalls(Group("batch", {}, [stored(4)]), "cat")
+    one = recall(Group("batch", {}, [stored(4)]), "cat")
     assert one.mean == 1.0
     assert one.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)  # Wilson's, of all right: n / (n + z²)
 
@@ -205,13 +205,13 @@ def test_as_many_runs_vote_on_either_side() -> None:
     batch = [stored(8, "batch", 2), stored(8, "batch", 1), stored(5, "batch", 0)]
     (pair,) = pairs_of(*batch, stored(5, "layer", 7))
     assert pair.votes == 1
-    assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
+    assert pair.mcnemar == McNemar(0, 0, 1.0, p_holm=1.0)
     assert pair.sentence.startswith(
         "layer norm and batch norm have the same test accuracy with the lowest seed of each group (1 and 3 seeds "
         "available)"
     )
     assert pair.welch is not None
-    assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
+    assert pair.welch.mean == pytest.approx(-2 / 8)  # of the means
     found = comparison(*batch, stored(5, "layer", 7))
     numbers = to_json(found)["pairs"][0]
     assert numbers["mcnemar"]["votes"] == 1
@@ -222,7 +222,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
     (two,) = pairs_of(*batch, stored(6, "layer", 1), stored(8, "layer", 0))
     assert two.votes == 2  # ties of 5 and 8 go to the first name, "cat", and all dogs from the sixth on are wrong
     assert two.over_images is not None
-    assert two.over_images.difference == pytest.approx(1 / 8)
+    assert two.over_images.mean == pytest.approx(1 / 8)
 
 
 def test_nothing_varies_in_words() -> None:
@@ -235,7 +235,7 @@ def test_nothing_varies_in_words() -> None:
 def test_many_pairs_are_corrected() -> None:
     pairs = pairs_of(stored(8, "a"), stored(8, "b"), stored(1, "c"))
     # Two of three have p = 2 / 2^7; Holm makes it three times that, and the second no less.
-    assert [p.p_mcnemar for p in pairs] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
+    assert [p.mcnemar.p_holm for p in pairs if p.mcnemar] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
 
 
 def with_values(norm: str, seed: int, loss: float, speed: float, hardware: str = "CPU") -> StoredRun:
@@ -252,11 +252,11 @@ def test_loss_and_speed_are_tested_too() -> None:
     p = 2 * (0.5 - 3 / 8 * math.sqrt(2.4) * 0.8)  # as in test_statistics
     half = 2.776445 * math.sqrt(2 / 3)
     loss = ab.over_seeds["loss"]
-    assert (loss.difference, loss.p) == (2, pytest.approx(p))
+    assert (loss.mean, loss.p) == (2, pytest.approx(p))
     assert (loss.low, loss.high) == (pytest.approx(2 - half, abs=1e-5), pytest.approx(2 + half, abs=1e-5))
     assert loss.p_holm == pytest.approx(3 * p)  # of three pairs, and of the loss alone
     assert (ac.over_seeds["loss"].p, ac.over_seeds["loss"].p_holm) == (1, 1)
-    assert bc.over_seeds["images_per_second"].difference == -20
+    assert bc.over_seeds["images_per_second"].mean == -20
     assert ab.over_seeds["ece"].p is None  # nothing varies
     numbers = to_json(comparison(*runs))["pairs"][0]
     assert numbers["welch_of"].keys() == {"loss", "ece", "images_per_second"}
@@ -274,8 +274,8 @@ def test_speeds_of_other_hardware_are_not_compared() -> None:
 def test_classes_of_two_runs_are_compared_over_images() -> None:
     (pair,) = pairs_of(stored(8), stored(3, "layer"))  # of four cats three are right, and of four dogs none
     cat, dog = pair.classes["cat"], pair.classes["dog"]
-    assert (cat.difference, cat.p) == (-0.25, 1)
-    assert (dog.difference, dog.p) == (-1, 2 / 2**4)
+    assert (cat.mean, cat.p) == (-0.25, 1)
+    assert (dog.mean, dog.p) == (-1, 2 / 2**4)
     assert dog.p_holm == 2 * dog.p
     # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
     assert dog.high == pytest.approx(-4 / 6 + 1.96 * math.sqrt(5 / 54), abs=1e-4)
@@ -292,12 +292,12 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
     (pair,) = pairs_of(*runs)
     # Dogs: 1 beside 0, 0 and 1/4 of four: 1/12 with an error of 1/12, and two degrees of freedom
     dog = pair.classes["dog"]
-    assert dog.difference == pytest.approx(-11 / 12)
+    assert dog.mean == pytest.approx(-11 / 12)
     assert dog.high == pytest.approx(-11 / 12 + 4.302653 / 12, abs=1e-6)
     assert dog.low == -1  # cut off
     assert pair.classes["cat"].p is None  # nothing varies
     assert dog.p_holm == dog.p  # of one that was tested
-    assert dog.real
+    assert dog.significant
     assert "for 1 of 2 classes" in pair.class_sentence
     (mixed,) = pairs_of(*runs[:4])
     assert mixed.classes["dog"].low is None
@@ -324,7 +324,7 @@ def test_each_run_has_a_line_and_each_group_a_mean(tmp_path: Path) -> None:
 
 
 def test_each_pair_has_a_panel_and_real_differences_full_dots(tmp_path: Path) -> None:
-    real, maybe = Corrected(-0.3, -0.4, -0.2, 0.001, 0.01), Corrected(0.1, None, None, None, None)
+    real, maybe = Difference(-0.3, -0.4, -0.2, 0.001, p_holm=0.01), Difference(0.1)
     found = {"cat": real, "$x$ " + "y" * 99: maybe}
     figure = figures.differences({f"b{i} − a": found for i in range(4)})
     assert len(figure.axes) == 4
@@ -379,11 +379,12 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
     assert found.worth.means["a norm"].keys() == {"road", "deletion", "randomisation"}
     assert found.worth.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
     assert found.worth.means["b norm"] == {
-        "road": Mean(1, -0.5, None), "deletion": Mean(1, -0.5, None), "randomisation": Mean(1, 0.25, None)
+        "road": Interval(-0.5), "deletion": Interval(-0.5), "randomisation": Interval(0.25)
     }  # fmt: skip
     assert re.search(r"\nb norm +−0\.500 +−0\.500 +0\.250\n", to_text(found))
     numbers = to_json(found)
     assert numbers["worth"]["a norm"]["road"]["mean"] == pytest.approx(0.2)
+    assert [numbers["worth"][name]["road"]["n"] for name in ("a norm", "b norm")] == [2, 1]
     assert numbers["no_worth"] is None
     page = to_html(found, {})
     assert "ROAD and its gain depend on the confidence" in page

@@ -111,10 +111,12 @@ def test_agreement_within_and_between() -> None:
     assert batch.within["spearman"].half_width == pytest.approx(0, abs=1e-6)
     assert batch.within["iou"].chance < 1
     # The first map is turned around wholly, so its rank correlation is -1, and the top fifths share nothing.
-    assert pair.between["spearman"].per_image[0] == pytest.approx(-1, abs=1e-6)
-    assert pair.between["iou"].per_image[0] == 0
+    _, (first,) = compare_maps(groups, {"batch0": one[:1], "batch1": one[:1], "layer0": other[:1]}, np.arange(1))
+    assert first.between["spearman"].mean == pytest.approx(-1, abs=1e-6)
+    assert first.between["iou"].mean == 0
     assert pair.between["spearman"].lowest == pair.between["spearman"].highest  # all pairs of runs are alike
-    assert mean_agreement([one, other]) == pytest.approx(pair.between["spearman"].per_image)
+    assert mean_agreement([one, other])[0] == pytest.approx(-1, abs=1e-6)
+    assert mean_agreement([one, other]).mean() == pytest.approx(pair.between["spearman"].mean)
 
 
 def test_agreement_where_answers_are_the_same() -> None:
@@ -122,9 +124,9 @@ def test_agreement_where_answers_are_the_same() -> None:
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 20, 13)
     _, (pair,) = compare_maps(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
     assert pair.between["iou"].same_answer == 1
-    assert pair.between["iou"].mean == pytest.approx((3 + pair.between["iou"].per_image[2]) / 4)
-    _, (pair,) = compare_maps(groups, {"batch0": one[:1], "layer0": other[:1]}, np.array([2]))
-    assert pair.between["iou"].same_answer is None
+    _, (third,) = compare_maps(groups, {"batch0": one[2:3], "layer0": other[2:3]}, np.array([2]))
+    assert pair.between["iou"].mean == pytest.approx((3 + third.between["iou"].mean) / 4)
+    assert third.between["iou"].same_answer is None
 
 
 def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
@@ -141,11 +143,13 @@ def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
 
 def test_runs_look_elsewhere_only_where_the_corrected_test_says_so() -> None:
     (apart,) = made(a=(0, 4), b=(1, 4))
-    assert apart.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
+    assert apart.over_seeds is not None
+    assert apart.over_seeds.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
     assert "differ significantly more" in apart.sentence
     for pair in (*made(a=(0, 4), b=(0, 4)), *made(a=(0, 3), b=(1, 3)), *made(a=(0, 4), b=(1, 4), c=(0, 4))):
-        assert pair.p_holm is not None
-        assert pair.p_holm > 0.05
+        assert pair.over_seeds is not None
+        assert pair.over_seeds.p_holm is not None
+        assert pair.over_seeds.p_holm > 0.05
         assert "no evidence of a difference beyond that between random seeds" in pair.sentence
     (single,) = made(a=(0, 1), b=(1, 1))
     assert "Run at least 2 seeds of each" in single.sentence
@@ -168,10 +172,9 @@ def test_what_few_seeds_cannot_show_is_said_once() -> None:
 def test_pairs_of_groups_are_corrected_over_seeds() -> None:
     pairs = {(p.first.group.label, p.second.group.label): p for p in made(a=(0, 3), b=(1, 3), c=(1, 3), d=(1, 1))}
     ab, ad = pairs["a", "b"], pairs["a", "d"]
-    assert ab.over_seeds == Permutation(0.1, 0.1)  # one of ten splits into three and three
-    assert ad.over_seeds == Permutation(0.25, 0.25)  # of four into three and one
-    assert ab.p_holm == pytest.approx(0.6)  # the first of six
-    assert ad.p_holm == 0.75  # the fourth
+    # One of ten splits into three and three, the first of six tests; one of four into three and one, the fourth test
+    assert ab.over_seeds == Permutation(0.1, 0.1, p_holm=pytest.approx(0.6))
+    assert ad.over_seeds == Permutation(0.25, 0.25, p_holm=0.75)
 
 
 def test_the_agreement_of_each_group_is_a_row_of_its_own(data: Prepared) -> None:
