@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from src.comparison.groups import Group, same_images
-from src.comparison.runs import StoredRun
+from src.comparison.groups import Group, StoredRun, same_images
 from src.report.formats import points
 from src.statistics import Difference, Interval, mean_interval, paired, welch, wilson_interval
 

@@ -10,9 +10,8 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
-from src.comparison.groups import Group
-from src.comparison.images import Indices, Row, Sample, by_answers, by_maps, strangers
-from src.comparison.runs import StoredRun
+from src.comparison.groups import Group, StoredRun
+from src.comparison.images import Indices, Sample, ShownImage, by_answers, by_maps, derangement
 from src.comparison.words import p_value
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
 from src.statistics import ALPHA, Interval, Permutation, corrected, holm, mean_interval, permutation
@@ -22,14 +21,14 @@ MOST_GROUPS = 6  # groups with maps, and columns of the figure
 Values = npt.NDArray[np.float64]
 
 
-class Seen:
+class RunMaps:
     """The maps (N, S, S) of a run for the classes `answers` (N,), prepared for comparison with those of other runs."""
 
     def __init__(self, maps: Float32, answers: npt.NDArray[np.str_]) -> None:
         pixels = on_grid(maps)
         self.ranks, self.highest, self.answers = unit_ranks(pixels), highest(pixels), answers
 
-    def agreement(self, other: "Seen", order: npt.NDArray[np.int64] | None = None) -> dict[str, Values]:
+    def agreement(self, other: "RunMaps", order: npt.NDArray[np.int64] | None = None) -> dict[str, Values]:
         """Agreement per image (N,) by measure. With `order`, of map i here and map `order[i]` of the other run."""
         there = slice(None) if order is None else order
         return {
@@ -114,7 +113,7 @@ class Maps:
     groups: Sequence[GroupMaps]
     pairs: Sequence[PairMaps]
     empty: int  # number of maps without any evidence, among N per run
-    rows: Sequence[Row]  # (K,)
+    rows: Sequence[ShownImage]  # (K,)
     images: npt.NDArray[np.uint8]  # (K, S, S, 3)
     files: Sequence[str]  # (K,) paths in the user's folder or archive; '' for an image without a file
     true: Sequence[str]  # (K,)
@@ -138,7 +137,7 @@ class Maps:
         return f"{few} cannot show a difference between maps, because the smallest possible p is {smallest}{many}"
 
 
-def collect(
+def compare_maps(
     groups: Sequence[Group],
     maps: Mapping[str, npt.NDArray[np.uint8]],
     sample: Sample,
@@ -153,7 +152,7 @@ def collect(
     group. Its images are from the sample: one or all of these runs get them wrong, or their maps disagree most.
     """
     shares = {run_id: found.astype(np.float32) / np.float32(255) for run_id, found in maps.items()}
-    inside, pairs = compare_maps(groups, shares, sample.indices)
+    inside, pairs = agreements(groups, shares, sample.indices)
     shown = _columns(groups)
     answers = {run.id: run.predictions.predicted[sample.indices] for run in shown.values()}
     first = next(iter(shown.values()))
@@ -193,20 +192,20 @@ def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
     return {group.label: group.runs[0] for group in groups}
 
 
-def compare_maps(
+def agreements(
     groups: Sequence[Group], maps: Mapping[str, Float32], sample: npt.NDArray[np.int64]
 ) -> tuple[list[GroupMaps], list[PairMaps]]:
     """Agreement within each group and between each two groups. `maps` (N, S, S) are of the test images `sample` by run.
 
     Each map is of the class that the run predicts.
     """
-    members = [[Seen(maps[run.id], run.predictions.predicted[sample]) for run in group.runs] for group in groups]
+    members = [[RunMaps(maps[run.id], run.predictions.predicted[sample]) for run in group.runs] for group in groups]
     inside = [
-        GroupMaps(group, _agreement(list(combinations(runs, 2))) if len(runs) > 1 else None)
+        GroupMaps(group, _over_pairs(list(combinations(runs, 2))) if len(runs) > 1 else None)
         for group, runs in zip(groups, members, strict=True)
     ]
     between = {
-        (i, j): _agreement(list(product(members[i], members[j]))) for i, j in combinations(range(len(groups)), 2)
+        (i, j): _over_pairs(list(product(members[i], members[j]))) for i, j in combinations(range(len(groups)), 2)
     }
     tested = corrected(
         {
@@ -225,8 +224,8 @@ def mean_agreement(maps: Sequence[Float32]) -> Values:
     return np.asarray(np.mean([rank_correlation(a, b) for a, b in combinations(ranks, 2)], axis=0))
 
 
-def _agreement(pairs: Sequence[tuple[Seen, Seen]]) -> Agreements:
-    order = strangers(len(pairs[0][0].ranks))
+def _over_pairs(pairs: Sequence[tuple[RunMaps, RunMaps]]) -> Agreements:
+    order = derangement(len(pairs[0][0].ranks))
     found = [a.agreement(b) for a, b in pairs]  # by pair of runs, measure
     by_chance = [a.agreement(b, order) for a, b in pairs]
     alike = np.stack([a.answers == b.answers for a, b in pairs])  # (pairs, N)

@@ -22,7 +22,7 @@ from src.statistics import (
 )
 
 # Measure that is tested over seeds -> its value for each run of a group.
-MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
+OVER_SEEDS: dict[str, Callable[[Group], Sequence[float]]] = {
     "accuracy": lambda group: group.all_of("test/accuracy"),
     "loss": lambda group: group.all_of("test/loss"),
     "ece": lambda group: group.all_of("test/ece"),
@@ -31,7 +31,7 @@ MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class GroupPair:
     """`second` minus `first`. Results that are shown together, in a column or a table, have Holm's correction.
 
     Everything is empty if the groups have different data, because then nothing is compared.
@@ -42,9 +42,13 @@ class Pair:
     votes: int = 0  # runs per group in the majority vote, those with the lowest seeds
     mcnemar: McNemar | None = None  # of the majority votes
     over_images: Difference | None = None  # of the accuracies of the majority votes
-    over_seeds: Mapping[str, Difference] = field(default_factory=dict)  # by name in MEASURES, see `_over_seeds`
+    over_seeds: Mapping[str, Difference] = field(default_factory=dict)  # by name in OVER_SEEDS, see `_over_seeds`
     classes: Mapping[str, Difference] = field(default_factory=dict)  # recall
     together: int = 1  # number of pairs in the correction of the accuracies
+
+    @property
+    def label(self) -> str:
+        return f"{self.second.label} − {self.first.label}"
 
     @property
     def welch(self) -> Difference | None:
@@ -57,7 +61,7 @@ class Pair:
         one, two = self.first.label, self.second.label
         if self.welch is None or self.over_images is None or self.mcnemar is None:
             return f"{two} and {one} are not compared, because their runs have different data or test images"
-        count = seed_count(self.first, self.second)
+        count = _seed_count(self.first, self.second)
         alone = min(len(self.first.runs), len(self.second.runs)) < 2
         # With a single run in one group, both numbers come from the two runs that McNemar's test compares.
         difference = self.over_images.mean if alone else self.welch.mean
@@ -99,7 +103,7 @@ class Pair:
         return f"the recall of {self.second.label} minus that of {self.first.label} {class_sentence(self.classes)}"
 
 
-def compare(groups: Sequence[Group]) -> list[Pair]:
+def compare_pairs(groups: Sequence[Group]) -> list[GroupPair]:
     """Compare every pair of groups. P-values are corrected over all pairs per measure, and over all classes."""
     pairs = list(combinations(groups, 2))
     compared = [both for both in pairs if same_images([*both[0].runs, *both[1].runs])]
@@ -107,14 +111,14 @@ def compare(groups: Sequence[Group]) -> list[Pair]:
     votes = corrected({both: mcnemar(*right[both]) for both in compared})
     over_seeds = {
         name: corrected({both: one for both in compared if (one := _over_seeds(*both, name, values)) is not None})
-        for name, values in MEASURES.items()
+        for name, values in OVER_SEEDS.items()
     }
     classes = corrected(
         {(both, name): class_difference(*both, name) for both in compared for name in class_names(both[0].runs[0])}
     )
     together = sum(one.p is not None for one in over_seeds["accuracy"].values())
     return [
-        Pair(
+        GroupPair(
             *both,
             votes=min(len(group.runs) for group in both),
             mcnemar=votes[both],
@@ -124,7 +128,7 @@ def compare(groups: Sequence[Group]) -> list[Pair]:
             together=together,
         )
         if both in votes
-        else Pair(*both)
+        else GroupPair(*both)
         for both in pairs
     ]
 
@@ -152,7 +156,7 @@ def _over_seeds(
     return welch(one, two) if one and two else None
 
 
-def seed_count(first: Group, second: Group) -> str:
+def _seed_count(first: Group, second: Group) -> str:
     """The number of runs of both groups, in words."""
     one, two = len(first.runs), len(second.runs)
     if one == two:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from src.comparison.groups import Group
 from src.comparison.maps import Agreements, Maps
-from src.comparison.pairs import Pair
-from src.comparison.quality import WORTH, Means
+from src.comparison.pairs import GroupPair
+from src.comparison.quality import TITLES, Means
 from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
 from src.errors import printable
@@ -13,13 +13,13 @@ from src.report.formats import percent, points
 from src.statistics import Difference, Interval, mean_interval, wilson_interval
 
 
-def header(levels: Sequence[float]) -> list[str]:
+def header(targets: Sequence[float]) -> list[str]:
     """Header of the table of groups."""
     names = ["group", "seeds", "accuracy", "balanced accuracy", "macro F1", "loss", "calibration error", "images/s"]
-    return names + [f"epochs to {100 * level:g} %" for level in levels]
+    return names + [f"epochs to {100 * target:g} %" for target in targets]
 
 
-def cells(group: Group, levels: Sequence[float]) -> list[str]:
+def cells(group: Group, targets: Sequence[float]) -> list[str]:
     """The row of a group: mean ± half the width of the 95 % t-interval over seeds. One run has a Wilson interval."""
     speed = group.images_per_second()
     curves = any(run.curves["val/accuracy"] for run in group.runs)  # False without validation images
@@ -32,7 +32,7 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
         _plain(group.mean("test/loss"), 3),
         mean_percent(group.mean("test/ece")),
         "–" if speed is None else _plain(speed, 0),
-        *(_epochs(group.epochs_to(level)) if curves else "–" for level in levels),
+        *(_epochs(group.epochs_to(target)) if curves else "–" for target in targets),
     ]
 
 
@@ -58,7 +58,7 @@ def _plain(mean: Interval, digits: int) -> str:
 
 
 def _epochs(epochs: Sequence[int | None]) -> str:
-    """The mean if every run reached the level. With fewer runs the mean would hide the slow ones."""
+    """The mean if every run reached the accuracy. With fewer runs the mean would hide the slow ones."""
     reached = [epoch for epoch in epochs if epoch is not None]
     if not reached:
         return "not reached"
@@ -70,12 +70,12 @@ def _epochs(epochs: Sequence[int | None]) -> str:
 DIFFERENCES = ["second − first", "measure", "difference", "95 % interval", "Welch p", "Holm"]
 
 
-def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+def difference_rows(pairs: Sequence[GroupPair]) -> list[list[str]]:
     """Rows of the table DIFFERENCES: the tests over seeds, for each pair of groups."""
     return [
-        [f"{pair.second.label} − {pair.first.label}", name, *_tested(pair.over_seeds[measure], form)]
+        [pair.label, name, *_tested(pair.over_seeds[measure], form)]
         for pair in pairs
-        for measure, (name, form) in FORMS.items()
+        for measure, (name, form) in FORMATS.items()
         if measure in pair.over_seeds
     ]
 
@@ -88,8 +88,8 @@ def _signed(digits: int) -> Callable[[float], str]:
     return lambda value: plus_minus(value, sign="+", digits=digits)
 
 
-# By the name in src.comparison.pairs.MEASURES: title and format.
-FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
+# By the name in src.comparison.pairs.OVER_SEEDS: title and format.
+FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", points),
     "loss": ("loss", _signed(3)),
     "ece": ("calibration error", points),
@@ -103,11 +103,11 @@ SAME_IMAGES = [
 ]  # fmt: skip
 
 
-def same_image_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+def same_image_rows(pairs: Sequence[GroupPair]) -> list[list[str]]:
     """Rows of the table SAME_IMAGES: the tests over images, for each pair of groups that is compared."""
     return [
         [
-            f"{pair.second.label} − {pair.first.label}",
+            pair.label,
             str(pair.votes),
             points(pair.over_images.mean),
             interval(pair.over_images),
@@ -145,11 +145,11 @@ def _agreement(found: Agreements) -> list[str]:
     ]
 
 
-def worth_rows(means: Means) -> list[list[str]]:
-    """The table of src.comparison.quality with its header first. Empty if there are no values."""
+def quality_rows(means: Means) -> list[list[str]]:
+    """The table of the quality of the maps with its header first. Empty if there are no values."""
     if not means:
         return []
-    names = [WORTH[name] for name in next(iter(means.values()))]
+    names = [TITLES[name] for name in next(iter(means.values()))]
     return [["group", *names], *([label, *(_gain(name, m) for name, m in of.items())] for label, of in means.items())]
 
 
@@ -169,15 +169,15 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def to_text(comparison: Comparison) -> str:
     """All tables, sentences and notes as text."""
-    groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
+    groups = [header(comparison.targets), *(cells(group, comparison.targets) for group in comparison.groups)]
     parts = [_table(groups)]
     parts += [_table([DIFFERENCES, *rows])] if (rows := difference_rows(comparison.pairs)) else []
     parts += [_table([SAME_IMAGES, *rows])] if (rows := same_image_rows(comparison.pairs)) else []
     parts += [_table([AGREEMENT, *agreement_rows(comparison.maps)])] if comparison.maps else []
-    parts += [_table(rows)] if (rows := worth_rows(comparison.worth.means)) else []
+    parts += [_table(rows)] if (rows := quality_rows(comparison.map_quality.means)) else []
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
-    notes += [f"the quality of the maps is not compared: {why}"] if (why := comparison.worth.why) else []
+    notes += [f"the quality of the maps is not compared: {why}"] if (why := comparison.map_quality.why) else []
     parts.append("\n".join(f"note: {printable(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
 

@@ -14,19 +14,22 @@ from mlflow.entities import Metric, Param, RunTag
 from commands import compare as command
 from src import artifacts, tracking
 from src.comparison.classes import class_recalls, recall
-from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
-from src.comparison.numbers import to_json
-from src.comparison.page import to_html
-from src.comparison.pairs import Pair, compare
-from src.comparison.read import read_runs
-from src.comparison.result import Comparison
-from src.comparison.runs import (
+from src.comparison.groups import (
+    Group,
     Predictions,
     StoredRun,
-    class_means,
+    agreement,
     differing,
-    read_predictions,
+    group,
+    grouping_keys,
+    notes_on,
+    reached_targets,
+    vote,
 )
+from src.comparison.page import to_html
+from src.comparison.pairs import GroupPair, compare_pairs
+from src.comparison.read import class_means, read_predictions, read_runs
+from src.comparison.result import Comparison, to_json
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
 from src.errors import UserError
@@ -54,13 +57,13 @@ def read(true: Sequence[str], predicted: Sequence[str], confidence: Sequence[flo
     return Predictions(np.array(true), np.array(predicted), np.array(confidence))
 
 
-def pairs_of(*runs: StoredRun) -> list[Pair]:
-    return compare(group(runs, ["norm"]))
+def pairs_of(*runs: StoredRun) -> list[GroupPair]:
+    return compare_pairs(group(runs, ["norm"]))
 
 
 def comparison(*runs: StoredRun, notes: Sequence[str] = ()) -> Comparison:
     groups = group(runs, ["norm"])
-    return Comparison(["norm"], groups, compare(groups), levels(runs), notes)
+    return Comparison(["norm"], groups, reached_targets(runs), notes)
 
 
 def test_groups_are_by_what_differs_but_the_seed() -> None:
@@ -91,7 +94,7 @@ def test_an_unknown_parameter_has_a_nearest_name() -> None:
 
 def test_epochs_to_an_accuracy() -> None:
     runs = [stored(4, seed=0, curve=[0.4, 0.6, 0.5, 0.71]), stored(4, seed=1, curve=[0.5, 0.5])]
-    assert levels(runs) == [0.5, 0.6, 0.7]
+    assert reached_targets(runs) == [0.5, 0.6, 0.7]
     (only,) = group(runs, ["norm"])
     assert only.epochs_to(0.5) == [2, 1]
     assert only.epochs_to(0.6) == [2, None]
@@ -268,7 +271,7 @@ def test_loss_and_speed_are_tested_too() -> None:
 def test_speeds_of_other_hardware_are_not_compared() -> None:
     runs = [with_values("a", 0, 1, 10), with_values("b", 0, 1, 20, "GPU")]
     assert "images_per_second" not in pairs_of(*runs)[0].over_seeds
-    assert "different hardware" in findings(group(runs, ["norm"]), ["norm"])[-1]
+    assert "different hardware" in notes_on(group(runs, ["norm"]), ["norm"])[-1]
 
 
 def test_classes_of_two_runs_are_compared_over_images() -> None:
@@ -341,7 +344,7 @@ def test_other_data_are_not_compared() -> None:
     (pair,) = pairs_of(*runs)
     assert (pair.welch, pair.mcnemar) == (None, None)
     assert "not compared" in pair.sentence
-    found = comparison(*runs, notes=findings(group(runs, ["norm"]), ["norm"]))
+    found = comparison(*runs, notes=notes_on(group(runs, ["norm"]), ["norm"]))
     assert f"--where \"dataset.digest = '{runs[0].data}'\"" in to_text(found)
     assert class_recalls(found.groups) == {}
     assert f"{pair.sentence}." in to_html(found, {})
@@ -350,7 +353,7 @@ def test_other_data_are_not_compared() -> None:
 
 def test_what_else_differs_is_said() -> None:
     runs = [stored(4, lr="1", width="1"), stored(4, seed=1, lr="2", width="1"), stored(4, "layer", lr="1", width="2")]
-    notes = findings(group(runs, ["norm"]), ["norm"])
+    notes = notes_on(group(runs, ["norm"]), ["norm"])
     assert notes == [
         "runs of one group differ in more than the seed: lr",
         "the groups also differ in width, which may cause a difference",
@@ -375,10 +378,10 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
         measured(stored(4, norm, s), g) for norm, gs in (("a", (0.1, 0.3)), ("b", (-0.5,))) for s, g in enumerate(gs)
     ]
     found = comparison(*runs)
-    assert found.worth.why == ""
-    assert found.worth.means["a norm"].keys() == {"road", "deletion", "randomisation"}
-    assert found.worth.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
-    assert found.worth.means["b norm"] == {
+    assert found.map_quality.why == ""
+    assert found.map_quality.means["a norm"].keys() == {"road", "deletion", "randomisation"}
+    assert found.map_quality.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
+    assert found.map_quality.means["b norm"] == {
         "road": Interval(-0.5), "deletion": Interval(-0.5), "randomisation": Interval(0.25)
     }  # fmt: skip
     assert re.search(r"\nb norm +−0\.500 +−0\.500 +0\.250\n", to_text(found))
@@ -409,7 +412,7 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
 )
 def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
     found = comparison(measured(stored(4, "a"), 0.1), other)
-    assert found.worth.why == why
+    assert found.map_quality.why == why
     assert f"note: the quality of the maps is not compared: {why}" in to_text(found)
     numbers = to_json(found)
     assert (numbers["worth"], numbers["no_worth"]) == ({}, why)
@@ -417,7 +420,7 @@ def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
 
 
 def test_epochs_of_runs_without_validation_are_not_known() -> None:
-    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), levels=[0.5])
+    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), targets=[0.5])
     a, b = (line.split("  ") for line in to_text(found).splitlines()[1:3])
     assert (a[-1].strip(), b[-1].strip()) == ("–", "not reached")
 

@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 from commands import compare as command
 from src import artifacts, record
 from src.comparison import make_maps as module
-from src.comparison import models
-from src.comparison.groups import Group
-from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
-from src.comparison.make_maps import explain
-from src.comparison.maps import Maps, PairMaps, compare_maps, mean_agreement
-from src.comparison.pairs import compare
+from src.comparison.groups import Group, Predictions, StoredRun
+from src.comparison.images import BOTH, FEWEST, MOST, ShownImage, by_answers, by_maps, derangement, draw
+from src.comparison.make_maps import make_maps
+from src.comparison.maps import Maps, PairMaps, agreements, mean_agreement
+from src.comparison.read import class_means
 from src.comparison.result import Comparison
-from src.comparison.runs import Predictions, StoredRun, class_means
 from src.comparison.tables import agreement_rows, to_text
 from src.data.prepared import Prepared, Split, save
 from src.errors import UserError
@@ -55,7 +53,7 @@ def test_images_are_drawn_once_for_all_comparisons() -> None:
 
 @given(st.integers(2, 50))
 def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
-    partners = strangers(count)
+    partners = derangement(count)
     assert sorted(partners) == list(range(count))
     assert (partners != np.arange(count)).all()
 
@@ -63,10 +61,10 @@ def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
 def test_images_that_both_or_one_answers_wrong() -> None:
     right = np.array([[False, False, True, True, True], [False, True, False, True, True]])
     rows = by_answers(np.array([2, 3, 5, 7, 11]), right, ["batch", "layer"])
-    assert rows == [Row(2, "both wrong"), Row(3, "only batch wrong"), Row(5, "only layer wrong")]
+    assert rows == [ShownImage(2, "both wrong"), ShownImage(3, "only batch wrong"), ShownImage(5, "only layer wrong")]
     of_three = np.array([[False, False, True], [False, True, False], [False, False, False]])
     three = by_answers(np.arange(3), of_three, ["a", "b", "c"])
-    assert three == [Row(0, "all wrong")]  # of the others two are wrong
+    assert three == [ShownImage(0, "all wrong")]  # of the others two are wrong
     assert by_answers(np.arange(9), np.ones((2, 9), bool), ["a", "b"]) == []
     many = by_answers(np.arange(900), np.zeros((2, 900), bool), ["a", "b"])
     assert len(many) == BOTH
@@ -75,8 +73,8 @@ def test_images_that_both_or_one_answers_wrong() -> None:
 
 
 def test_images_on_which_maps_disagree_most() -> None:
-    rows = by_maps(np.array([3, 5, 7, 9, 11]), np.array([0.5, -0.1, 0.2, 0.9, 0.3]), [Row(5, "both wrong")])
-    assert rows == [Row(index, "maps disagree most") for index in (7, 11, 3)]
+    rows = by_maps(np.array([3, 5, 7, 9, 11]), np.array([0.5, -0.1, 0.2, 0.9, 0.3]), [ShownImage(5, "both wrong")])
+    assert rows == [ShownImage(index, "maps disagree most") for index in (7, 11, 3)]
 
 
 def run(norm: str, seed: int, right: int = COUNT, data: str = "d" * 32) -> StoredRun:
@@ -103,7 +101,7 @@ def ramps(*starts: int) -> np.ndarray:
 def test_agreement_within_and_between() -> None:
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 9, 13)[:, ::-1, ::-1]
     groups = [group("batch", 0, 1), group("layer", 0)]
-    (batch, layer), (pair,) = compare_maps(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
+    (batch, layer), (pair,) = agreements(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
     assert batch.within is not None
     assert layer.within is None
     assert batch.within["iou"].mean == 1
@@ -111,7 +109,7 @@ def test_agreement_within_and_between() -> None:
     assert batch.within["spearman"].half_width == pytest.approx(0, abs=1e-6)
     assert batch.within["iou"].chance < 1
     # The first map is turned around wholly, so its rank correlation is -1, and the top fifths share nothing.
-    _, (first,) = compare_maps(groups, {"batch0": one[:1], "batch1": one[:1], "layer0": other[:1]}, np.arange(1))
+    _, (first,) = agreements(groups, {"batch0": one[:1], "batch1": one[:1], "layer0": other[:1]}, np.arange(1))
     assert first.between["spearman"].mean == pytest.approx(-1, abs=1e-6)
     assert first.between["iou"].mean == 0
     assert pair.between["spearman"].lowest == pair.between["spearman"].highest  # all pairs of runs are alike
@@ -122,9 +120,9 @@ def test_agreement_within_and_between() -> None:
 def test_agreement_where_answers_are_the_same() -> None:
     groups = [group("batch", 0, right=2), group("layer", 0, right=3)]  # the third answer is another one
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 20, 13)
-    _, (pair,) = compare_maps(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
+    _, (pair,) = agreements(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
     assert pair.between["iou"].same_answer == 1
-    _, (third,) = compare_maps(groups, {"batch0": one[2:3], "layer0": other[2:3]}, np.array([2]))
+    _, (third,) = agreements(groups, {"batch0": one[2:3], "layer0": other[2:3]}, np.array([2]))
     assert pair.between["iou"].mean == pytest.approx((3 + third.between["iou"].mean) / 4)
     assert third.between["iou"].same_answer is None
 
@@ -138,7 +136,7 @@ def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
         own = (1 - apart) * common + apart * rng.random(common.shape, dtype=np.float32)
         groups.append(group(label, *range(count)))
         maps |= {run.id: own + noise * rng.random(own.shape, dtype=np.float32) for run in groups[-1].runs}
-    return compare_maps(groups, maps, np.arange(50))[1]
+    return agreements(groups, maps, np.arange(50))[1]
 
 
 def test_runs_look_elsewhere_only_where_the_corrected_test_says_so() -> None:
@@ -179,7 +177,7 @@ def test_pairs_of_groups_are_corrected_over_seeds() -> None:
 
 def test_the_agreement_of_each_group_is_a_row_of_its_own(data: Prepared) -> None:
     groups = [group("batch", 0, 1, right=50), group("layer", 0, 1, right=54)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     rows = agreement_rows(maps)
     assert [row[0] for row in rows] == ["two seeds of batch", "two seeds of layer", "layer and batch"]
     for row, found in zip(rows, (*(one.within for one in maps.groups), maps.pairs[0].between), strict=True):
@@ -251,7 +249,7 @@ def parameters(**changes: object) -> Params:
 
 def test_the_same_images_side_by_side(data: Prepared) -> None:
     groups = [group("batch", 1, 0, right=50), group("layer", 0, 1, 2, right=54)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     assert (maps.method, maps.layer, maps.runs, len(maps.sample)) == ("GradCAM", "layer4", 4, COUNT)
     assert [[r.seed for r in found.group.runs] for found in maps.groups] == [[0, 1], [0, 1]]  # the lowest seeds
     assert [column.label for column in maps.columns] == ["batch", "layer"]
@@ -264,13 +262,13 @@ def test_the_same_images_side_by_side(data: Prepared) -> None:
         assert maps.true[i] == CLASSES[row.index % 3]
     assert all(column.maps.shape == (9, 16, 16) for column in maps.columns)
     assert maps.notes == ["4 of the 5 runs have maps (at most 2 per group, see --cam-runs)"]
-    again = explain(groups, data, parameters(), 2)
+    again = make_maps(groups, data, parameters(), 2)
     assert np.array_equal(again.columns[1].maps, maps.columns[1].maps)
     assert again.rows == maps.rows
 
 
 def test_a_single_group_has_a_column_for_each_run(data: Prepared) -> None:
-    maps = explain([group("batch", 0, 1, 2)], data, parameters(), 3)
+    maps = make_maps([group("batch", 0, 1, 2)], data, parameters(), 3)
     assert [column.label for column in maps.columns] == ["seed 0 (batc)", "seed 1 (batc)", "seed 2 (batc)"]
     assert maps.pairs == []
     assert maps.groups[0].within is not None
@@ -278,25 +276,25 @@ def test_a_single_group_has_a_column_for_each_run(data: Prepared) -> None:
 
 def test_a_layer_that_some_model_lacks_and_a_slow_method_are_replaced(data: Prepared) -> None:
     groups = [group("batch", 0), group("none", 0)]
-    maps = explain(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
+    maps = make_maps(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
     assert (maps.method, maps.layer) == ("GradCAM", "layer4")
     assert "because ScoreCAM needs" in maps.notes[0]
     assert "not every model has a map at layer2[0].norm3" in maps.notes[1]
-    assert explain(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
-    assert explain(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
+    assert make_maps(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
+    assert make_maps(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
 
 
 def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "missing", ("layer0",))
     groups = [group("batch", 0), group("layer", 0, 1)]
-    maps = explain(groups, data, parameters(), 1)
+    maps = make_maps(groups, data, parameters(), 1)
     assert [found.group.seeds for found in maps.groups] == [[0], [1]]  # the next one stands in
     assert "layer-0 (layer0) has no maps: it has no model.json" in maps.notes[0]
     with pytest.raises(UserError, match=r"fewer than two models can be explained; layer-0 \(layer0\) has no maps"):
-        explain([group("batch", 0), group("layer", 0)], data, parameters(), 1)
+        make_maps([group("batch", 0), group("layer", 0)], data, parameters(), 1)
     other = Group("layer", {}, [run("layer", 1, data="e" * 32)])
     with pytest.raises(UserError, match=r"its images are not those in data/prepared"):
-        explain([group("batch", 0), other], data, parameters(), 1)
+        make_maps([group("batch", 0), other], data, parameters(), 1)
 
 
 def test_weights_that_are_missing_or_damaged_leave_out_their_run(
@@ -319,7 +317,7 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
     monkeypatch.setattr(Store, "download_model", damaged)
     shutil.copy(PARAMS_YAML, artifacts.PARAMS)
     groups = [group("batch", 0, 1, right=50), group("layer", 0, 1), group("none", 0)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     assert [(one.group.label, one.group.seeds) for one in maps.groups] == [("batch", [1]), ("layer", [0])]
     assert [column.label for column in maps.columns] == ["batch", "layer"]
     assert maps.notes[:4] == [
@@ -329,7 +327,7 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
         "2 of the 3 groups have maps (at most 6)",
     ]
     whole_runs = [group("batch", 1, right=50), group("layer", 0)]
-    alone = explain(whole_runs, data, parameters(), 2)
+    alone = make_maps(whole_runs, data, parameters(), 2)
     assert alone.rows == maps.rows
     assert np.array_equal(alone.columns[0].maps, maps.columns[0].maps)
     found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
@@ -338,8 +336,8 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "MOST_GROUPS", 2)
-    maps = explain([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
+    monkeypatch.setattr(module, "MOST_GROUPS", 2)
+    maps = make_maps([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
     assert [found.group.label for found in maps.groups] == ["batch", "layer"]
     assert "2 of the 3 groups have maps (at most 2)" in maps.notes
 
@@ -347,17 +345,17 @@ def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monk
 def test_images_that_are_not_here_are_made_by_a_command(data: Prepared) -> None:
     groups = [group("batch", 0), group("layer", 0)]
     with pytest.raises(UserError, match=r"data/prepared is missing\. .*: dvc repro prepare$"):
-        explain(groups, None, parameters(), 1)
+        make_maps(groups, None, parameters(), 1)
     other = replace(data, digest="e" * 64)
     for found in groups[0].runs:
         found.params["data.source"], found.params["data.share"] = "shapes", "0.5"  # type: ignore[index]
     told = r"has other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
     with pytest.raises(UserError, match=told):
-        explain(groups, other, parameters(), 1)
+        make_maps(groups, other, parameters(), 1)
 
 
 def comparison(groups: Sequence[Group], maps: Maps | None) -> Comparison:
-    return Comparison(["norm"], groups, compare(groups), [], [], maps)
+    return Comparison(["norm"], groups, [], [], maps)
 
 
 def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> None:
@@ -365,7 +363,7 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
         replace(group("batch", 0, 1, right=50), label=HOSTILE),
         replace(group("layer", 0, 1, right=54), label="x" * 300),
     ]
-    found = comparison(groups, explain(groups, data, parameters(), 2))
+    found = comparison(groups, make_maps(groups, data, parameters(), 2))
     command.write(found)
     page = command.PAGE.read_text()
     assert "<script" not in page
@@ -397,7 +395,7 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
 def test_the_images_of_the_sheet_are_listed_with_their_files(data: Prepared) -> None:
     groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
     files = [f"test/{i}/{ODD_NAMES[i % len(ODD_NAMES)]}" for i in range(COUNT)]
-    maps = explain(groups, data, parameters(), 1, files=files)
+    maps = make_maps(groups, data, parameters(), 1, files=files)
     listed = sheet_table(comparison(groups, maps))
     assert listed[0] == ["Test image", "File", "Reason", "True class", "batch", "layer"]
     assert [row[0] for row in listed[1:]] == [str(row.index) for row in maps.rows]
@@ -406,7 +404,7 @@ def test_the_images_of_the_sheet_are_listed_with_their_files(data: Prepared) -> 
     assert listed[1][2:] == ["both wrong", true, f"{wrong} 75 %", f"{wrong} 75 %"]
     numbers = json.loads(command.NUMBERS.read_text())["maps"]["rows"]
     assert [(row["index"], row["file"]) for row in numbers] == [(row.index, files[row.index]) for row in maps.rows]
-    nameless = sheet_table(comparison(groups, explain(groups, data, parameters(), 1)))
+    nameless = sheet_table(comparison(groups, make_maps(groups, data, parameters(), 1)))
     assert nameless == [row[:1] + row[2:] for row in listed]
 
 
@@ -418,7 +416,7 @@ def sheet_table(found: Comparison) -> list[list[str]]:
 
 def test_the_sheet_marks_wrong_answers(data: Prepared, tmp_path: Path) -> None:
     groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
-    figure = figures.side_by_side(explain(groups, data, parameters(), 1))
+    figure = figures.side_by_side(make_maps(groups, data, parameters(), 1))
     said = texts(figure)
     assert "GradCAM at layer4 for the class that each run predicts" in said
     assert said.count("both wrong") == said.count("only batch\nwrong") + said.count("only batch wrong") == 1
