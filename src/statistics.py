@@ -98,7 +98,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return float(bounds.low), float(bounds.high)
 
 
-def mean_interval(values: Sequence[float] | npt.NDArray[np.floating], level: float = CONFIDENCE) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = CONFIDENCE) -> Interval:
     """Mean of at least one value with its t-interval at `level`. A single value has no bounds."""
     from scipy import stats
 
