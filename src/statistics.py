@@ -1,6 +1,6 @@
 """Intervals and tests, from SciPy.
 
-`scipy.stats` takes 2 s to import, so each function that needs it imports it.
+`scipy.stats` takes 0.5 to 2 s to import, so each function that needs it imports it.
 """
 
 import math
