@@ -113,9 +113,8 @@ def compare_pairs(groups: Sequence[Group]) -> list[GroupPair]:
         name: corrected({both: one for both in compared if (one := _over_seeds(*both, name, values)) is not None})
         for name, values in OVER_SEEDS.items()
     }
-    classes = corrected(
-        {(both, name): class_difference(*both, name) for both in compared for name in class_names(both[0].runs[0])}
-    )
+    names = {both: class_names(both[0].runs[0]) for both in compared}
+    classes = corrected({(both, name): class_difference(*both, name) for both in compared for name in names[both]})
     together = sum(one.p is not None for one in over_seeds["accuracy"].values())
     return [
         GroupPair(
@@ -124,7 +123,7 @@ def compare_pairs(groups: Sequence[Group]) -> list[GroupPair]:
             mcnemar=votes[both],
             over_images=paired(*right[both]),
             over_seeds={name: tested[both] for name, tested in over_seeds.items() if both in tested},
-            classes={name: one for (pair, name), one in classes.items() if pair == both},
+            classes={name: classes[both, name] for name in names[both]},
             together=together,
         )
         if both in votes
