@@ -24,12 +24,12 @@ from benchmarks.measure import RESULTS
 from commands import run_command
 from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
-from src.comparison.statistics import mean_interval
+from src.comparison.words import interval
 from src.errors import UserError
-from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
+from src.statistics import Interval, mean_interval, wilson_interval
 
 DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")
 
@@ -140,15 +140,11 @@ def label(name: str) -> str:
     return name.replace(":", " -S ")
 
 
-def accuracy(runs: Sequence[Logged]) -> tuple[float, float, float]:
-    """Mean test accuracy of one run or more, and the ends of its 95 % interval.
-
-    The interval is a t-interval over several seeds; of a single run it is Wilson's over the test images.
-    """
-    mean = mean_interval([run.accuracy for run in runs])
-    if mean.half_width is None:
-        return runs[0].accuracy, runs[0].low, runs[0].high
-    return mean.mean, mean.mean - mean.half_width, mean.mean + mean.half_width
+def accuracy(runs: Sequence[Logged]) -> Interval:
+    """Mean test accuracy with a t-interval over seeds, or the Wilson interval over the test images of a single run."""
+    if len(runs) == 1:
+        return Interval(runs[0].accuracy, runs[0].low, runs[0].high)
+    return mean_interval([run.accuracy for run in runs])
 
 
 def claims(result: Result | None) -> str:
@@ -371,7 +367,7 @@ def _laptop(runs: Runs) -> Verdict:
     chosen = [run for run in runs["laptop"] if run.seed in LAPTOP_SEEDS]
     if missing := sorted(set(LAPTOP_SEEDS) - {run.seed for run in chosen}):
         return UNKNOWN, f"missing: seed {', '.join(map(str, missing))}"
-    mean, slowest = accuracy(chosen)[0], max(run.seconds for run in chosen)
+    mean, slowest = accuracy(chosen).mean, max(run.seconds for run in chosen)
     reached = mean >= LAPTOP and slowest <= 60 * LAPTOP_MINUTES
     return REACHED if reached else SHORT, f"{_accuracy(chosen)}, at most {duration(slowest)}"
 
@@ -379,16 +375,18 @@ def _laptop(runs: Runs) -> Verdict:
 def _at_least(least: float, runs: Sequence[Logged]) -> Verdict:
     if not runs:
         return UNKNOWN, ""
-    return REACHED if accuracy(runs)[0] >= least else SHORT, _accuracy(runs)
+    return REACHED if accuracy(runs).mean >= least else SHORT, _accuracy(runs)
 
 
 def _above_all(runs: Runs) -> Verdict:
     """Whether the interval of `standard` lies above that of every source project's recipe."""
     if not runs["standard"]:
         return UNKNOWN, ""
-    low = accuracy(runs["standard"])[1]
+    low = accuracy(runs["standard"]).low
     measured = [name for name in SOURCES if runs[name]]
-    apart = [name for name in measured if accuracy(runs[name])[2] < low]
+    apart = [
+        name for name in measured if low is not None and (high := accuracy(runs[name]).high) is not None and high < low
+    ]
     missing = [name for name in SOURCES if name not in measured]
     told = {"above": apart, "not above": [name for name in measured if name not in apart], "not measured": missing}
     verdict = SHORT if told["not above"] else UNKNOWN if missing else REACHED
@@ -396,8 +394,8 @@ def _above_all(runs: Runs) -> Verdict:
 
 
 def _accuracy(runs: Sequence[Logged]) -> str:
-    mean, low, high = map(percent, accuracy(runs))
-    return f"{mean} ({low} to {high})"
+    found = accuracy(runs)
+    return f"{percent(found.mean)} ({interval(found, percent)})"
 
 
 def _hardware(runs: Sequence[Logged]) -> str:

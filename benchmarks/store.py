@@ -29,7 +29,7 @@ from benchmarks.overhead import python, settings_of
 from benchmarks.workspace import copy_repository
 from commands.ui import listen
 from src import artifacts
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
 from src.errors import UserError
 from src.params import Params, load_params
 from src.tracking import Mirror, open_store

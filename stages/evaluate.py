@@ -19,6 +19,7 @@ from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
 from src.report.formats import percent
+from src.statistics import wilson_interval
 from src.tracking import Mirror
 from stages import compute_turn, run_stage
 
@@ -116,7 +117,7 @@ def evaluate(params: Params, model: nn.Module, description: Description) -> None
 
 def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:
     """The share of True in `right` (N,) with its 95 % Wilson interval."""
-    low, high = metrics.wilson_interval(int(right.sum()), len(right))
+    low, high = wilson_interval(int(right.sum()), len(right))
     return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
 
 

@@ -4,8 +4,8 @@ from itertools import groupby
 
 import numpy as np
 
-from src.comparison.comparison import Comparison
 from src.comparison.maps import Maps
+from src.comparison.result import Comparison
 from src.report.formats import percent
 
 NAMED = 8  # groups, classes or pairs in a text; the tables have all
