@@ -22,9 +22,9 @@ from benchmarks.document import put
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
 from commands import run_command
-from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
 from src.comparison.statistics import mean_interval
+from src.config.recipes import base, read_recipe, with_recipe
 from src.errors import UserError
 from src.evaluation.metrics import wilson_interval
 from src.figures import style

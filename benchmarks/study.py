@@ -35,7 +35,6 @@ from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
 from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking
 from src.comparison.comparison import Comparison
 from src.comparison.explain import run_maps
@@ -48,6 +47,7 @@ from src.comparison.pairs import compare
 from src.comparison.statistics import mean_interval
 from src.comparison.stored import read_runs
 from src.comparison.tables import mean_percent
+from src.config.recipes import with_recipe
 from src.data import prepared
 from src.errors import UserError
 from src.explain.agreement import Float32
@@ -57,6 +57,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
 from src.report.formats import norm_name
+from src.yaml_files import nest
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")

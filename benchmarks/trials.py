@@ -20,8 +20,8 @@ from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipe_results import TRIALS_FILE, write_document
 from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts
+from src.config.recipes import with_recipe
 from src.data import prepared
 from src.data.prepared import Prepared
 from src.errors import UserError
@@ -31,6 +31,7 @@ from src.training.history import table_head, table_line
 from src.training.key import model_key
 from src.training.loop import train
 from src.training.lr_range import choose_rate, sweep
+from src.yaml_files import nest
 from stages import keep_memory
 
 FILE = RESULTS / TRIALS_FILE

@@ -16,8 +16,8 @@ from typing import Any
 from filelock import Timeout
 
 from commands import run_command
-from recipes.read import nest, read_recipe
 from src import artifacts, git, tracking
+from src.config.recipes import read_recipe
 from src.errors import UserError
 from src.locks import locked
 from src.params import committed_params, problems
@@ -26,7 +26,7 @@ from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
 from src.tracking_uri import is_server
-from src.yaml_files import flatten, shown
+from src.yaml_files import flatten, nest, shown
 
 
 def main() -> None:

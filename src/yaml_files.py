@@ -85,6 +85,18 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
 def shown(value: object) -> str:
     """A value for a message: at most SHOWN printable characters, without passwords."""
     try:

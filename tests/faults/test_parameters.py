@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from recipes.read import nest, parse_recipe
 from src import artifacts
+from src.config.recipes import parse_recipe
 from src.errors import UserError
 from src.params import Params, parse_params
-from src.yaml_files import read_yaml
+from src.yaml_files import nest, read_yaml
 from stages import check, train
 from tests.faults.small import COMMITTED, SMALL, STAGES, NoMirror, enter, run, small
 from tests.pipeline.test_pipeline import another

@@ -15,11 +15,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recipes.__main__ import given_keys, overrides
-from recipes.read import nest, parse_recipe, read_recipe, recipe_files
 from src import artifacts, git
+from src.config.recipes import parse_recipe, read_recipe, recipe_files
 from src.errors import UserError
 from src.params import hydra_value, parse_params, setting
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten, nest, read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 
 PARAMS = read_yaml(PARAMS_YAML)

@@ -10,7 +10,7 @@ import yaml
 from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
 from src.params import allowed_keys, committed_params, nearest, problems
-from src.yaml_files import Loader, as_name, flatten, read_yaml
+from src.yaml_files import Loader, as_name, flatten, nest, read_yaml
 
 
 class Entry(NamedTuple):
@@ -77,18 +77,6 @@ def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[
     if ours:
         raise UserError("\n".join(ours) + f"\n  Fix {PARAMS} and commit it. Recipes start from the committed file")
     return {"recipe": file.stem} | values
-
-
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree
 
 
 def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
