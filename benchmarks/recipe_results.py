@@ -21,7 +21,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from benchmarks.document import put
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
-from commands import run_command
 from src import artifacts
 from src.comparison.statistics import mean_interval
 from src.config.recipes import base, read_recipe, with_recipe
@@ -30,6 +29,7 @@ from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
+from src.runtime.run import run_command
 
 DOCUMENT = Path("docs/results/README.md")
 

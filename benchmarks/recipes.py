@@ -35,7 +35,6 @@ from benchmarks.logged import COMMIT, Logged, find
 from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
-from commands import run_command
 from src import artifacts, git
 from src.config.recipes import with_recipe
 from src.errors import UserError
@@ -43,6 +42,7 @@ from src.locks import locked
 from src.model.device import resolve_device
 from src.params import Params, hydra_value, parse_params, uncommitted
 from src.processes import die_with_parent
+from src.runtime.run import run_command
 from src.tracking import open_store, shown_uri, tracking_uri
 from src.yaml_files import nest
 

@@ -31,11 +31,11 @@ from benchmarks.cpu import SMOKE_RESULTS
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipes import SMOKE as TINY
 from benchmarks.workspace import copy_repository
-from commands import run_command
 from src import artifacts, record
 from src.errors import UserError
 from src.params import hydra_value
 from src.processes import experiment_environment
+from src.runtime.run import run_command
 from src.tracking import open_store
 
 RUNS = 20

@@ -34,7 +34,6 @@ from benchmarks.recipes import SMOKE, Planned, experiment, own_images
 from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
-from commands import run_command
 from src import artifacts, git, tracking
 from src.comparison.comparison import Comparison
 from src.comparison.explain import run_maps
@@ -57,6 +56,7 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
 from src.report.formats import norm_name
+from src.runtime.run import run_command
 from src.yaml_files import nest
 
 NAME = "study-norms"  # of the recipe and of the results

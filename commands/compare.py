@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from commands import run_command
 from src import artifacts
 from src.comparison.comparison import Comparison
 from src.comparison.explain import explain
@@ -27,6 +26,7 @@ from src.figures.comparison import draw
 from src.figures.style import save
 from src.params import load_params
 from src.report.formats import counted
+from src.runtime.run import run_command
 from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")

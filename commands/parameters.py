@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from commands import run_command
 from src import artifacts
 from src.artifacts import PARAMS
 from src.params import LEAST, MOST, Params, hydra_value
+from src.runtime.run import run_command
 from src.yaml_files import Loader, flatten, parse_yaml, read_yaml
 
 PAGE = Path("docs/reference/parameters.md")

@@ -2,12 +2,12 @@
 
 import argparse
 
-from commands import run_command
 from commands.sync import stale_stages
 from src import artifacts, git, record
 from src.errors import UserError
 from src.params import load_params, uncommitted
 from src.report.formats import norm_name, percent, points
+from src.runtime.run import run_command
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 from filelock import Timeout
 
-from commands import run_command
 from src import artifacts, git, tracking
 from src.config.recipes import read_recipe
 from src.errors import UserError
 from src.locks import locked
 from src.params import committed_params, problems
 from src.report.formats import counted
+from src.runtime.run import run_command
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec

@@ -11,12 +11,12 @@ import os
 import subprocess
 import sys
 
-from commands import run_command
 from src import artifacts, record
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
 from src.report.formats import counted
+from src.runtime.run import run_command
 
 ALL = ("check", "download", *record.STAGES)
 BUSY = 75  # exit code of STATUS

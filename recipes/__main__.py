@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from commands import run_command
 from src.addresses import redacted
 from src.artifacts import PARAMS
 from src.config.recipes import read_recipe, recipe_files
 from src.errors import UserError
 from src.params import committed_params, hydra_value
 from src.processes import experiment_environment
+from src.runtime.run import run_command
 from src.yaml_files import flatten, read_yaml
 
 

@@ -20,9 +20,9 @@ from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, uncommitted, wrong_value
 from src.report.formats import norm_name
+from src.runtime.run import run_stage
 from src.tracking_uri import tracking_uri
 from src.yaml_files import shown
-from stages import run_stage
 
 NARROWEST = 4  # channels: the smallest model.width
 MOST_LISTED = 8  # values that differ from the last commit

@@ -17,7 +17,7 @@ from src.errors import printable
 from src.figures import prepare as figures
 from src.figures import style
 from src.params import Params
-from stages import OLD_DATA, run_stage
+from src.runtime.run import OLD_DATA, run_stage
 
 COLUMNS = 10  # images in the grid of augmented samples
 EPOCHS = (1, 2, 3, 4)  # its rows

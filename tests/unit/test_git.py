@@ -11,8 +11,9 @@ import pytest
 from src import artifacts, git
 from src.errors import UserError
 from src.params import load_params, uncommitted, wrong_value
+from src.runtime.run import OLD_DATA, reject_shallow_clone
 from src.yaml_files import read_yaml
-from stages import OLD_DATA, check, reject_shallow_clone
+from stages import check
 from tests.conftest import PARAMS_YAML, REPOSITORY
 
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "params.yaml", "own/README.md")]
