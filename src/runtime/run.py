@@ -6,9 +6,10 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from types import FrameType
+from typing import Any
 
 from src import artifacts, git
 from src.errors import UserError, redact_tracebacks, sentence
@@ -17,68 +18,73 @@ from src.processes import keep_memory
 
 STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 CLEAN_UP = 15.0  # seconds; an MLflow server that does not answer takes 5
+# Printed after an error of a stage that makes data, because DVC has deleted its outputs before the start.
+OLD_DATA = f"\n  Restore the previous data with: {git.undo(artifacts.PARAMS)} && dvc checkout"
 
 
 class Stopped(BaseException):
     """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception, so that no code catches it."""
 
 
-# Printed after an error of a stage that makes data, because DVC has deleted its outputs before the start.
-OLD_DATA = f"\n  Restore the previous data with: {git.undo(artifacts.PARAMS)} && dvc checkout"
-
-
 def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
-    """Call `main` with the validated parameters. Print user errors as one message, and exit non-zero on a stop.
+    """Call `main` with the validated parameters. SIGTERM and Ctrl-C raise Stopped. `after_error` ends error messages.
 
-    With exit code 0 after a stop, DVC would commit a partial result as a success.
+    The exit code after a stop is not 0, otherwise DVC would commit a partial result as a success.
     """
-    gc.freeze()  # the libraries are loaded: never search their objects again
-    gc.enable()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else a redirected run only shows its epochs at the end
     keep_memory()
-    redact_tracebacks()
-    for stop in STOPS:
-        if signal.getsignal(stop) != signal.SIG_IGN:  # background jobs of a shell inherit an ignored Ctrl-C
-            signal.signal(stop, _stop)
-    try:
-        try:
-            reject_shallow_clone()
-            main(load_params())
-        except Exception as error:
-            if told := sentence(error):
-                sys.exit(f"error: {told}{'' if artifacts.in_temporary_copy() else after_error}")
-            raise
-    except Stopped as by:  # also while an error is reported
-        sys.exit(f"stopped by {by}. The same command resumes from the last completed epoch")
-    finally:
-        for stop in STOPS:
-            if signal.getsignal(stop) == _stop:  # the clean-up is done, and Python would print a traceback from now on
-                signal.signal(stop, signal.SIG_DFL)
-        gc.freeze()  # the process ends: a last search would take a second with torch and mlflow loaded
+
+    def work() -> None:
+        reject_shallow_clone()
+        main(load_params())
+
+    _run(
+        work,
+        dict.fromkeys(STOPS, _stop),
+        after_error="" if artifacts.in_temporary_copy() else after_error,
+        after_stop=". The same command resumes from the last completed epoch",
+    )
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call `main`. Print user errors as one message and exit with code 1."""
-    gc.freeze()  # never search the objects of libraries for garbage, which takes half of the time for reading tables
+    """Call `main`. Ctrl-C raises KeyboardInterrupt. A reader that closes the pipe early (`head`) is no error."""
+
+    def work() -> None:
+        try:
+            main()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at its end
+
+    _run(work, {signal.SIGINT: signal.default_int_handler})
+
+
+def _run(
+    work: Callable[[], None], handlers: Mapping[signal.Signals, Any], after_error: str = "", after_stop: str = ""
+) -> None:
+    """Call `work` with the signal handlers `handlers`. A user error or a stop becomes one message and exit code 1."""
+    gc.freeze()  # the libraries are loaded: never search their objects again
+    gc.enable()
     redact_tracebacks()
-    quiet = signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    if quiet:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {stop: signal.getsignal(stop) for stop in handlers}
+    for stop, handler in handlers.items():
+        if before[stop] != signal.SIG_IGN:  # background jobs of a shell inherit an ignored Ctrl-C
+            signal.signal(stop, handler)
     try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python flushes again and complains
-    except Exception as error:
-        if told := sentence(error):
-            sys.exit(f"error: {told}")
-        raise
-    except KeyboardInterrupt:
-        sys.exit("stopped by Ctrl-C")
+        try:
+            work()
+        except Exception as error:
+            if told := sentence(error):
+                sys.exit(f"error: {told}{after_error}")
+            raise
+    except (Stopped, KeyboardInterrupt) as by:  # also while an error is reported
+        sys.exit(f"stopped by {str(by) or STOPS[signal.SIGINT]}{after_stop}")
     finally:
-        if quiet:  # the process ends, and Python would print a traceback for a further Ctrl-C
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for stop, handler in handlers.items():
+            if signal.getsignal(stop) == handler:  # the clean-up is done: from now on, a stop ends Python directly
+                signal.signal(stop, before[stop])
+        gc.freeze()  # the process ends: a last search would take a second with torch and mlflow loaded
 
 
 def reject_shallow_clone() -> None:

@@ -131,9 +131,11 @@ time.sleep(60)
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_a_stage_ends_is_a_failure_too_and_says_nothing(stop: signal.Signals) -> None:
     code = f"""
-import atexit, signal
-from src.runtime.run import run_stage
+import atexit, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "-m"  # as in `python -m stages.NAME`
+import stages
+from src.runtime.run import run_stage
 atexit.register(signal.raise_signal, {stop.value})  # libraries have such, and take their time
 run_stage(lambda params: None)
 """
