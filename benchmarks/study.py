@@ -46,6 +46,7 @@ from src.comparison.pairs import compare
 from src.comparison.statistics import mean_interval
 from src.comparison.stored import read_runs
 from src.comparison.tables import mean_percent
+from src.config.changes import uncommitted
 from src.config.recipes import with_recipe
 from src.data import prepared
 from src.errors import UserError
@@ -54,7 +55,7 @@ from src.figures.comparison import draw
 from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import save
 from src.model.device import resolve_device
-from src.params import Params, parse_params, uncommitted
+from src.params import Params, parse_params
 from src.report.formats import norm_name
 from src.runtime.run import run_command
 from src.yaml_files import nest

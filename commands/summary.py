@@ -4,8 +4,9 @@ import argparse
 
 from commands.sync import stale_stages
 from src import artifacts, git, record
+from src.config.changes import uncommitted
 from src.errors import UserError
-from src.params import load_params, uncommitted
+from src.params import load_params
 from src.report.formats import norm_name, percent, points
 from src.runtime.run import run_command
 

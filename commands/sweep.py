@@ -16,10 +16,11 @@ from typing import Any
 from filelock import Timeout
 
 from src import artifacts, git, tracking
+from src.config.changes import committed_or_error
 from src.config.recipes import read_recipe
 from src.errors import UserError
 from src.locks import locked
-from src.params import committed_params, problems
+from src.params import problems
 from src.report.formats import counted
 from src.runtime.run import run_command
 from src.sweep.experiment import Job
@@ -37,13 +38,9 @@ def main() -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, such as docs/scale/sweep.yaml")
     file = parser.parse_args().spec
     spec = read_spec(file)
-    committed = flatten(committed_params())
-    if not committed:
-        raise UserError(
-            "there is no committed params.yaml, but the trials are DVC experiments on a commit.\n"
-            "  Make one with: git add -A && git commit -m start"
-        )
-    base = committed | (read_recipe(spec.recipe, nest(committed)) if spec.recipe else {}) | spec.set
+    content = committed_or_error()
+    committed = flatten(content)
+    base = committed | (read_recipe(spec.recipe, content) if spec.recipe else {}) | spec.set
     check_points(spec, base, file)
     baseline = pushed_commit(spec.remotes.git)
     folder = Path(spec.storage).expanduser() / f"{spec.name}-{baseline[:10]}"

@@ -385,17 +385,6 @@ def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
-    """Values of `path` that differ from the last commit: (value, committed value) by dotted key, None if missing.
-
-    Empty if nothing is committed.
-    """
-    committed = flatten(committed_params(path))
-    values = flatten(read_yaml(path)) if committed else {}
-    pairs = {key: (values.get(key), committed.get(key)) for key in (committed | values)}
-    return {key: (value, was) for key, (value, was) in pairs.items() if number(value) != number(was)}
-
-
 def hydra_value(value: object) -> str:
     """A value in the grammar of `dvc exp run -S` (Hydra's override grammar).
 

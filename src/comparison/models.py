@@ -9,12 +9,13 @@ from src import artifacts, record, tracking
 from src.comparison.groups import Group
 from src.comparison.maps import MOST_GROUPS
 from src.comparison.runs import StoredRun
+from src.config.overrides import command_line
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.layers import check_map
 from src.model.resnet import build
 from src.model.saved import Description, load_description
-from src.params import Params, setting
+from src.params import Params
 from src.yaml_files import flatten, parse_yaml
 
 FALLBACK_LAYER = "layer4"
@@ -32,8 +33,8 @@ def _preparation(run: StoredRun, params: Params) -> str:
     """The command that prepares the images of `run` in this workspace."""
     there, typed = record.flat_params(params), flatten(params.model_dump())
     wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
-    settings = [setting(key, v if isinstance(typed[key], str) else parse_yaml(v)) for key, v in sorted(wanted.items())]
-    return " ".join(["dvc exp run", *settings, "prepare"]) if settings else "dvc repro prepare"
+    values = {key: v if isinstance(typed[key], str) else parse_yaml(v) for key, v in sorted(wanted.items())}
+    return command_line(values, "prepare")
 
 
 def _same_data(run: StoredRun, data: Prepared) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from src import artifacts, git
+from src.config.changes import uncommitted
 from src.errors import UserError
-from src.params import load_params, uncommitted, wrong_value
+from src.params import load_params, wrong_value
 from src.runtime.run import OLD_DATA, reject_shallow_clone
 from src.yaml_files import read_yaml
 from stages import check
