@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from src.artifacts import PARAMS
+from src import git
+from src.artifacts import PARAMS, in_temporary_copy
 from src.errors import UserError
 from src.params import committed_params
-from src.yaml_files import flatten, number, read_yaml
+from src.yaml_files import flatten, number, read_yaml, shown
+
+MOST_LISTED = 8  # values that differ from the last commit
 
 
 def committed_or_error() -> dict[str, Any]:
@@ -29,3 +32,13 @@ def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
     values = flatten(read_yaml(path)) if committed else {}
     pairs = {key: (values.get(key), committed.get(key)) for key in (committed | values)}
     return {key: (value, was) for key, (value, was) in pairs.items() if number(value) != number(was)}
+
+
+def list_uncommitted() -> list[str]:
+    """Lines that list the values of params.yaml left by you or by an earlier or killed `-S`. [] if there are none."""
+    changed = [f"{key} {shown(was)} -> {shown(value)}" for key, (value, was) in uncommitted().items()]
+    if not changed:
+        return []
+    more = f" and {len(changed) - MOST_LISTED} more" if len(changed) > MOST_LISTED else ""
+    lines = [f"Changed from the committed {PARAMS}: {', '.join(changed[:MOST_LISTED])}{more}"]
+    return lines if in_temporary_copy() else [*lines, f"  Undo it with: {git.undo(PARAMS)}"]
