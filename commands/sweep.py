@@ -5,10 +5,7 @@ docs/scale/sweeps.md explains the keys of SPEC.
 """
 
 import argparse
-import re
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from src.errors import UserError
 from src.locks import locked
 from src.params import problems
 from src.report.formats import counted
+from src.runtime.dvc import remote_url
 from src.runtime.run import run_command
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
@@ -56,7 +54,7 @@ def main() -> None:
             check_machines(spec, trial.machines())
             key = artifacts.sha256_json([spec.name, baseline])[:32]
             with tracking.Sweep(key, f"sweep {spec.name}", file) as run:
-                remotes = git_url(spec.remotes.git), dvc_url(spec.remotes.dvc)
+                remotes = git_url(spec.remotes.git), remote_url(spec.remotes.dvc)
                 job = Job(spec, committed, base, folder, baseline, *remotes, tracking.tracking_uri(), run.run_id)
                 complete = trial.run_trials(job, tell)
                 conclude(job, trial.records(job), run)
@@ -95,17 +93,6 @@ def git_url(remote: str) -> str:
     """The address of a Git remote. A relative path becomes absolute, because clones are in other folders."""
     url = git.output("remote", "get-url", remote).strip()
     return str(Path(url).resolve()) if Path(url).exists() else url
-
-
-def dvc_url(remote: str) -> str:
-    """The address of a DVC remote. Raises UserError if it does not exist."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
-    ).stdout
-    found = re.search(rf"^{re.escape(remote)}\s+(.+?)(\s+\(default\))?$", listed, re.MULTILINE)
-    if not found:
-        raise UserError(f"there is no DVC remote {remote!r}. Add it with: dvc remote add {remote} ADDRESS")
-    return found[1]
 
 
 def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:

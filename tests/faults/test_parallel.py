@@ -100,8 +100,8 @@ def test_sync_waits_for_another_dvc_and_not_for_ever(
     with holder.stdout:
         assert holder.stdout.readline() == "locked\n"
     code = (
-        "import commands.sync as sync; from src.runtime.run import run_command; "
-        "sync.WAIT = 4; run_command(sync.complete)"
+        "from commands import sync; from src.runtime import dvc; from src.runtime.run import run_command; "
+        "dvc.WAIT = 4; run_command(sync.complete)"
     )
     if returncode == 0:
         code = code.replace("WAIT = 4", "WAIT = 100")
