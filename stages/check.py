@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from src import artifacts, git
-from src.config.announce import announce
+from src.announce import announce
 from src.config.changes import list_uncommitted
 from src.data.augment import check_transforms
 from src.data.sources import check_source

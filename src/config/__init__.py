@@ -1,5 +1,4 @@
-"""Recipes, the `-S` arguments that DVC takes, and how params.yaml differs from the last commit.
+"""Recipes, `-S` arguments, the page of parameters, and how params.yaml differs from the last commit.
 
-Stages, commands, recipes and benchmarks import it. It imports nothing that loads PyTorch or MLflow, except that
-`experiment` names the device.
+Everything may import it. It only imports the modules for files, errors, git and params.yaml.
 """

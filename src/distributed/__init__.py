@@ -1,4 +1,4 @@
 """Training on several devices and nodes.
 
-Stages import it. It imports data, model, training and tracking, and none of these imports it.
+Only stages import it. Data, model and training never do.
 """

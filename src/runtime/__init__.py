@@ -1,4 +1,4 @@
-"""How a stage or a command runs: signals, error messages, garbage collection and turns on the CPU.
+"""How a stage or command runs: signals, error messages, slots of the CPU, and what DVC says about the workspace.
 
-Stages, commands, recipes and benchmarks import it, and the parts of src that wait for such a turn or start processes.
+Everything may import it. It only imports the modules for files, errors, git, processes and params.yaml.
 """

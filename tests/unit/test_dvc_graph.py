@@ -22,7 +22,7 @@ LEAVES = sorted(flatten(PARAMS))
 EXEMPT_NAMES = (
     "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git", "markdown",
     "launch", "addresses", "tracking_uri", "report/formats", "runtime/run", "runtime/slots",
-    "config/announce", "config/changes", "distributed/training",
+    "announce", "config/changes", "distributed/training",
 )  # fmt: skip
 EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}
 EXEMPT |= {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "src/tracking").glob("*.py")}

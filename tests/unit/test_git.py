@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src import artifacts, git
-from src.config.announce import announce
+from src.announce import announce
 from src.config.changes import list_uncommitted, uncommitted
 from src.errors import UserError
 from src.params import load_params, wrong_value
