@@ -35,7 +35,7 @@ def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
 
 
 def list_uncommitted() -> list[str]:
-    """Lines that list the values of params.yaml left by you or by an earlier or killed `-S`. [] if there are none."""
+    """Lines with the differences from the last commit, also those left by an earlier or killed `-S`. [] for none."""
     changed = [f"{key} {shown(was)} -> {shown(value)}" for key, (value, was) in uncommitted().items()]
     if not changed:
         return []

@@ -81,8 +81,8 @@ def _run(
     except (Stopped, KeyboardInterrupt) as by:  # also while an error is reported
         sys.exit(f"stopped by {str(by) or STOPS[signal.SIGINT]}{after_stop}")
     finally:
-        for stop, handler in handlers.items():
-            if signal.getsignal(stop) == handler:  # the clean-up is done: from now on, a stop ends Python directly
+        for stop in handlers:  # the clean-up is done, and Python would print a traceback from now on
+            if signal.getsignal(stop) != signal.SIG_IGN:
                 signal.signal(stop, before[stop])
         gc.freeze()  # the process ends: a last search would take a second with torch and mlflow loaded
 
