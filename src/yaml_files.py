@@ -61,38 +61,39 @@ class Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
 
-def compose(text: str | bytes) -> tuple[Loader, yaml.Node | None]:
+def compose(content: str | bytes) -> tuple[Loader, yaml.Node | None]:
     """The loader of a YAML text and its root node, None if the text is empty. Raises YamlError."""
-    if isinstance(text, bytes):
-        try:
-            text = text.decode()
-        except UnicodeDecodeError as error:
-            raise YamlError("is not UTF-8 text", text.count(b"\n", 0, error.start) + 1) from None
-    with _explained(text):
+    try:
+        text = content.decode() if isinstance(content, bytes) else content
         loader = Loader(text)
+    except UnicodeDecodeError as error:
+        raise YamlError("is not UTF-8 text", error.object.count(b"\n", 0, error.start) + 1) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlError(f"contains the control character {chr(error.character)!r}", line) from None
+    with _explained():
         return loader, loader.get_single_node()
 
 
-def parse_yaml(text: str | bytes) -> Any:
+def parse_yaml(content: str | bytes) -> Any:
     """The value of a YAML text. Raises YamlError."""
-    loader, root = compose(text)
-    with _explained(text):
+    loader, root = compose(content)
+    with _explained():
         return None if root is None else loader.construct_document(root)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _explained(text: str | bytes) -> Iterator[None]:
-    """Raise YamlError for whatever PyYAML raises about `text`."""
+def _explained() -> Iterator[None]:
+    """Raise YamlError for whatever PyYAML raises."""
     try:
         yield
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise YamlError(f"contains the control character {chr(error.character)!r}", line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(f"is not valid YAML: {str(error.problem)[:500]}", mark.line + 1 if mark else 1) from None
     except RecursionError:
         raise YamlError("is nested too deeply") from None
+    except Exception as error:  # for example ValueError for the number of a character
+        raise YamlError(f"is not valid YAML: {error}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
