@@ -54,7 +54,7 @@ class Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """As in PyYAML. Raises ConstructorError for every value that cannot be read."""
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
         except Exception as error:  # int(), date() and others raise different types
@@ -79,7 +79,7 @@ def parse_yaml(content: str | bytes) -> Any:
     """The value of a YAML text. Raises YamlError."""
     loader, root = compose(content)
     with _explained():
-        return None if root is None else loader.construct_document(root)  # type: ignore[no-untyped-call]
+        return None if root is None else loader.construct_document(root)
 
 
 @contextmanager
