@@ -21,14 +21,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from benchmarks.document import put
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
-from commands import run_command
-from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
 from src.comparison.words import interval
+from src.config.recipes import base, read_recipe, with_recipe
 from src.errors import UserError
 from src.figures import style
 from src.params import Params
 from src.report.formats import duration, percent, shown
+from src.runtime.run import run_command
 from src.statistics import Interval, mean_interval, wilson_interval
 
 DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")

@@ -34,8 +34,6 @@ from benchmarks.recipes import SMOKE, Planned, experiment, own_images
 from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
-from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking
 from src.comparison.groups import Group, group, notes_on, reached_targets, same_images
 from src.comparison.images import draw_sample
@@ -44,6 +42,8 @@ from src.comparison.maps import Maps, compare_maps, mean_agreement
 from src.comparison.read import read_runs
 from src.comparison.result import Comparison, to_json
 from src.comparison.tables import mean_percent
+from src.config.changes import uncommitted
+from src.config.recipes import with_recipe
 from src.data import prepared
 from src.errors import UserError
 from src.explain.agreement import Float32
@@ -51,9 +51,11 @@ from src.figures.comparison import draw
 from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import save
 from src.model.device import resolve_device
-from src.params import Params, parse_params, uncommitted
+from src.params import Params, parse_params
 from src.report.formats import norm_name
+from src.runtime.run import run_command
 from src.statistics import mean_interval
+from src.yaml_files import nest
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")

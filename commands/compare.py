@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from commands import run_command
 from src import artifacts
 from src.comparison.groups import Group, group, grouping_keys, notes_on, reached_targets
 from src.comparison.make_maps import make_maps
@@ -25,6 +24,7 @@ from src.figures.comparison import draw
 from src.figures.style import save
 from src.params import load_params
 from src.report.formats import counted
+from src.runtime.run import run_command
 from src.tracking import log_comparison
 
 PAGE = Path("reports/compare.html")

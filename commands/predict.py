@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from commands import run_command
 from src import artifacts
 from src.data.images import FORMATS, decode
 from src.errors import UserError, printable
@@ -23,6 +22,7 @@ from src.model.inputs import to_input
 from src.model.saved import load_model
 from src.params import load_params
 from src.report.formats import percent
+from src.runtime.run import run_command
 
 
 def main() -> None:

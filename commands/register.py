@@ -8,12 +8,12 @@ import argparse
 import os
 import shlex
 
-from commands import run_command
 from src.addresses import redacted
 from src.errors import printable
 from src.registry import METRICS, Candidate, rank
 from src.report.card import without_figures
 from src.report.formats import number, percent
+from src.runtime.run import run_command
 from src.tracking import register_model, tracking_uri
 
 LONGEST = 5000  # characters of a version's description

@@ -2,12 +2,13 @@
 
 import argparse
 
-from commands import run_command
-from commands.sync import stale_stages
 from src import artifacts, git, record
+from src.config.changes import uncommitted
 from src.errors import UserError
-from src.params import load_params, uncommitted
+from src.params import load_params
 from src.report.formats import norm_name, percent, points
+from src.runtime.dvc import stale_stages
+from src.runtime.run import run_command
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     if not artifacts.REPORT.exists():
         raise UserError("this workspace has no finished experiment. Run: make quickstart, or dvc repro")
-    if stale := stale_stages():
+    if stale := stale_stages(record.PIPELINE):
         raise UserError(f"the experiment is not finished. Not up to date: {', '.join(stale)}. Run: dvc repro")
     model = artifacts.read_json(artifacts.MODEL)
     data = artifacts.read_json(artifacts.METRICS / "data.json")

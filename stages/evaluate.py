@@ -19,9 +19,10 @@ from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
 from src.report.formats import percent
+from src.runtime.run import run_stage
+from src.runtime.slots import compute_turn
 from src.statistics import wilson_interval
 from src.tracking import Mirror
-from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:

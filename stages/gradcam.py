@@ -20,8 +20,9 @@ from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.saved import Description, load_model
 from src.params import GradCam, Params
+from src.runtime.run import run_stage
+from src.runtime.slots import compute_turn
 from src.tracking import Mirror
-from stages import compute_turn, run_stage
 
 FOLDER = artifacts.FIGURES / "gradcam"
 COLUMNS = ("index", "file", "true", "predicted", "confidence")

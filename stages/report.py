@@ -11,9 +11,9 @@ from src.figures.style import save
 from src.params import Params, committed_params, hydra_value
 from src.report import card, report
 from src.report.run import Run
+from src.runtime.run import run_stage
 from src.tracking import Mirror
 from src.yaml_files import flatten
-from stages import run_stage
 
 
 def main(params: Params) -> None:

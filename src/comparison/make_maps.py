@@ -13,6 +13,7 @@ from src import artifacts, record, tracking
 from src.comparison.groups import Group, StoredRun
 from src.comparison.images import Sample, draw_sample
 from src.comparison.maps import MOST_GROUPS, Maps, compare_maps
+from src.config.overrides import command_line
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.explain.cams import ONE_BY_ONE, cams_as_set
@@ -21,7 +22,7 @@ from src.model.inputs import to_input
 from src.model.layers import check_map
 from src.model.resnet import build
 from src.model.saved import Description, load_description, load_model
-from src.params import GradCam, Params, setting
+from src.params import GradCam, Params
 from src.yaml_files import flatten, parse_yaml
 
 FALLBACK_METHOD = "GradCAM"
@@ -121,8 +122,8 @@ def _preparation(run: StoredRun, params: Params) -> str:
     """The command that prepares the images of `run` in this workspace."""
     there, typed = record.flat_params(params), flatten(params.model_dump())
     wanted = {key: v for key, v in run.params.items() if key.startswith("data.") and there.get(key, v) != v}
-    settings = [setting(key, v if isinstance(typed[key], str) else parse_yaml(v)) for key, v in sorted(wanted.items())]
-    return " ".join(["dvc exp run", *settings, "prepare"]) if settings else "dvc repro prepare"
+    values = {key: v if isinstance(typed[key], str) else parse_yaml(v) for key, v in sorted(wanted.items())}
+    return command_line(values, "prepare")
 
 
 def _same_data(run: StoredRun, data: Prepared) -> bool:
