@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from io import TextIOWrapper
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src import artifacts, git
 from src.errors import UserError, redact_tracebacks, sentence
-from src.params import Params, load_params
 from src.processes import keep_memory
+
+if TYPE_CHECKING:
+    from src.params import Params
 
 STOPS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 CLEAN_UP = 15.0  # seconds; an MLflow server that does not answer takes 5
@@ -26,7 +28,7 @@ class Stopped(BaseException):
     """SIGTERM or Ctrl-C, so that `with` and `finally` blocks run. Not an Exception, so that no code catches it."""
 
 
-def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
+def run_stage(main: "Callable[[Params], None]", after_error: str = "") -> None:
     """Call `main` with the validated parameters. SIGTERM and Ctrl-C raise Stopped. `after_error` ends error messages.
 
     The exit code after a stop is not 0, otherwise DVC would commit a partial result as a success.
@@ -36,6 +38,8 @@ def run_stage(main: Callable[[Params], None], after_error: str = "") -> None:
     keep_memory()
 
     def work() -> None:
+        from src.params import load_params  # here, because it takes longer to import than some commands run
+
         reject_shallow_clone()
         main(load_params())
 
