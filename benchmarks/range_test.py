@@ -46,9 +46,9 @@ from src.evaluation.logits import predict_logits
 from src.model.device import Precision, resolve_precision
 from src.params import Params
 from src.processes import cores
-from src.report.formats import hundredths, percent
 from src.training.loop import train
 from src.training.lr_range import Sweep, choose_rate, sweep
+from src.wording import hundredths, percent
 from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"

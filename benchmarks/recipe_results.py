@@ -29,7 +29,7 @@ from src.errors import UserError
 from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
-from src.report.formats import duration, percent, shown
+from src.wording import duration, percent, shown
 
 DOCUMENT = Path("docs/results/README.md")
 

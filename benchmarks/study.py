@@ -56,7 +56,7 @@ from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import save
 from src.model.device import resolve_device
 from src.params import Params, parse_params, uncommitted
-from src.report.formats import norm_name
+from src.wording import norm_name
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")

@@ -26,8 +26,8 @@ from src.errors import UserError
 from src.figures.comparison import draw
 from src.figures.style import save
 from src.params import load_params
-from src.report.formats import counted
 from src.tracking import log_comparison
+from src.wording import counted
 
 PAGE = Path("reports/compare.html")
 NUMBERS = Path("reports/compare.json")

@@ -22,7 +22,7 @@ from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.saved import load_model
 from src.params import load_params
-from src.report.formats import percent
+from src.wording import percent
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from commands.sync import stale_stages
 from src import artifacts, git, record
 from src.errors import UserError
 from src.params import load_params, uncommitted
-from src.report.formats import norm_name, percent, points
+from src.wording import norm_name, percent, points
 
 
 def main() -> None:

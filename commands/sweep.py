@@ -21,11 +21,11 @@ from src import artifacts, git, tracking
 from src.errors import UserError
 from src.locks import locked
 from src.params import committed_params, problems
-from src.report.formats import counted
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
 from src.tracking_uri import is_server
+from src.wording import counted
 from src.yaml_files import flatten, shown
 
 

@@ -16,7 +16,7 @@ from src import artifacts, record
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
-from src.report.formats import counted
+from src.wording import counted
 
 ALL = ("check", "download", *record.STAGES)
 BUSY = 75  # exit code of STATUS

@@ -19,8 +19,8 @@ from src.addresses import redacted
 from src.errors import UserError
 from src.markdown import escape
 from src.params import Params, Reference, load_params
-from src.report.formats import counted, norm_name, percent
-from src.report.formats import points as in_points
+from src.wording import counted, norm_name, percent
+from src.wording import points as in_points
 from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")

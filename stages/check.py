@@ -19,8 +19,8 @@ from src.model.device import count_devices, resolve_device
 from src.model.layers import check_map
 from src.model.resnet import build, check_shape
 from src.params import Params, uncommitted, wrong_value
-from src.report.formats import norm_name
 from src.tracking_uri import tracking_uri
+from src.wording import norm_name
 from src.yaml_files import shown
 from stages import run_stage
 

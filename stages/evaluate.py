@@ -18,8 +18,8 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
-from src.report.formats import percent
 from src.tracking import Mirror
+from src.wording import percent
 from stages import compute_turn, run_stage
 
 

@@ -21,13 +21,13 @@ from src.model.device import Precision, count_devices, hardware_name, resolve_de
 from src.model.saved import Description, save_model
 from src.params import Params
 from src.processes import die_with_parent
-from src.report.formats import norm_name
 from src.tracking import Mirror
 from src.training.checkpoint import has_checkpoint, model_lock, prune
 from src.training.history import Row, best_epoch, table_head, table_line
 from src.training.key import model_key
 from src.training.loop import Trained, train
 from src.training.ranks import ALONE, Ranks, joined
+from src.wording import norm_name
 from stages import Stopped, compute_turn, run_stage
 
 

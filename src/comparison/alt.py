@@ -6,7 +6,7 @@ import numpy as np
 
 from src.comparison.comparison import Comparison
 from src.comparison.maps import Maps
-from src.report.formats import percent
+from src.wording import percent
 
 NAMED = 8  # groups, classes or pairs in a text; the tables have all
 

@@ -10,7 +10,7 @@ from src.comparison.groups import Group, same_images
 from src.comparison.runs import StoredRun
 from src.comparison.statistics import Corrected, Difference, mean_interval, paired, welch
 from src.evaluation.metrics import wilson_interval
-from src.report.formats import points
+from src.wording import points
 
 
 @dataclass(frozen=True)

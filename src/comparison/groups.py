@@ -10,7 +10,7 @@ from src.comparison.runs import StoredRun, differing
 from src.comparison.statistics import Mean, mean_interval
 from src.errors import UserError
 from src.params import nearest
-from src.report.formats import norm_name
+from src.wording import norm_name
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies; the three highest are used
 UNSET = "not set"  # value of a parameter that a run of older code does not have

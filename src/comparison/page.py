@@ -17,9 +17,9 @@ from src.comparison.tables import (
 )
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
-from src.report.formats import percent, points
 from src.report.page import fill
 from src.report.pictures import pictures
+from src.wording import percent, points
 
 
 def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:

@@ -11,7 +11,7 @@ from src.comparison.words import interval, p_value, plus_minus
 from src.comparison.worth import WORTH, Means
 from src.errors import printable
 from src.evaluation.metrics import wilson_interval
-from src.report.formats import percent, points
+from src.wording import percent, points
 
 
 def header(levels: Sequence[float]) -> list[str]:

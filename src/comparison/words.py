@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from src.comparison.statistics import Difference
-from src.report.formats import points
+from src.wording import points
 
 
 def plus_minus(mean: float, half_width: float | None = None, sign: str = "", digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from src.comparison.classes import Recall
 from src.comparison.statistics import Corrected
 from src.figures.style import BLUE, INK, PALETTE, RED, new_figure, plain
-from src.report.formats import percent
+from src.wording import percent
 
 LINES = ("-", "--", ":")  # for groups beyond the palette
 ACROSS = 3  # panels of differences per row

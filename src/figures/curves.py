@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from src.figures.style import BLUE, GREEN, MUTED, PURPLE, RED, new_figure, plain
-from src.report.formats import percent
+from src.wording import percent
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from src.evaluation.calibration import Reliability
 from src.figures.style import BLUE, INK, MUTED, RED, new_figure, plain
-from src.report.formats import percent
+from src.wording import percent
 
 WRITTEN_UP_TO = 20  # classes; the cells of a larger matrix are too small for text
 NAMED_UP_TO = 60

@@ -12,7 +12,7 @@ from src.comparison.maps import Agreement, Maps
 from src.explain.agreement import CHANCE
 from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
 from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain
-from src.report.formats import percent
+from src.wording import percent
 
 LEFT = 1.05  # inches for the text to the left of a row
 MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the top fifth (IoU)"}

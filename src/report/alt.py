@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from src.report.formats import hundredths, listed, number, percent
 from src.report.run import Row, Run
+from src.wording import hundredths, listed, number, percent
 
 NAMED = 5  # mistakes in the text of a figure; the page lists all
 LONGEST = 40  # characters of a class name

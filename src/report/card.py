@@ -8,9 +8,9 @@ import re
 from src.evaluation.metrics import wilson_interval
 from src.markdown import code_block
 from src.report.alt import texts
-from src.report.formats import copies_found, counted, duration, listed, norm_name, number, percent, shown
 from src.report.page import fill
 from src.report.run import Row, Run
+from src.wording import copies_found, counted, duration, listed, norm_name, number, percent, shown
 
 NAMED = 20  # classes in the first section; the table has all
 MISTAKES = 10  # in the list; the report has all

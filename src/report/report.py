@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.report.alt import texts
-from src.report.formats import (
+from src.report.page import fill
+from src.report.pictures import pictures
+from src.report.run import Run
+from src.wording import (
     copies_found,
     counted,
     duration,
@@ -16,9 +19,6 @@ from src.report.formats import (
     points,
     shown,
 )
-from src.report.page import fill
-from src.report.pictures import pictures
-from src.report.run import Run
 
 COPIES_SHOWN = 6  # of each image in the list of duplicates
 

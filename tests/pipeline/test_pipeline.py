@@ -17,7 +17,7 @@ from PIL import Image
 from src import record
 from src.errors import UserError
 from src.params import parse_params
-from src.report.formats import percent
+from src.wording import percent
 from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within

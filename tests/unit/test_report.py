@@ -18,10 +18,10 @@ from src.figures import gradcam as figures
 from src.figures.style import save
 from src.params import load_params
 from src.report.alt import texts
-from src.report.formats import duration, listed, number, percent, points, shown
 from src.report.pictures import DRAWN, pictures
 from src.report.report import grouped, render
 from src.report.run import Run
+from src.wording import duration, listed, number, percent, points, shown
 from src.yaml_files import flatten
 from stages.report import command
 from tests.conftest import PARAMS_YAML
