@@ -17,7 +17,6 @@ from src.comparison.explain import explain
 from src.comparison.groups import Group, findings, group, grouping_keys, levels
 from src.comparison.maps import Maps
 from src.comparison.numbers import to_json
-from src.comparison.page import to_html
 from src.comparison.pairs import compare
 from src.comparison.stored import read_runs
 from src.comparison.tables import sentences, to_text
@@ -25,6 +24,7 @@ from src.data import prepared
 from src.errors import UserError
 from src.figures.comparison import draw
 from src.figures.style import save
+from src.pages.comparison import to_html
 from src.params import load_params
 from src.tracking import log_comparison
 from src.wording import counted

@@ -8,9 +8,10 @@ from typing import Any
 from src import artifacts, record
 from src.figures import curves as figures
 from src.figures.style import save
+from src.pages import card
+from src.pages import run as run_page
+from src.pages.content import Run
 from src.params import Params, committed_params, hydra_value
-from src.report import card, report
-from src.report.run import Run
 from src.tracking import Mirror
 from src.yaml_files import flatten
 from stages import run_stage
@@ -67,7 +68,7 @@ def write_report(params: Params, model: dict[str, Any]) -> None:
         versions=tags["versions"],
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
-    page = report.render(run)
+    page = run_page.render(run)
     artifacts.write_text(artifacts.REPORT, page)
     artifacts.write_text(artifacts.CARD, card.render(run))
     print(f"Wrote {artifacts.REPORT} ({len(page) / 2**20:.1f} MiB). Open it in a browser")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from src import record
-from src.report.card import recall_interval, render, without_figures
-from src.report.run import Run
+from src.pages.card import recall_interval, render, without_figures
+from src.pages.content import Run
 from tests.unit.test_markdown import HOSTILE, PARSER, Shown, seen
 from tests.unit.test_report import EVIL, ODD_NAMES, a_run, of_folder
 

@@ -17,7 +17,6 @@ from src.comparison.classes import class_recalls, recalls
 from src.comparison.comparison import Comparison
 from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
 from src.comparison.numbers import to_json
-from src.comparison.page import to_html
 from src.comparison.pairs import Pair, compare
 from src.comparison.runs import (
     Predictions,
@@ -33,6 +32,7 @@ from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
+from src.pages.comparison import to_html
 from tests.run_files import make_store
 
 TRUE = ["cat"] * 4 + ["dog"] * 4

@@ -16,11 +16,11 @@ from PIL import Image
 from src.explain.summary import MEASURES
 from src.figures import gradcam as figures
 from src.figures.style import save
+from src.pages.alt import texts
+from src.pages.content import Run
+from src.pages.pictures import DRAWN, pictures
+from src.pages.run import grouped, render
 from src.params import load_params
-from src.report.alt import texts
-from src.report.pictures import DRAWN, pictures
-from src.report.report import grouped, render
-from src.report.run import Run
 from src.wording import duration, listed, number, percent, points, shown
 from src.yaml_files import flatten
 from stages.report import command

@@ -7,9 +7,9 @@ import re
 
 from src.evaluation.metrics import wilson_interval
 from src.markdown import code_block
-from src.report.alt import texts
-from src.report.page import fill
-from src.report.run import Row, Run
+from src.pages.alt import texts
+from src.pages.base import fill
+from src.pages.content import Row, Run
 from src.wording import copies_found, counted, duration, listed, norm_name, number, percent, shown
 
 NAMED = 20  # classes in the first section; the table has all
@@ -21,9 +21,8 @@ IMAGE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
 def render(run: Run) -> str:
     """Return the card for the folder reports/, with links to the figures in ../figures."""
     return fill(
-        "src.report",
+        "card.md.j2",
         (percent, number, norm_name, duration, listed, shown, counted, copies_found, recall_interval, code_block),
-        template="card.md.j2",
         run=run,
         alt={name: text for name, text in texts(run).items() if name in run.figures},
         named=NAMED,

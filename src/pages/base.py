@@ -9,16 +9,14 @@ from markupsafe import Markup
 from src.markdown import escape
 
 
-def fill(
-    package: str, filters: tuple[Callable[..., Any], ...], template: str = "template.html.j2", **values: object
-) -> str:
-    """Fill a template of `package` with `values`. The template can call the functions `filters` by their names.
+def fill(template: str, filters: tuple[Callable[..., Any], ...], **values: object) -> str:
+    """Fill a template of this folder with `values`. The template can call the functions `filters` by their names.
 
     Printed values are escaped for HTML, or for Markdown in a template `*.md.j2`, unless the template marks them `safe`.
     """
     is_markdown = template.endswith(".md.j2")
     environment = Environment(
-        loader=PackageLoader(package, ""),
+        loader=PackageLoader("src.pages", ""),
         autoescape=not is_markdown,  # the name of a class or a run may be <b>
         finalize=_markdown if is_markdown else None,
         undefined=StrictUndefined,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from src.comparison.alt import texts
 from src.comparison.classes import spread
 from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
@@ -17,8 +16,9 @@ from src.comparison.tables import (
 )
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
-from src.report.page import fill
-from src.report.pictures import pictures
+from src.pages.base import fill
+from src.pages.comparison_alt import texts
+from src.pages.pictures import pictures
 from src.wording import percent, points
 
 
@@ -26,7 +26,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
     """Return the page with `figures`, PNG files named as in `texts`. It needs no other file and no network."""
     whole = same_images([run for group in comparison.groups for run in group.runs])
     return fill(
-        "src.comparison",
+        "comparison.html.j2",
         (percent, points, p_value, spread, interval, plus_minus),
         comparison=comparison,
         header=header(comparison.levels),

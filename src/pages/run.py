@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src.report.alt import texts
-from src.report.page import fill
-from src.report.pictures import pictures
-from src.report.run import Run
+from src.pages.alt import texts
+from src.pages.base import fill
+from src.pages.content import Run
+from src.pages.pictures import pictures
 from src.wording import (
     copies_found,
     counted,
@@ -29,7 +29,7 @@ def render(run: Run) -> str:
     Figures are data URIs, styles are inline, and there is no script.
     """
     return fill(
-        "src.report",
+        "run.html.j2",
         (percent, points, hundredths, duration, number, norm_name, shown, listed, counted, copies_found),
         run=run,
         counts={row["class"]: row for row in run.data["counts"]},

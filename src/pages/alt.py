@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from src.report.run import Row, Run
+from src.pages.content import Row, Run
 from src.wording import hundredths, listed, number, percent
 
 NAMED = 5  # mistakes in the text of a figure; the page lists all
