@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.document import put
@@ -250,7 +249,7 @@ def fill(document: str, folder: Path) -> str:
     return put(document, contents)
 
 
-def curves(runs: list[Logged]) -> Figure:
+def curves(runs: list[Logged]) -> style.Described:
     """Validation accuracy by epoch; of several seeds the mean, within the range of all."""
     figure = style.new_figure(9.5, 4.6)
     axes = figure.subplots()
@@ -272,7 +271,7 @@ def curves(runs: list[Logged]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside right center")
-    return figure
+    return style.Described(figure, "Line chart of the validation accuracy by epoch, with a line per recipe.")
 
 
 def draw(folder: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from commands import run_command
-from src import artifacts, record
+from src import artifacts, record, results
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
@@ -68,7 +68,7 @@ def complete() -> None:
 
     from src.tracking import Mirror, shown_uri
 
-    with Mirror(params, artifacts.read_json(artifacts.MODEL)["model_key"], patience=math.inf) as mirror:
+    with Mirror(params, results.Model.read().model_key, patience=math.inf) as mirror:
         mirror.upload(*stages)
     if not mirror.complete:
         raise UserError(

@@ -144,7 +144,8 @@ def draw(ready: prepared.Prepared, counts: Sequence[Mapping[str, Any]], params: 
     pixels = torch.from_numpy(ready.train.images)
     variants = torch.stack([augmenter(pixels, chosen, epoch) for epoch in EPOCHS]).numpy()
     names = [ready.classes[label] for label in labels[indices]]
-    style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
+    steps = [str(step["name"]) for step in params.augment]
+    style.save(figures.augmented_grid(images, variants, names, EPOCHS, steps), FOLDER / "augmented.png")
     by_split = {name: np.array([row[name] for row in counts]) for name in prepared.SPLITS}
     style.save(figures.class_counts(ready.classes, by_split), FOLDER / "class_counts.png")
 

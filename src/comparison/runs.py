@@ -1,14 +1,13 @@
 """Finished runs with the data that a comparison needs. src/comparison/stored.py reads them from MLflow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from src import artifacts
+from src import artifacts, results
 from src.errors import UserError
 from src.evaluation.metrics import balanced_accuracy, class_scores, confusion_matrix, macro_f1
 
@@ -36,7 +35,7 @@ class StoredRun:
     curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty without a validation split
     data: str  # digest of the prepared data
     predictions: Predictions
-    gradcam: Mapping[str, Any] = field(default_factory=dict)  # metrics/gradcam.json, or {}
+    gradcam: results.Maps | None = None  # None without measures of maps in this format
     hardware: str = ""  # of the training, with the precision; '' if it was not recorded
 
     @property

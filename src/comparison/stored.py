@@ -1,11 +1,10 @@
 """Read finished runs from the MLflow store. src/record.py writes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from src import artifacts, tracking
+from src import results, tracking
 from src.comparison.runs import CURVES, NEEDED, StoredRun, class_means, read_predictions
 from src.errors import UserError
 
@@ -72,10 +71,9 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
     return Selection(runs[::-1], left_out)
 
 
-def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> Mapping[str, Any]:
-    """The measures of the stage `gradcam`. The metrics in MLflow may be those of older code."""
+def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> results.Maps | None:
+    """The measures of the stage `gradcam`, or None if a run of older code has none or has them in another format."""
     try:
-        content = artifacts.read_json(store.download(run_id, "metrics/gradcam.json", folder))
+        return results.Maps.read(store.download(run_id, "metrics/gradcam.json", folder))
     except UserError:
-        return {}
-    return content if isinstance(content, dict) else {}
+        return None

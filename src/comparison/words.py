@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from src.comparison.statistics import Difference
-from src.wording import points
+from src.wording import minus, points
 
 
 def plus_minus(mean: float, half_width: float | None = None, sign: str = "", digits: int = 2) -> str:
     """0.62 ± 0.03. With `sign` "+" the mean always has a sign."""
-    text = f"{mean:{sign}z,.{digits}f}".replace("-", "−")
+    text = minus(f"{mean:{sign}z,.{digits}f}")
     return text if half_width is None else f"{text} ± {half_width:,.{digits}f}"
 
 

@@ -17,17 +17,18 @@ from src.comparison.tables import (
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
 from src.pages.base import fill
-from src.pages.comparison_alt import texts
 from src.pages.pictures import pictures
-from src.wording import percent, points
 
 
 def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
-    """Return the page with `figures`, PNG files named as in `texts`. It needs no other file and no network."""
+    """Return the page with `figures`, PNG files by name. It needs no other file and no network."""
     whole = same_images([run for group in comparison.groups for run in group.runs])
     return fill(
         "comparison.html.j2",
-        (percent, points, p_value, spread, interval, plus_minus),
+        p_value,
+        spread,
+        interval,
+        plus_minus,
         comparison=comparison,
         header=header(comparison.levels),
         rows=[cells(group, comparison.levels) for group in comparison.groups],
@@ -42,5 +43,4 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         worth=worth_rows(comparison.worth.means),
         chance=CHANCE,
         pictures=pictures(figures),
-        alt=texts(comparison),
     )

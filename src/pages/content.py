@@ -1,31 +1,31 @@
-"""The content of the report and the model card."""
+"""The content of the run page and the model card."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = Mapping[str, str]
+from src import results
+from src.params import Params, hydra_value
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that the page shows. The mappings hold what the stages wrote into the files of the same name."""
+    """Everything that the page shows about a run."""
 
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    lr_range: Mapping[str, Any]
-    train: Mapping[str, Any]
-    test: Mapping[str, Any]
-    gradcam: Mapping[str, Any]
-    history: Sequence[Row]
-    per_class: Sequence[Row]
-    misclassified: Sequence[Row]
+    data: results.DataSet
+    model: results.Model
+    lr_range: results.RangeTest
+    train: results.Training
+    test: results.Evaluation
+    maps: results.Maps
+    history: Sequence[results.Epoch]
+    per_class: Sequence[results.ClassScores]
+    misclassified: Sequence[results.Prediction]
     model_summary: str
     figures: Mapping[str, bytes]  # PNG by name, such as `evaluate/reliability`
-    params: Mapping[str, Any]  # by dotted key
+    params: Params  # without passwords
     changed: Mapping[str, Any]  # key -> committed value, for values that differ from the commit
-    network_options: str  # options of the network that are on, such as ', standardised weights', or ''
-    reference: str  # label of the result to compare with, or ''; its accuracy and note are in `params`
     recipe_changes: Mapping[str, tuple[Any, Any]] | None  # (recipe's value, ours); None if the recipe has no file
     data_name: str
     name: str  # of the experiment
@@ -33,3 +33,9 @@ class Run:
     commit: str  # '' without git
     versions: str
     date: str
+
+
+def command(changed: Mapping[str, object]) -> str:
+    """The command that repeats the run, given the values that differ from the committed ones."""
+    settings = [part for key, value in changed.items() for part in ("-S", f"{key}={hydra_value(value)}")]
+    return shlex.join(["dvc", "exp", "run", *settings]) if settings else "dvc repro"

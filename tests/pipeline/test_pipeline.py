@@ -84,6 +84,9 @@ def test_the_report_needs_nothing_from_outside(finished: Workspace) -> None:
     assert not re.findall(r"url\(\s*[\"']?(?!data:|#)[^)]*|@import|<script[^>]*\ssrc|<link[^>]*\shref", page)
     classes = json.loads((finished.root / "models/model.json").read_text())["classes"]
     assert [name for name in classes if name not in page] == []
+    texts = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    assert len(texts) == page.count("<img") == len(set(texts))  # each figure has a text of its own
+    assert all(len(text) > 40 for text in texts)
 
 
 def test_a_second_repro_runs_nothing(finished: Workspace) -> None:

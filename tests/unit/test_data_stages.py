@@ -128,7 +128,7 @@ def test_reasons_and_classes_that_are_printed_are_bounded(capsys: pytest.Capture
 
 def test_grid_shows_the_images_it_is_given() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    figure = augmented_grid(images, np.stack([images[::-1], images]), ["a", "b", "c"], [1, 2])
+    figure = augmented_grid(images, np.stack([images[::-1], images]), ["a", "b", "c"], [1, 2], []).figure
     (sheet,) = figure.axes
     shown = [np.asarray(picture.get_array()) for picture in sheet.images]
     np.testing.assert_array_equal(shown, np.concatenate([images, images[::-1], images]))
@@ -142,7 +142,7 @@ def test_grid_shows_the_images_it_is_given() -> None:
 @pytest.mark.parametrize("classes", [3, SHOWN_CLASSES + 5])
 def test_counts_are_the_bars(classes: int) -> None:
     counts = {name: np.arange(classes) + turn for turn, name in enumerate(prepared.SPLITS)}
-    figure = class_counts([f"class {label}" for label in range(classes)], counts)
+    figure = class_counts([f"class {label}" for label in range(classes)], counts).figure
     (ax,) = figure.axes
     shown = min(classes, SHOWN_CLASSES)
     labels = [int(text.get_text().removeprefix("class ")) for text in ax.get_yticklabels()]

@@ -306,8 +306,7 @@ def test_curves_are_means_over_seeds() -> None:
         a_run("seed-000", val_accuracy=[0.1, 0.2, 0.3]),
         a_run("seed-001", val_accuracy=[]),
     ]
-    figure = curves(runs)
-    first, second = figure.axes[0].get_lines()
+    first, second = curves(runs).figure.axes[0].get_lines()
     assert first.get_label() == "standard (2 seeds)"
     assert first.get_xydata().tolist() == [[1, pytest.approx(0.3)], [2, pytest.approx(0.6)]]  # type: ignore[union-attr]
     assert second.get_label() == "seed-000"
