@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measure import RESULTS, Settings
 from benchmarks.run import run
-from commands import run_command
+from src.runtime.run import run_command
 
 MEASURES = (
     "training.step",

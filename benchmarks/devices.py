@@ -17,10 +17,10 @@ from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import ours, together
 from benchmarks.measure import RESULTS, Row, Settings, in_turn_cold
 from benchmarks.run import run
-from commands import run_command
 from src.errors import UserError
 from src.model.device import count_devices, resolve_device
 from src.processes import cores
+from src.runtime.run import run_command
 
 MEASURES = ("devices.batch_norm", "devices.own_batch_norms", "devices.layer_norm")
 BATCH = {"cpu": 128, "cuda": 1024}

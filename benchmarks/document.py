@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks import cpu, devices, gpu, peers, scale
 from benchmarks.measure import RESULTS
 from benchmarks.results import read, table
-from commands import run_command
 from src import artifacts
 from src.errors import UserError
+from src.runtime.run import run_command
 
 DOCUMENTS: dict[Path, dict[str, tuple[str, ...]]] = {
     Path("docs/explanation/performance.md"): {

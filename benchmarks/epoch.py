@@ -16,9 +16,9 @@ import torch
 from benchmarks.measure import in_process, params_with, random_data
 from src.launch import launch, launched
 from src.model.device import resolve_precision
+from src.processes import keep_memory
 from src.training.loop import train
 from src.training.ranks import ALONE, Ranks, joined
-from stages import keep_memory
 
 EPOCHS = 2
 

@@ -19,8 +19,8 @@ from benchmarks.measure import RESULTS, Row, Settings
 from benchmarks.peers import MEASURES as PEER_MEASURES
 from benchmarks.peers import plan as peer_plan
 from benchmarks.run import run
-from commands import run_command
 from src.model.device import resolve_device
+from src.runtime.run import run_command
 
 MEASURES = (
     "training.floor",

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import params_with
-from commands import run_command
 from src import artifacts
 from src.data.cifar_batches import read
 from src.data.raw import RawData
+from src.runtime.run import run_command
 
 QUALITY = 75
 

@@ -78,13 +78,13 @@ def find(client: "MlflowClient", experiment: str, name: str, params: Params, dev
 def read(client: "MlflowClient", run: "Run", name: str, params: Params) -> Logged:
     """All that the tables and figures need of a whole run, from its metrics, tags, data set and description."""
     run_id, metrics, tags = run.info.run_id, run.data.metrics, run.data.tags
-    model, data = (_file(client, run_id, path) for path in (artifacts.MODEL, artifacts.METRICS / "data.json"))
+    paths = (artifacts.MODEL, artifacts.METRICS / "data.json", artifacts.METRICS / "train.json")
+    model, data, trained = (_file(client, run_id, path) for path in paths)
 
     def history(metric: str) -> list[float]:
         return [m.value for m in sorted(client.get_metric_history(run_id, metric), key=lambda m: m.step)]
 
     flip = [metrics.get(f"test/flip_accuracy{end}") for end in ("", "_low", "_high")]
-    rates = history("train/images_per_second")
     return Logged(
         name=name,
         seed=params.seed,
@@ -98,8 +98,8 @@ def read(client: "MlflowClient", run: "Run", name: str, params: Params) -> Logge
         high=metrics["test/accuracy_high"],
         flip=[value for value in flip if value is not None] or None,
         reference=params.reference.accuracy or None,
-        seconds=sum(history("train/seconds")),
-        images_per_second=sum(rates) / len(rates),
+        seconds=trained["seconds"],
+        images_per_second=trained["images_per_second"],
         val_accuracy=history("val/accuracy"),
         hardware=tags["hardware"],
         device=tags["device"],

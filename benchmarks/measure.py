@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.read import base, nest
 from src import git
+from src.config.recipes import base
 from src.data.prepared import Prepared, Split
 from src.errors import UserError
 from src.model.device import hardware_name, resolve_precision
 from src.params import Params, parse_params
-from src.yaml_files import flatten
+from src.yaml_files import flatten, nest
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "albumentations", "grad-cam")
 CODE = ("src", "stages", "commands", "recipes", "benchmarks", "params.yaml", "dvc.yaml")  # what a measurement rests on

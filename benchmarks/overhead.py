@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Row, Settings, in_process, in_turn
 from benchmarks.workspace import copy_repository
 from src import artifacts
+from src.config.overrides import flags
 from src.errors import UserError
 
 # What each stage imports of other people's, or less: what these import in their turn is not named, nor is what they
@@ -30,8 +31,10 @@ LIBRARIES = {
     "gradcam": ("matplotlib.figure", "mlflow", "pydantic", "pytorch_grad_cam", "torch"),
     "report": ("jinja2", "matplotlib.figure", "mlflow", "pydantic"),
 }
-TINY = ("data.shapes.train=200", "data.shapes.test=100", "model.width=8", "train.epochs=1", "lr=0.01",
-        "lr_range.iterations=10", "gradcam.count=4", "gradcam.measure.images=0")  # fmt: skip
+TINY = {
+    "data.shapes.train": 200, "data.shapes.test": 100, "model.width": 8, "train.epochs": 1, "lr": 0.01,
+    "lr_range.iterations": 10, "gradcam.count": 4, "gradcam.measure.images": 0,
+}  # fmt: skip
 NOOPS = 3  # per repeat: they are short
 ONE_STAGE = "stages:\n  one:\n    cmd: touch made\n    outs:\n    - made\n"
 
@@ -40,10 +43,10 @@ def quickstart(settings: Settings) -> list[Row]:
     """`make quickstart` after installation without its work, against the least that its processes need."""
     with tempfile.TemporaryDirectory() as folder:
         copy, empty = copy_repository(Path(folder) / "normlens"), empty_pipeline(Path(folder) / "empty")
-        flags = settings_of(TINY) if settings.smoke else []
+        changes = flags(TINY) if settings.smoke else []
         before = bare_imports()  # and after: the machine may slow down or speed up meanwhile
         start = time.perf_counter()
-        python(copy, "recipes", "quick", *flags)
+        python(copy, "recipes", "quick", *changes)
         python(copy, "commands.summary")
         whole = time.perf_counter() - start
         work = seconds_of_work(copy / artifacts.METRICS)
@@ -62,7 +65,7 @@ def noop(settings: Settings) -> list[Row]:
     """`dvc repro` with nothing to do: this pipeline against a pipeline of one stage."""
     with tempfile.TemporaryDirectory() as folder:
         copy, empty = copy_repository(Path(folder) / "normlens"), empty_pipeline(Path(folder) / "empty")
-        python(copy, "recipes", "quick", *settings_of(TINY))
+        python(copy, "recipes", "quick", *flags(TINY))
         ours, against = in_turn(partial(repro, copy), partial(repro, empty), NOOPS * settings.repeats)
     note = "against: one stage without dependencies, the same settings of DVC"
     return [Row("dvc repro of 8 stages / of 1, nothing to do", ours, against, "s", 1.5, True, note)]
@@ -119,11 +122,6 @@ def python(repository: Path, module: str, *arguments: str) -> None:
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"python -m {module} failed: {(done.stdout + done.stderr).strip()[-500:]}")
-
-
-def settings_of(overrides: Iterable[str]) -> list[str]:
-    """Overrides as arguments: -S key=value ..."""
-    return [part for override in overrides for part in ("-S", override)]
 
 
 def median(seconds: Callable[[], float], settings: Settings) -> float:

@@ -26,11 +26,11 @@ from PIL import Image
 from benchmarks import session
 from benchmarks.measure import now, params_with, random_data
 from benchmarks.seed_loop import WORKERS, recipe, seed_schedule, seed_transform
-from commands import run_command
 from src.data.loader import set_epoch
 from src.errors import UserError
 from src.model.device import prefers_channels_last
 from src.model.inputs import to_input
+from src.runtime.run import run_command
 
 Epoch = Callable[[], object]  # one pass over the data
 

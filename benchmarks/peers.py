@@ -23,7 +23,7 @@ from benchmarks.measure import PLAIN, RESULTS, Row, Settings, in_process, in_tur
 from benchmarks.peer_side import FOLDERS
 from benchmarks.run import Plan, run
 from benchmarks.seed_loop import recipe
-from commands import run_command
+from src.runtime.run import run_command
 
 MEASURES = tuple(f"peers.{peer}" for peer in FOLDERS)
 IMAGES = {"cpu": 1024, "cuda": 45_056}  # whole batches of BATCH: airbench's loader leaves the rest out

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from commands import run_command
 from src.errors import UserError
+from src.runtime.run import run_command
 
 IMAGES = Path("docs/images")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -35,7 +35,6 @@ import torch
 from benchmarks.document import put
 from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine, params_with
-from commands import run_command
 from src import artifacts
 from src.data import prepared
 from src.data.prepare import channel_statistics
@@ -45,11 +44,11 @@ from src.errors import UserError
 from src.evaluation.logits import predict_logits
 from src.model.device import Precision, resolve_precision
 from src.params import Params
-from src.processes import cores
+from src.processes import cores, keep_memory
+from src.runtime.run import run_command
 from src.training.loop import train
 from src.training.lr_range import Sweep, choose_rate, sweep
 from src.wording import hundredths, percent
-from stages import keep_memory
 
 FILE = RESULTS / "range-test.json"
 DOCUMENT = Path("docs/explanation/range-test.md")

@@ -1,4 +1,4 @@
-"""The page docs/results/README.md: its claims, goals, tables and curves.
+"""The page docs/results/README.md with its claims, goals, tables and curves, and what README shows of it.
 
     python -m benchmarks.recipe_results
 
@@ -20,17 +20,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from benchmarks.document import put
 from benchmarks.logged import Logged
 from benchmarks.measure import RESULTS
-from commands import run_command
-from recipes.read import base, read_recipe, with_recipe
 from src import artifacts
-from src.comparison.statistics import mean_interval
+from src.comparison.words import interval
+from src.config.recipes import base, read_recipe, with_recipe
 from src.errors import UserError
-from src.evaluation.metrics import wilson_interval
 from src.figures import style
 from src.params import Params
+from src.runtime.run import run_command
+from src.statistics import Interval, mean_interval, wilson_interval
 from src.wording import duration, percent, shown
 
-DOCUMENT = Path("docs/results/README.md")
+DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")
 
 # Name -> recipe, and what else is set; in the order in which they run and stand in the tables.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -139,15 +139,11 @@ def label(name: str) -> str:
     return name.replace(":", " -S ")
 
 
-def accuracy(runs: Sequence[Logged]) -> tuple[float, float, float]:
-    """Mean test accuracy of one run or more, and the ends of its 95 % interval.
-
-    The interval is a t-interval over several seeds; of a single run it is Wilson's over the test images.
-    """
-    mean = mean_interval([run.accuracy for run in runs])
-    if mean.half_width is None:
-        return runs[0].accuracy, runs[0].low, runs[0].high
-    return mean.mean, mean.mean - mean.half_width, mean.mean + mean.half_width
+def accuracy(runs: Sequence[Logged]) -> Interval:
+    """Mean test accuracy with a t-interval over seeds, or the Wilson interval over the test images of a single run."""
+    if len(runs) == 1:
+        return Interval(runs[0].accuracy, runs[0].low, runs[0].high)
+    return mean_interval([run.accuracy for run in runs])
 
 
 def claims(result: Result | None) -> str:
@@ -249,27 +245,52 @@ def fill(document: str, folder: Path) -> str:
     return put(document, contents)
 
 
+def fill_readme(document: str, folder: Path) -> str:
+    """README with the claim about `laptop` and a short table of all recipes measured on a CPU, from `folder`."""
+    cpu = folder / "recipes-cpu.json"
+    measured = read(cpu) if cpu.exists() else None
+    return put(document, {"claim": claim(measured), "recipes": short_table(measured)})
+
+
+def claim(result: Result | None) -> str:
+    """Markdown: what `laptop` reaches and how long that takes."""
+    runs = by_variant(result)["laptop"]
+    if not result or not runs:
+        return "Not measured yet: `laptop`."
+    minutes = round(statistics.fmean(run.seconds for run in runs) / 60)
+    return (
+        f"**{_accuracy(runs)} on the test images of {result['data']} in {minutes} minutes of training on "
+        f"{_hardware(runs)}: `python -m recipes laptop`, n = {len(runs)}.** [All results](docs/results/README.md)"
+    )
+
+
+def short_table(result: Result | None) -> str:
+    """Markdown: accuracy and time of each recipe."""
+    found = {name: runs for name, runs in by_variant(result).items() if runs}
+    if not found:
+        return "Not measured yet."
+    rows = [
+        (f"`{label(name)}`", str(len(runs)), _accuracy(runs), duration(statistics.fmean(run.seconds for run in runs)))
+        for name, runs in found.items()
+    ]
+    return _table([("recipe", "n", "test accuracy (95 % interval)", "training"), *rows])
+
+
 def curves(runs: list[Logged]) -> style.Described:
-    """Validation accuracy by epoch; of several seeds the mean, within the range of all."""
+    """Validation accuracy by epoch, one line per run."""
     figure = style.new_figure(9.5, 4.6)
     axes = figure.subplots()
     for name, (colour, dashes) in LOOKS.items():
         of_all = [run.val_accuracy for run in runs if run.name == name and run.val_accuracy]
         if not of_all:
             continue
-        by_epoch = list(zip(*of_all, strict=False))  # early stopping may end one before the others
-        epochs = range(1, len(by_epoch) + 1)
         text = label(name) + (f" ({len(of_all)} seeds)" if len(of_all) > 1 else "")
-        width, mark = (2.2, "o") if dashes == "-" else (1.4, "s")
-        means = [statistics.fmean(values) for values in by_epoch]
-        axes.plot(epochs, means, color=colour, linestyle=dashes, linewidth=width, marker=mark, markersize=3, label=text)
-        if len(of_all) > 1:
-            low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        for values, of_first in zip(of_all, (text, *[None] * len(of_all)), strict=False):
+            axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=dashes, linewidth=1.4, label=of_first)
     axes.set(title="Validation accuracy by epoch", xlabel="epoch", ylabel="accuracy")
     axes.set_xlim(left=0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(loc="outside right center")
     return style.Described(figure, "Line chart of the validation accuracy by epoch, with a line per recipe.")
 
@@ -282,8 +303,9 @@ def draw(folder: Path) -> None:
 
 
 def write_document() -> None:
-    """Fill docs/results/README.md."""
-    artifacts.write_text(DOCUMENT, fill(DOCUMENT.read_text(encoding="utf-8"), RESULTS))
+    """Fill docs/results/README.md, and what README shows of it."""
+    for document, filled in ((DOCUMENT, fill), (README, fill_readme)):
+        artifacts.write_text(document, filled(document.read_text(encoding="utf-8"), RESULTS))
 
 
 def main() -> None:
@@ -344,7 +366,7 @@ def _laptop(runs: Runs) -> Verdict:
     chosen = [run for run in runs["laptop"] if run.seed in LAPTOP_SEEDS]
     if missing := sorted(set(LAPTOP_SEEDS) - {run.seed for run in chosen}):
         return UNKNOWN, f"missing: seed {', '.join(map(str, missing))}"
-    mean, slowest = accuracy(chosen)[0], max(run.seconds for run in chosen)
+    mean, slowest = accuracy(chosen).mean, max(run.seconds for run in chosen)
     reached = mean >= LAPTOP and slowest <= 60 * LAPTOP_MINUTES
     return REACHED if reached else SHORT, f"{_accuracy(chosen)}, at most {duration(slowest)}"
 
@@ -352,16 +374,18 @@ def _laptop(runs: Runs) -> Verdict:
 def _at_least(least: float, runs: Sequence[Logged]) -> Verdict:
     if not runs:
         return UNKNOWN, ""
-    return REACHED if accuracy(runs)[0] >= least else SHORT, _accuracy(runs)
+    return REACHED if accuracy(runs).mean >= least else SHORT, _accuracy(runs)
 
 
 def _above_all(runs: Runs) -> Verdict:
     """Whether the interval of `standard` lies above that of every source project's recipe."""
     if not runs["standard"]:
         return UNKNOWN, ""
-    low = accuracy(runs["standard"])[1]
+    low = accuracy(runs["standard"]).low
     measured = [name for name in SOURCES if runs[name]]
-    apart = [name for name in measured if accuracy(runs[name])[2] < low]
+    apart = [
+        name for name in measured if low is not None and (high := accuracy(runs[name]).high) is not None and high < low
+    ]
     missing = [name for name in SOURCES if name not in measured]
     told = {"above": apart, "not above": [name for name in measured if name not in apart], "not measured": missing}
     verdict = SHORT if told["not above"] else UNKNOWN if missing else REACHED
@@ -369,8 +393,8 @@ def _above_all(runs: Runs) -> Verdict:
 
 
 def _accuracy(runs: Sequence[Logged]) -> str:
-    mean, low, high = map(percent, accuracy(runs))
-    return f"{mean} ({low} to {high})"
+    found = accuracy(runs)
+    return f"{percent(found.mean)} ({interval(found, percent)})"
 
 
 def _hardware(runs: Sequence[Logged]) -> str:

@@ -35,15 +35,18 @@ from benchmarks.logged import COMMIT, Logged, find
 from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
-from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts, git
+from src.config.changes import uncommitted
+from src.config.overrides import flags
+from src.config.recipes import with_recipe
 from src.errors import UserError
 from src.locks import locked
 from src.model.device import resolve_device
-from src.params import Params, hydra_value, parse_params, uncommitted
+from src.params import Params, parse_params
 from src.processes import die_with_parent
+from src.runtime.run import run_command
 from src.tracking import open_store, shown_uri, tracking_uri
+from src.yaml_files import nest
 
 COPY = Path(".benchmarks/recipes")
 
@@ -115,9 +118,8 @@ def measure(planned: Planned, results: Results, device_type: str, revision: str)
 def experiment(planned: Planned, device_type: str, revision: str) -> Logged:
     """Run `planned` here, in a repository whose original is at `revision`, and read its run from the store."""
     client, store = open_store()
-    flags = [part for key, value in planned.settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
     name = f"{planned.name}-seed{planned.params.seed}".replace(":", "-").replace("=", "-")  # a name that git takes
-    command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags]
+    command = [sys.executable, "-m", "recipes", planned.params.recipe, "--name", name, *flags(planned.settings)]
     environment = {key: value for key, value in os.environ.items() if key != "DVC_ROOT"}
     environment["MLFLOW_TRACKING_URI"] = tracking_uri()
     # DVC ends with this process, else it would still train while the next start runs the same recipe.

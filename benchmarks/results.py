@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Row, Settings, code_digest, commit, machine
-from commands import run_command
 from src import artifacts
 from src.errors import UserError
+from src.runtime.run import run_command
 
 LIBRARY_NAMES = {"torch": "PyTorch", "mlflow": "MLflow", "dvc": "DVC", "albumentations": "Albumentations"}
 

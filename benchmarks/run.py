@@ -23,7 +23,7 @@ from benchmarks.measure import Measure, Row, Settings
 from benchmarks.results import Results, table
 from src import artifacts
 from src.errors import UserError
-from stages import keep_memory
+from src.processes import keep_memory
 
 Plan = Mapping[str, Settings]
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.cpu import SMOKE_RESULTS, add_options
 from benchmarks.measure import RESULTS, Settings
 from benchmarks.run import run
-from commands import run_command
+from src.runtime.run import run_command
 
 MEASURES = ("store.local", "store.server", "experiments.cache", "large.decode", "large.read")
 REPEATS = 5

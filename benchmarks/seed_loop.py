@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from benchmarks.epoch import EPOCHS, ours
 from benchmarks.measure import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
-from commands import run_command
-from recipes.read import read_recipe
 from src.artifacts import PARAMS
+from src.config.recipes import read_recipe
 from src.data.prepared import Split
+from src.runtime.run import run_command
 from src.training.untrained import new_model
 from src.yaml_files import read_yaml
 

@@ -31,11 +31,11 @@ from benchmarks.cpu import SMOKE_RESULTS
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipes import SMOKE as TINY
 from benchmarks.workspace import copy_repository
-from commands import run_command
 from src import artifacts, record
+from src.config.overrides import flags
 from src.errors import UserError
-from src.params import hydra_value
 from src.processes import experiment_environment
+from src.runtime.run import run_command
 from src.tracking import open_store
 
 RUNS = 20
@@ -177,9 +177,8 @@ def finished_experiments(root: Path) -> int:
 
 def soak(root: Path, count: int, environment: dict[str, str]) -> list[Sample]:
     """Queue `count` experiments in the repository `root`, run them and sample after each."""
-    flags = [part for key, value in SETTINGS.items() for part in ("-S", f"{key}={hydra_value(value)}")]
     seeds = f"seed={','.join(map(str, range(count)))}"
-    for command in (["exp", "run", "--queue", *flags, "-S", seeds], ["queue", "start", "-j", "1"]):
+    for command in (["exp", "run", "--queue", *flags(SETTINGS), "-S", seeds], ["queue", "start", "-j", "1"]):
         subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, env=environment, check=True)
     started = last = time.perf_counter()
     samples: list[Sample] = []

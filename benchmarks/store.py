@@ -25,19 +25,22 @@ from urllib.request import urlopen
 import sqlalchemy as sql
 
 from benchmarks.measure import Row, Settings, median_seconds
-from benchmarks.overhead import python, settings_of
+from benchmarks.overhead import python
 from benchmarks.workspace import copy_repository
 from commands.ui import listen
 from src import artifacts
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
+from src.config.overrides import flags
 from src.errors import UserError
 from src.params import Params, load_params
 from src.tracking import Mirror, open_store
 
 EPOCHS = 20
-RUN = (f"train.epochs={EPOCHS}", "data.shapes.train=500", "data.shapes.test=10000", "model.width=4", "gradcam.count=4",
-       "train.batch_size=100", "train.workers=0", "lr=0.01")  # fmt: skip
-SMOKE_RUN = (*RUN[2:], f"train.epochs={EPOCHS}", "data.shapes.train=200", "data.shapes.test=100")
+RUN = {
+    "train.epochs": EPOCHS, "data.shapes.train": 500, "data.shapes.test": 10_000, "model.width": 4, "gradcam.count": 4,
+    "train.batch_size": 100, "train.workers": 0, "lr": 0.01,
+}  # fmt: skip
+SMOKE_RUN = RUN | {"data.shapes.train": 200, "data.shapes.test": 100}
 FAR = 100_000  # runs that docs/scale/capacity.md extrapolates to
 PAGE = 100  # runs that MLflow's UI asks for at once
 PREDICTIONS = "metrics/predictions.csv"
@@ -136,7 +139,7 @@ def real_run(smoke: bool) -> Iterator[tuple[Path, Params, str]]:
     before = {name: os.environ.pop(name, None) for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
     with tempfile.TemporaryDirectory() as folder:
         root = copy_repository(Path(folder).resolve() / "normlens")
-        python(root, "recipes", "quick", *settings_of(SMOKE_RUN if smoke else RUN))
+        python(root, "recipes", "quick", *flags(SMOKE_RUN if smoke else RUN))
         try:
             with chdir(root):
                 yield root, load_params(), str(artifacts.read_json(artifacts.MODEL)["model_key"])

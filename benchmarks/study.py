@@ -33,20 +33,16 @@ from benchmarks.recipes import SMOKE, Planned, experiment, own_images
 from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
 from benchmarks.workspace import copy_repository
-from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking
-from src.comparison.comparison import Comparison
-from src.comparison.explain import run_maps
-from src.comparison.groups import Group, findings, group, levels, same_images
+from src.comparison.groups import Group, group, notes_on, reached_targets, same_images
 from src.comparison.images import draw_sample
-from src.comparison.maps import Maps, collect, mean_agreement
-from src.comparison.models import check_images
-from src.comparison.numbers import to_json
-from src.comparison.pairs import compare
-from src.comparison.statistics import mean_interval
-from src.comparison.stored import read_runs
+from src.comparison.make_maps import check_images, run_maps
+from src.comparison.maps import Maps, compare_maps, mean_agreement
+from src.comparison.read import read_runs
+from src.comparison.result import Comparison, to_json
 from src.comparison.tables import mean_percent
+from src.config.changes import uncommitted
+from src.config.recipes import with_recipe
 from src.data import prepared
 from src.errors import UserError
 from src.explain.agreement import Float32
@@ -54,8 +50,11 @@ from src.figures.comparison import draw
 from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
 from src.figures.style import Described, save
 from src.model.device import resolve_device
-from src.params import Params, parse_params, uncommitted
+from src.params import Params, parse_params
+from src.runtime.run import run_command
+from src.statistics import mean_interval
 from src.wording import norm_name
+from src.yaml_files import nest
 
 NAME = "study-norms"  # of the recipe and of the results
 COPY = Path(".benchmarks/study")
@@ -187,8 +186,8 @@ def compare_runs(found: Sequence[Finished], own_rates: bool, folder: Path) -> Co
             replace(run, params={**run.params, "lr": f"{one.about.lr:g}"}) for run, one in zip(runs, found, strict=True)
         ]
     groups = group(runs, ["norm"])
-    notes = findings(groups, ["norm"])
-    return Comparison(["norm"], groups, compare(groups), levels(runs), notes, maps_of(groups, found, folder))
+    notes = notes_on(groups, ["norm"])
+    return Comparison(["norm"], groups, reached_targets(runs), notes, maps_of(groups, found, folder))
 
 
 def maps_of(groups: Sequence[Group], found: Sequence[Finished], folder: Path) -> Maps | None:
@@ -199,7 +198,7 @@ def maps_of(groups: Sequence[Group], found: Sequence[Finished], folder: Path) ->
         return None
     method, layer, weight = kinds.pop()
     sample = read_sample(folder / SAMPLE)
-    return collect(groups, {one.run.id: one.maps for one in found}, sample, method, layer, float(weight))
+    return compare_maps(groups, {one.run.id: one.maps for one in found}, sample, method, layer, float(weight))
 
 
 def numbers(found: Mapping[tuple[str, int], Finished], compared: Mapping[str, Comparison]) -> dict[str, Any]:

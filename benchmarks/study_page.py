@@ -7,8 +7,8 @@ from benchmarks.document import put
 from benchmarks.study_runs import Finished
 from src import artifacts
 from src.comparison.classes import extremes
-from src.comparison.comparison import Comparison
-from src.comparison.pairs import Pair
+from src.comparison.pairs import GroupPair
+from src.comparison.result import Comparison
 from src.comparison.tables import (
     AGREEMENT,
     DIFFERENCES,
@@ -17,7 +17,7 @@ from src.comparison.tables import (
     difference_rows,
     header,
     mean_percent,
-    worth_rows,
+    quality_rows,
 )
 from src.wording import points
 
@@ -49,7 +49,7 @@ def conclusion(found: Sequence[Finished], compared: Mapping[str, Comparison], to
     if "common-rate" in compared:
         parts += [f"At one common rate, {pair.sentence}." for pair in compared["common-rate"].pairs]
     if own.maps is not None:
-        apart = [pair.sentence for pair in own.maps.pairs if pair.differs]
+        apart = [pair.sentence for pair in own.maps.pairs if pair.over_seeds and pair.over_seeds.significant]
         if not apart:
             apart = [
                 "there is no evidence that the maps of two norms differ beyond the difference between random seeds"
@@ -59,15 +59,15 @@ def conclusion(found: Sequence[Finished], compared: Mapping[str, Comparison], to
     return " ".join(parts)
 
 
-def separated(pairs: Sequence[Pair]) -> list[str]:
+def separated(pairs: Sequence[GroupPair]) -> list[str]:
     """Which accuracies the seeds separate after correction, and which not, in sentences."""
     above: dict[str, list[str]] = {}
     open_ = []
     for pair in pairs:
         first, second = pair.first.label, pair.second.label
-        if pair.welch is None or not pair.welch.real:
+        if pair.welch is None or not pair.welch.significant:
             open_.append(f"{second} from {first}")
-        elif pair.welch.difference > 0:
+        elif pair.welch.mean > 0:
             above.setdefault(second, []).append(first)
         else:
             above.setdefault(first, []).append(second)
@@ -95,7 +95,7 @@ def section(name: str, found: Sequence[Finished], comparison: Comparison | None)
         parts.append(f"Maps: {maps.method} at `{maps.layer}`, {len(maps.sample)} test images.")
         parts.append(_table([AGREEMENT, *agreement_rows(maps)]))
     parts += figures.values()
-    if name == "own-rate" and (rows := worth_rows(comparison.worth.means)):
+    if name == "own-rate" and (rows := quality_rows(comparison.map_quality.means)):
         parts += [_table([["maps of", *rows[0][1:]], *rows[1:]]), WORTH]
     return "\n\n".join(filter(None, parts))
 
@@ -151,25 +151,24 @@ def _groups(comparison: Comparison, rates: Mapping[str, float]) -> str:
 
     The classes of the test set have the same size.
     """
-    names = header(comparison.levels)
+    names = header(comparison.targets)
     shown = [place for place, name in enumerate(names) if name not in ("balanced accuracy", "macro F1")]
     rows = [[*(names[place] for place in shown), "rates"]]
     for group in comparison.groups:
-        row = cells(group, comparison.levels)
+        row = cells(group, comparison.targets)
         rates_used = ", ".join(f"{rates[run.id]:g}" for run in group.runs)
         rows.append([*(row[place] for place in shown), rates_used])
     return _table(rows)
 
 
-def _classes(pairs: Sequence[Pair]) -> str:
+def _classes(pairs: Sequence[GroupPair]) -> str:
     """For each pair: the classes whose recall differs most, and in how many it differs significantly."""
     rows = [["recall, second − first", "lowest", "highest", "significant classes"]]
     for pair in pairs:
         if pair.classes:
-            ends = [f"{name} ({points(pair.classes[name].difference)})" for name in extremes(pair.classes)]
-            real = sum(one.real for one in pair.classes.values())
-            label = f"{pair.second.label} − {pair.first.label}"
-            rows.append([label, *ends, f"{real} of {len(pair.classes)}"])
+            ends = [f"{name} ({points(pair.classes[name].mean)})" for name in extremes(pair.classes)]
+            significant = sum(one.significant for one in pair.classes.values())
+            rows.append([pair.label, *ends, f"{significant} of {len(pair.classes)}"])
     return _table(rows) if len(rows) > 1 else ""
 
 

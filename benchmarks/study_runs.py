@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from benchmarks.logged import Logged
 from src import artifacts, results
+from src.comparison.groups import Predictions, StoredRun
 from src.comparison.images import Sample
-from src.comparison.runs import Predictions, StoredRun
 from src.errors import UserError
 
 SAMPLE = "sample.npz"

@@ -29,7 +29,7 @@ from benchmarks.measure import (
 )
 from benchmarks.session import LR, Ours, call, elsewhere, plain_rate
 from src.model.device import resolve_precision
-from stages import keep_memory
+from src.processes import keep_memory
 
 BATCHES = {"cpu": (64, 512), "cuda": (256, 512, 1024)}
 FLOOR_GOAL = {"cpu": 0.65, "cuda": 0.60}

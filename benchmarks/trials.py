@@ -19,19 +19,20 @@ from typing import Any
 from benchmarks.images import prepare_once
 from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipe_results import TRIALS_FILE, write_document
-from commands import run_command
-from recipes.read import nest, with_recipe
 from src import artifacts
+from src.config.recipes import with_recipe
 from src.data import prepared
 from src.data.prepared import Prepared
 from src.errors import UserError
 from src.model.device import resolve_device, resolve_precision
 from src.params import Params, parse_params
+from src.processes import keep_memory
+from src.runtime.run import run_command
 from src.training.history import table_head, table_line
 from src.training.key import model_key
 from src.training.loop import train
 from src.training.lr_range import choose_rate, sweep
-from stages import keep_memory
+from src.yaml_files import nest
 
 FILE = RESULTS / TRIALS_FILE
 CACHE = Path(".benchmarks/trials")

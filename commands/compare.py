@@ -10,15 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from commands import run_command
 from src import artifacts
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
-from src.comparison.groups import Group, findings, group, grouping_keys, levels
+from src.comparison.groups import Group, group, grouping_keys, notes_on, reached_targets
+from src.comparison.make_maps import make_maps
 from src.comparison.maps import Maps
-from src.comparison.numbers import to_json
-from src.comparison.pairs import compare
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
+from src.comparison.result import Comparison, to_json
 from src.comparison.tables import sentences, to_text
 from src.data import prepared
 from src.errors import UserError
@@ -26,6 +23,7 @@ from src.figures.comparison import draw
 from src.figures.style import save
 from src.pages.comparison import to_html
 from src.params import load_params
+from src.runtime.run import run_command
 from src.tracking import log_comparison
 from src.wording import counted
 
@@ -60,16 +58,16 @@ def main() -> None:
     runs = selection.runs
     by = grouping_keys(runs, split(arguments.by))
     groups = group(runs, by)
-    notes = [*findings(groups, by), *selection.left_out]
+    notes = [*notes_on(groups, by), *selection.left_out]
     maps = None
     if not arguments.no_cams and len(runs) > 1:
         maps, why = explained(groups, arguments.cam_runs)
         notes += why
-    comparison = Comparison(by, groups, compare(groups), asked or levels(runs), notes, maps)
+    comparison = Comparison(by, groups, asked or reached_targets(runs), notes, maps)
     print(f"{counted(len(runs), 'run')}, grouped by {', '.join(by)}\n\n{to_text(comparison)}\n")
     pictures = write(comparison)
     print(f"{PAGE}  (open it in a browser)\n{NUMBERS}")
-    made_of = [sorted(run.id for run in runs), by, list(comparison.levels), maps is not None]
+    made_of = [sorted(run.id for run in runs), by, list(comparison.targets), maps is not None]
     key = artifacts.sha256_json(made_of)[:32]
     tags = {
         "runs": ",".join(run.id for run in runs),
@@ -102,7 +100,7 @@ def explained(groups: list[Group], per_group: int) -> tuple[Maps | None, list[st
         params = load_params()
         there = (artifacts.PREPARED / prepared.META).exists()
         data, files = (prepared.load(), prepared.load_files("test")) if there else (None, [])
-        return explain(groups, data, params, per_group, bar, files), []
+        return make_maps(groups, data, params, per_group, bar, files), []
     except UserError as error:
         return None, [f"no maps were made: {error}"]
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from commands import run_command
 from src import artifacts
 from src.data import prepared
 from src.data.prepared import Split
@@ -21,6 +20,7 @@ from src.evaluation.logits import predict_logits
 from src.evaluation.metrics import softmax
 from src.export import BATCH, OPSET, OPSETS, TOLERANCE, Difference, answers, difference, to_onnx
 from src.model.saved import Description, load_model
+from src.runtime.run import run_command
 
 OUT = Path("models/model.onnx")  # belongs to no stage, so DVC does not delete it
 CHECKED = 256  # images

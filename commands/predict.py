@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from commands import run_command
 from src import artifacts
 from src.data.images import FORMATS, decode
 from src.errors import UserError, printable
@@ -22,6 +21,7 @@ from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.saved import load_model
 from src.params import load_params
+from src.runtime.run import run_command
 from src.wording import percent
 
 

@@ -8,11 +8,11 @@ import argparse
 import os
 import shlex
 
-from commands import run_command
 from src.addresses import redacted
 from src.errors import printable
 from src.pages.card import without_figures
 from src.registry import METRICS, Candidate, rank
+from src.runtime.run import run_command
 from src.tracking import register_model, tracking_uri
 from src.wording import number, percent
 

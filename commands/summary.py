@@ -2,11 +2,12 @@
 
 import argparse
 
-from commands import run_command
-from commands.sync import stale_stages
 from src import artifacts, git, record, results
+from src.config.changes import uncommitted
 from src.errors import UserError
-from src.params import load_params, uncommitted
+from src.params import load_params
+from src.runtime.dvc import stale_stages
+from src.runtime.run import run_command
 from src.wording import accuracy_interval, data_name, percent, points, reference_label, run_title, wrong
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     if not artifacts.REPORT.exists():
         raise UserError("this workspace has no finished experiment. Run: make quickstart, or dvc repro")
-    if stale := stale_stages():
+    if stale := stale_stages(record.PIPELINE):
         raise UserError(f"the experiment is not finished. Not up to date: {', '.join(stale)}. Run: dvc repro")
     model, data, test = results.Model.read(), results.DataSet.read(), results.Evaluation.read()
     params = record.public(load_params())

@@ -5,28 +5,27 @@ docs/scale/sweeps.md explains the keys of SPEC.
 """
 
 import argparse
-import re
 import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
-from commands import run_command
-from recipes.read import nest, read_recipe
 from src import artifacts, git, tracking
+from src.config.changes import committed_or_error
+from src.config.recipes import read_recipe
 from src.errors import UserError
 from src.locks import locked
-from src.params import committed_params, problems
+from src.params import problems
+from src.runtime.dvc import remote_url
+from src.runtime.run import run_command
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
 from src.tracking_uri import is_server
 from src.wording import counted
-from src.yaml_files import flatten, shown
+from src.yaml_files import flatten, nest, shown
 
 
 def main() -> None:
@@ -37,13 +36,9 @@ def main() -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, help="YAML file, such as docs/scale/sweep.yaml")
     file = parser.parse_args().spec
     spec = read_spec(file)
-    committed = flatten(committed_params())
-    if not committed:
-        raise UserError(
-            "there is no committed params.yaml, but the trials are DVC experiments on a commit.\n"
-            "  Make one with: git add -A && git commit -m start"
-        )
-    base = committed | (read_recipe(spec.recipe, nest(committed)) if spec.recipe else {}) | spec.set
+    content = committed_or_error()
+    committed = flatten(content)
+    base = committed | (read_recipe(spec.recipe, content) if spec.recipe else {}) | spec.set
     check_points(spec, base, file)
     baseline = pushed_commit(spec.remotes.git)
     folder = Path(spec.storage).expanduser() / f"{spec.name}-{baseline[:10]}"
@@ -59,7 +54,7 @@ def main() -> None:
             check_machines(spec, trial.machines())
             key = artifacts.sha256_json([spec.name, baseline])[:32]
             with tracking.Sweep(key, f"sweep {spec.name}", file) as run:
-                remotes = git_url(spec.remotes.git), dvc_url(spec.remotes.dvc)
+                remotes = git_url(spec.remotes.git), remote_url(spec.remotes.dvc)
                 job = Job(spec, committed, base, folder, baseline, *remotes, tracking.tracking_uri(), run.run_id)
                 complete = trial.run_trials(job, tell)
                 conclude(job, trial.records(job), run)
@@ -98,17 +93,6 @@ def git_url(remote: str) -> str:
     """The address of a Git remote. A relative path becomes absolute, because clones are in other folders."""
     url = git.output("remote", "get-url", remote).strip()
     return str(Path(url).resolve()) if Path(url).exists() else url
-
-
-def dvc_url(remote: str) -> str:
-    """The address of a DVC remote. Raises UserError if it does not exist."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "remote", "list"], capture_output=True, text=True, check=False
-    ).stdout
-    found = re.search(rf"^{re.escape(remote)}\s+(.+?)(\s+\(default\))?$", listed, re.MULTILINE)
-    if not found:
-        raise UserError(f"there is no DVC remote {remote!r}. Add it with: dvc remote add {remote} ADDRESS")
-    return found[1]
 
 
 def check_machines(spec: Spec, machines: list[dict[str, Any]]) -> None:

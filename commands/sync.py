@@ -5,40 +5,17 @@ With --all --to URI it copies every run of the store to another MLflow server.
 """
 
 import argparse
-import json
 import math
 import os
-import subprocess
-import sys
+from itertools import takewhile
 
-from commands import run_command
 from src import artifacts, record, results
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
+from src.runtime.dvc import stale_stages
+from src.runtime.run import run_command
 from src.wording import counted
-
-ALL = ("check", "download", *record.STAGES)
-BUSY = 75  # exit code of STATUS
-WAIT = 120  # seconds to wait for another DVC command
-# Like `dvc status --json`, which does not report separately that another command holds DVC's lock.
-STATUS = f"""
-import json, sys, time
-from dvc.cli import main
-from dvc.lock import LockError
-from dvc.repo import Repo
-
-end = time.monotonic() + float(sys.argv[1])
-while True:
-    try:
-        print(json.dumps(Repo().status()))
-        break
-    except LockError:  # after three seconds
-        if time.monotonic() > end:
-            sys.exit({BUSY})
-    except Exception:
-        sys.exit(main(["status", "--json"]))  # prints DVC's own error message
-"""
 
 
 def main() -> None:
@@ -60,9 +37,9 @@ def main() -> None:
 def complete() -> None:
     """Upload every stage that is up to date and that no stale stage precedes. Print the others."""
     params = load_params()
-    stale = stale_stages()
-    first = min((ALL.index(s) for s in stale), default=len(ALL))
-    stages = [s for s in record.STAGES if ALL.index(s) < first]
+    stale = stale_stages(record.PIPELINE)
+    current = takewhile(lambda stage: stage not in stale, record.PIPELINE)
+    stages = [stage for stage in current if stage in record.STAGES]
     if "train" not in stages or not artifacts.MODEL.exists():
         raise UserError(f"nothing to send. Not up to date: {', '.join(stale) or 'train'}. Run: dvc repro")
 
@@ -95,30 +72,6 @@ def copy_all(to: str) -> None:
         f"{shown_uri()} -> {redacted(to)}: {counts}"
         + (f", {len(done.open)} still active. Run the command again when they have ended" if done.open else "")
     )
-
-
-def stale_stages() -> list[str]:
-    """Stages whose files do not match the parameters, code and data of this workspace, according to DVC.
-
-    If another DVC command locks the workspace, prints a message and waits at most WAIT seconds.
-    """
-    status = ask_dvc(0)
-    if status.returncode == BUSY:
-        print(f"waiting for another DVC command in this workspace, at most {WAIT} s", flush=True)
-        status = ask_dvc(WAIT)
-    if status.returncode == BUSY:
-        raise UserError(
-            f"another DVC command has locked this workspace for {WAIT} s, so `dvc status` cannot run. Wait until that "
-            "command ends, or stop it. Then run this command again"
-        )
-    if status.returncode != 0:
-        raise UserError(f"`dvc status` failed: {status.stderr.strip()}")
-    return [stage for stage in ALL if stage in json.loads(status.stdout)]
-
-
-def ask_dvc(wait: float) -> "subprocess.CompletedProcess[str]":
-    """Run STATUS, which waits `wait` seconds for DVC's lock, and about three seconds more."""
-    return subprocess.run([sys.executable, "-c", STATUS, str(wait)], capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

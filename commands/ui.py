@@ -11,10 +11,10 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
-from commands import run_command
 from src import artifacts
 from src.addresses import redacted
 from src.errors import UserError
+from src.runtime.run import run_command
 from src.tracking_uri import is_server, tracking_uri
 
 if TYPE_CHECKING:

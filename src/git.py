@@ -1,5 +1,6 @@
-"""Run git and build git commands for messages."""
+"""Run git, and build git commands for messages."""
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -20,6 +21,16 @@ def undo(path: Path) -> str:
     Not `git restore PATH`, which restores the staged version. A killed `dvc exp run` leaves its values staged.
     """
     return f"git checkout HEAD {shlex.quote(str(path))}"
+
+
+def show_change(path: Path) -> None:
+    """Give `path`, if it exists, a new modification time, so that git notices its change.
+
+    `dvc exp run -S` writes params.yaml in the same second in which git last read it. If its size is the same too
+    (batch, layer), git considers the file unchanged, and the command that undoes the change has no effect.
+    """
+    if path.exists():
+        os.utime(path)
 
 
 def shallow(repository: Path) -> bool:

@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -372,7 +372,7 @@ def problems(content: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         Params.model_validate(content)
     except ValidationError as error:
-        return [_problem(e) for e in error.errors()]
+        return [explain_problem(e) for e in error.errors()]
     return []
 
 
@@ -383,17 +383,6 @@ def committed_params(path: Path = PARAMS) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def uncommitted(path: Path = PARAMS) -> dict[str, tuple[Any, Any]]:
-    """Values of `path` that differ from the last commit: (value, committed value) by dotted key, None if missing.
-
-    Empty if nothing is committed.
-    """
-    committed = flatten(committed_params(path))
-    values = flatten(read_yaml(path)) if committed else {}
-    pairs = {key: (values.get(key), committed.get(key)) for key in (committed | values)}
-    return {key: (value, was) for key, (value, was) in pairs.items() if number(value) != number(was)}
 
 
 def hydra_value(value: object) -> str:
@@ -423,7 +412,7 @@ def wrong_value(key: str, problem: str, path: Path = PARAMS) -> UserError:
     return UserError(f"{path}: {key} {problem}{_take_back(key, committed_params(path), path)}")
 
 
-def nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
     """' (did you mean X?)' with the closest of `names`, or ''."""
     close = difflib.get_close_matches(name[:SHOWN], names, n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""
@@ -431,7 +420,7 @@ def nearest(name: str, names: list[str]) -> str:
 
 def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
     """The message for one wrong key: the key, the problem, the allowed values and the command to undo it."""
-    key, problem = _problem(error)
+    key, problem = explain_problem(error)
     match error["type"]:
         case "extra_forbidden":
             cure = f"\n  Remove it with: {git.undo(path)}, or -S ~{key}"
@@ -442,15 +431,20 @@ def _explain(error: ErrorDetails, committed: dict[str, Any], path: Path) -> str:
     return f"{path}: {key} {problem}{cure}"
 
 
-def _problem(error: ErrorDetails) -> tuple[str, str]:
-    """The dotted key and the rest of the message: the problem and the allowed values."""
+def explain_problem(
+    error: ErrorDetails, names: Sequence[str] = (), kind: str = "a parameter", whole: str = "a key"
+) -> tuple[str, str]:
+    """The dotted key and the rest of the message: the problem and the allowed values.
+
+    `names` are the allowed keys, by default those of params.yaml. `whole` stands for the key if no key is involved.
+    """
     context = error.get("ctx", {})
     place = (str(part) for part in error["loc"] if part != "[key]")  # pydantic's mark of a wrong mapping key
-    key = as_name(str(context.get("key") or ".".join(place) or "a key"))
+    key = as_name(str(context.get("key") or ".".join(place))) or whole
     value = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            problem = f"is not a parameter{nearest(key, list(flatten(allowed_keys())))}"
+            problem = f"is not {kind}{nearest(key, names or list(flatten(allowed_keys())))}"
         case "missing":
             problem = "is missing"
         case "conflict":

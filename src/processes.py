@@ -29,6 +29,21 @@ def import_quietly() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def keep_memory() -> None:
+    """Keep the memory of activations from step to step. Call it before PyTorch makes its first tensor.
+
+    By default each large tensor gets new memory from the system and returns it after use. The system then provides and
+    clears this memory page by page in every step, which takes a fifth of the training time on a CPU. Here glibc keeps
+    freed memory (of tensors up to 32 MiB, its limit), and PyTorch requests pages of 2 MiB instead of 4 KiB
+    (c10/core/impl/alloc_cpu.cpp). Results do not change. Systems without these features ignore the settings.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 32 << 20)
+        libc.mallopt(m_trim_threshold, 256 << 20)  # free memory to keep at the end of the heap
+
+
 @contextmanager
 def stops_wait() -> Iterator[None]:
     """Delay SIGTERM and Ctrl-C until the end of the block.

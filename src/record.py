@@ -36,7 +36,8 @@ from src.wording import (
 from src.wording import points as in_points
 from src.yaml_files import flatten, number, read_yaml
 
-STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")
+STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")  # those whose results a run holds
+PIPELINE = ("check", "download", *STAGES)
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
 # A link in the model card. Untrusted text in the card never contains `](`.
 FIGURE = re.compile(r"\]\(\.\./(figures/[^)]+)\)")

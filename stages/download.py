@@ -5,7 +5,7 @@ import shutil
 from src import artifacts
 from src.data.sources import FETCHERS
 from src.params import Params
-from stages import OLD_DATA, run_stage
+from src.runtime.run import OLD_DATA, run_stage
 
 
 def main(params: Params) -> None:

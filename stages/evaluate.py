@@ -14,9 +14,10 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
+from src.runtime.run import run_stage
+from src.runtime.slots import compute_turn
 from src.tracking import Mirror
 from src.wording import accuracy_interval, class_means, percent
-from stages import compute_turn, run_stage
 
 FOLDER = artifacts.FIGURES / "evaluate"
 

@@ -16,8 +16,9 @@ from src.figures.style import save
 from src.model.device import resolve_device
 from src.model.saved import Description, load_model
 from src.params import Params
+from src.runtime.run import run_stage
+from src.runtime.slots import compute_turn
 from src.tracking import Mirror
-from stages import compute_turn, run_stage
 
 FOLDER = artifacts.FIGURES / "gradcam"
 

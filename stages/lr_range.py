@@ -8,8 +8,9 @@ from src.figures.lr_range import lr_range_figure
 from src.figures.style import save
 from src.model.device import resolve_device, resolve_precision
 from src.params import Params
+from src.runtime.run import run_stage
+from src.runtime.slots import compute_turn
 from src.training.lr_range import choose_rate, suggestions, sweep
-from stages import compute_turn, run_stage
 
 
 def main(params: Params) -> None:

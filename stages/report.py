@@ -4,16 +4,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from src import artifacts, record, results
+from src.config.overrides import command_line
 from src.figures import curves as figures
 from src.figures.style import save
 from src.pages import card
 from src.pages import run as run_page
-from src.pages.content import Run, command
+from src.pages.content import Run
 from src.params import Params, committed_params
+from src.runtime.run import run_stage
 from src.tracking import Mirror
 from src.wording import data_name, reference_label
 from src.yaml_files import flatten
-from stages import run_stage
 
 FOLDER = artifacts.FIGURES / "report"
 
@@ -53,7 +54,7 @@ def write_report(params: Params, model: results.Model) -> None:
         recipe_changes=record.recipe_changes(params),
         data_name=data_name(params, data.source),
         name=record.run_name(params),
-        command=command({key: values[key] for key in changed}),
+        command=command_line({key: values[key] for key in changed}),
         commit=tags.get("mlflow.source.git.commit", ""),
         versions=tags["versions"],
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -1,19 +1,52 @@
-"""Groups of runs that share the values of some parameters, and statistics of a group."""
+"""Finished runs, and groups of runs that share the values of some parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from src.comparison.runs import StoredRun, differing
-from src.comparison.statistics import Mean, mean_interval
+from src import results
 from src.errors import UserError
 from src.params import nearest
+from src.statistics import Interval, mean_interval
 from src.wording import norm_name
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies; the three highest are used
+CURVES = ("val/accuracy", "val/loss", "train/images_per_second")
+TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies to count epochs to
 UNSET = "not set"  # value of a parameter that a run of older code does not have
+# Beginnings of the parameters that do not affect a model, and the seed.
+WITHOUT_EFFECT = (
+    "seed", "recipe", "reference.", "gradcam.", "train.workers", "data.path", "data.url", "data.sha256", "data.mirrors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions of a run for the N test images, in their order."""
+
+    true: npt.NDArray[np.str_]  # (N,) names of classes
+    predicted: npt.NDArray[np.str_]  # (N,)
+    confidence: npt.NDArray[np.float64]  # (N,) in [0, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A finished run."""
+
+    id: str
+    name: str
+    params: Mapping[str, str]  # by dotted key, as src/record.py writes them
+    metrics: Mapping[str, float]  # last values: test/accuracy, test/loss and test/ece, and others
+    curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty without a validation split
+    data: str  # digest of the prepared data
+    predictions: Predictions
+    gradcam: results.Maps | None = None  # None without measures of maps in this format
+    hardware: str = ""  # of the training, with the precision; '' if it was not recorded
+
+    @property
+    def seed(self) -> int:
+        return int(self.params["seed"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +65,29 @@ class Group:
         """A metric, such as `test/accuracy`, of each run."""
         return [run.metrics[metric] for run in self.runs]
 
-    def mean(self, metric: str) -> Mean:
+    def mean(self, metric: str) -> Interval:
         return mean_interval(self.all_of(metric))
 
     def speeds(self) -> list[float]:
         """Training speed in images/s: the median over epochs, because the first one is slower, of runs that have it."""
         return [float(np.median(c)) for run in self.runs if (c := run.curves["train/images_per_second"])]
 
-    def images_per_second(self) -> Mean | None:
+    def images_per_second(self) -> Interval | None:
         speeds = self.speeds()
         return mean_interval(speeds) if speeds else None
 
-    def epochs_to(self, level: float) -> list[int | None]:
-        """The first epoch, from 1, with a validation accuracy of at least `level`, of each run. None: not reached."""
+    def epochs_to(self, accuracy: float) -> list[int | None]:
+        """The first epoch, from 1, with at least this validation accuracy, of each run. None if it was not reached."""
         return [
-            next((epoch for epoch, value in enumerate(run.curves["val/accuracy"], 1) if value >= level), None)
+            next((epoch for epoch, value in enumerate(run.curves["val/accuracy"], 1) if value >= accuracy), None)
             for run in self.runs
         ]
+
+
+def differing(runs: Sequence[StoredRun]) -> list[str]:
+    """The parameters in which `runs` differ, sorted, except those in WITHOUT_EFFECT."""
+    keys = {key for run in runs for key in run.params if not key.startswith(WITHOUT_EFFECT)}
+    return sorted(key for key in keys if len({run.params.get(key) for run in runs}) > 1)
 
 
 def grouping_keys(runs: Sequence[StoredRun], asked: Sequence[str] = ()) -> list[str]:
@@ -71,13 +110,13 @@ def group(runs: Sequence[StoredRun], keys: Sequence[str]) -> list[Group]:
         found.setdefault(tuple(run.params.get(key, UNSET) for key in keys), []).append(run)
     groups: list[Group] = []
     for values, members in sorted(found.items()):
-        label = ", ".join(map(_word, keys, values))
+        label = ", ".join(map(_label, keys, values))
         same = sum(group.label.startswith(label) for group in groups)  # long values with the same beginning
         groups.append(Group(f"{label} ({same + 1})" if same else label, dict(zip(keys, values, strict=True)), members))
     return groups
 
 
-def _word(key: str, value: str) -> str:
+def _label(key: str, value: str) -> str:
     """layer -> layer norm. The value of another parameter follows its name."""
     text = value if len(value) <= 40 else value[:39] + "…"
     if key == "norm":
@@ -85,10 +124,10 @@ def _word(key: str, value: str) -> str:
     return f"{key.rpartition('.')[2]}={text}"
 
 
-def levels(runs: Sequence[StoredRun]) -> list[float]:
-    """The three highest of LEVELS that at least one run reached in validation, or fewer if there are fewer."""
+def reached_targets(runs: Sequence[StoredRun]) -> list[float]:
+    """The three highest of TARGETS that at least one run reached, or fewer if there are fewer."""
     best = max((value for run in runs for value in run.curves["val/accuracy"]), default=0.0)
-    return [level for level in LEVELS if level <= best][-3:]
+    return [target for target in TARGETS if target <= best][-3:]
 
 
 def vote(runs: Sequence[StoredRun]) -> npt.NDArray[np.str_]:
@@ -130,7 +169,7 @@ def same_hardware(runs: Sequence[StoredRun]) -> bool:
     return len({run.hardware for run in runs}) == 1
 
 
-def findings(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
+def notes_on(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
     """Notes on the runs that matter for the interpretation of the results."""
     notes = []
     runs = [run for group in groups for run in group.runs]

@@ -26,7 +26,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Row:
+class ShownImage:
     """A test image and the reason for showing it."""
 
     index: int
@@ -46,7 +46,7 @@ def draw_sample(data: Prepared, files: Sequence[str]) -> Sample:
     return Sample(indices, np.ascontiguousarray(data.test.images[indices]), names)
 
 
-def strangers(count: int) -> Indices:
+def derangement(count: int) -> Indices:
     """For each of `count` images (2 or more) another image, each used once. It gives the chance level of agreement."""
     order = np.random.default_rng(SEED).permutation(count)
     partners = np.empty(count, dtype=np.int64)
@@ -54,7 +54,7 @@ def strangers(count: int) -> Indices:
     return partners
 
 
-def by_answers(indices: Indices, right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[Row]:
+def by_answers(indices: Indices, right: npt.NDArray[np.bool_], names: Sequence[str]) -> list[ShownImage]:
     """Draw images from `indices` (N,) that all of the R runs `names` get wrong, or only one. `right` is (R, N)."""
     rng = np.random.default_rng(SEED)
     wrong = ~right
@@ -64,14 +64,14 @@ def by_answers(indices: Indices, right: npt.NDArray[np.bool_], names: Sequence[s
         for i, name in enumerate(names)
     ]
     return [
-        Row(int(index), why)
+        ShownImage(int(index), why)
         for why, there, count in kinds
         for index in np.sort(rng.permutation(indices[there])[:count])
     ]
 
 
-def by_maps(indices: Indices, agreement: npt.NDArray[np.float64], shown: Sequence[Row]) -> list[Row]:
+def by_maps(indices: Indices, agreement: npt.NDArray[np.float64], shown: Sequence[ShownImage]) -> list[ShownImage]:
     """The images of `indices` (N,) with the lowest `agreement` (N,), lowest first, except those already `shown`."""
     taken = {row.index for row in shown}
     order = indices[np.argsort(agreement, kind="stable")]
-    return [Row(int(index), "maps disagree most") for index in order if index not in taken][:BOTH]
+    return [ShownImage(int(index), "maps disagree most") for index in order if index not in taken][:BOTH]

@@ -10,27 +10,25 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
-from src.comparison.groups import Group
-from src.comparison.images import Indices, Row, Sample, by_answers, by_maps, strangers
-from src.comparison.pairs import ALPHA
-from src.comparison.runs import StoredRun
-from src.comparison.statistics import Permutation, holm, mean_interval, permutation
+from src.comparison.groups import Group, StoredRun
+from src.comparison.images import Indices, Sample, ShownImage, by_answers, by_maps, derangement
 from src.comparison.words import p_value
 from src.explain.agreement import Float32, highest, on_grid, overlap, rank_correlation, unit_ranks
+from src.statistics import ALPHA, Interval, Permutation, corrected, holm, mean_interval, permutation
 
 MOST_GROUPS = 6  # groups with maps, and columns of the figure
 
 Values = npt.NDArray[np.float64]
 
 
-class Seen:
+class RunMaps:
     """The maps (N, S, S) of a run for the classes `answers` (N,), prepared for comparison with those of other runs."""
 
     def __init__(self, maps: Float32, answers: npt.NDArray[np.str_]) -> None:
         pixels = on_grid(maps)
         self.ranks, self.highest, self.answers = unit_ranks(pixels), highest(pixels), answers
 
-    def agreement(self, other: "Seen", order: npt.NDArray[np.int64] | None = None) -> dict[str, Values]:
+    def agreement(self, other: "RunMaps", order: npt.NDArray[np.int64] | None = None) -> dict[str, Values]:
         """Agreement per image (N,) by measure. With `order`, of map i here and map `order[i]` of the other run."""
         there = slice(None) if order is None else order
         return {
@@ -39,18 +37,22 @@ class Seen:
         }
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Mean over images of the mean over pairs of runs, with half the width of its 95 % t-interval over images."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Agreement(Interval):
+    """Mean over images of the mean over pairs of runs, with its t-interval over images."""
 
-    mean: float
-    half_width: float | None
     chance: float  # the same mean for maps of different images
-    lowest: float  # mean over images of the pair of runs with the lowest one
-    highest: float
     same_answer: float | None  # mean over images and pairs of runs with the same prediction; None without any
-    per_image: Values  # (N,)
     per_pair: Values  # mean over images of each pair of runs, in their order
+
+    @property
+    def lowest(self) -> float:
+        """The mean over images of the pair of runs that agrees least."""
+        return float(self.per_pair.min())
+
+    @property
+    def highest(self) -> float:
+        return float(self.per_pair.max())
 
 
 Agreements = Mapping[str, Agreement]  # by measure: spearman, iou
@@ -68,31 +70,24 @@ class GroupMaps:
 class PairMaps:
     """Two groups: the agreement between their runs, and whether it is lower than between runs of one group.
 
-    `over_seeds` tests the rank correlation by permuting runs. It is None if no group has two runs. `p_holm` is its p,
-    corrected for the number of tested pairs.
+    `over_seeds` tests the rank correlation by permuting runs. It is None if no group has two runs.
     """
 
     first: GroupMaps
     second: GroupMaps
     between: Agreements
     over_seeds: Permutation | None
-    p_holm: float | None
-
-    @property
-    def differs(self) -> bool:
-        """Whether the maps differ significantly more than those of two seeds."""
-        return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def sentence(self) -> str:
         """The result of the permutation test."""
         both = f"{self.second.group.label} and {self.first.group.label}"
-        if self.p_holm is None:
+        if self.over_seeds is None:
             return (
                 f"it is unknown whether the maps of {both} differ by more than those of two seeds. Run at least 2 "
                 "seeds of each"
             )
-        if self.differs:
+        if self.over_seeds.significant:
             return f"the maps of {both} differ significantly more than those of two seeds of one group"
         return f"for the maps of {both} there is no evidence of a difference beyond that between random seeds"
 
@@ -118,7 +113,7 @@ class Maps:
     groups: Sequence[GroupMaps]
     pairs: Sequence[PairMaps]
     empty: int  # number of maps without any evidence, among N per run
-    rows: Sequence[Row]  # (K,)
+    rows: Sequence[ShownImage]  # (K,)
     images: npt.NDArray[np.uint8]  # (K, S, S, 3)
     files: Sequence[str]  # (K,) paths in the user's folder or archive; '' for an image without a file
     true: Sequence[str]  # (K,)
@@ -142,7 +137,7 @@ class Maps:
         return f"{few} cannot show a difference between maps, because the smallest possible p is {smallest}{many}"
 
 
-def collect(
+def compare_maps(
     groups: Sequence[Group],
     maps: Mapping[str, npt.NDArray[np.uint8]],
     sample: Sample,
@@ -157,7 +152,7 @@ def collect(
     group. Its images are from the sample: one or all of these runs get them wrong, or their maps disagree most.
     """
     shares = {run_id: found.astype(np.float32) / np.float32(255) for run_id, found in maps.items()}
-    inside, pairs = compare_maps(groups, shares, sample.indices)
+    inside, pairs = agreements(groups, shares, sample.indices)
     shown = _columns(groups)
     answers = {run.id: run.predictions.predicted[sample.indices] for run in shown.values()}
     first = next(iter(shown.values()))
@@ -197,26 +192,29 @@ def _columns(groups: Sequence[Group]) -> Mapping[str, StoredRun]:
     return {group.label: group.runs[0] for group in groups}
 
 
-def compare_maps(
+def agreements(
     groups: Sequence[Group], maps: Mapping[str, Float32], sample: npt.NDArray[np.int64]
 ) -> tuple[list[GroupMaps], list[PairMaps]]:
     """Agreement within each group and between each two groups. `maps` (N, S, S) are of the test images `sample` by run.
 
     Each map is of the class that the run predicts.
     """
-    members = [[Seen(maps[run.id], run.predictions.predicted[sample]) for run in group.runs] for group in groups]
+    members = [[RunMaps(maps[run.id], run.predictions.predicted[sample]) for run in group.runs] for group in groups]
     inside = [
-        GroupMaps(group, _agreement(list(combinations(runs, 2))) if len(runs) > 1 else None)
+        GroupMaps(group, _over_pairs(list(combinations(runs, 2))) if len(runs) > 1 else None)
         for group, runs in zip(groups, members, strict=True)
     ]
-    chosen = list(combinations(range(len(groups)), 2))
-    between = [_agreement(list(product(members[i], members[j]))) for i, j in chosen]
-    tested = [_over_seeds(found, inside[i], inside[j]) for found, (i, j) in zip(between, chosen, strict=True)]
-    after = iter(holm([one.p for one in tested if one is not None]))
-    pairs = [
-        PairMaps(inside[i], inside[j], found, one, None if one is None else next(after))
-        for found, one, (i, j) in zip(between, tested, chosen, strict=True)
-    ]
+    between = {
+        (i, j): _over_pairs(list(product(members[i], members[j]))) for i, j in combinations(range(len(groups)), 2)
+    }
+    tested = corrected(
+        {
+            (i, j): _over_seeds(found, inside[i], inside[j])
+            for (i, j), found in between.items()
+            if inside[i].within or inside[j].within
+        }
+    )
+    pairs = [PairMaps(inside[i], inside[j], found, tested.get((i, j))) for (i, j), found in between.items()]
     return inside, pairs
 
 
@@ -226,41 +224,33 @@ def mean_agreement(maps: Sequence[Float32]) -> Values:
     return np.asarray(np.mean([rank_correlation(a, b) for a, b in combinations(ranks, 2)], axis=0))
 
 
-def _agreement(pairs: Sequence[tuple[Seen, Seen]]) -> Agreements:
-    order = strangers(len(pairs[0][0].ranks))
+def _over_pairs(pairs: Sequence[tuple[RunMaps, RunMaps]]) -> Agreements:
+    order = derangement(len(pairs[0][0].ranks))
     found = [a.agreement(b) for a, b in pairs]  # by pair of runs, measure
     by_chance = [a.agreement(b, order) for a, b in pairs]
     alike = np.stack([a.answers == b.answers for a, b in pairs])  # (pairs, N)
     result = {}
     for measure in found[0]:
         values = np.stack([of_pair[measure] for of_pair in found])  # (pairs, N)
-        per_image, per_pair = values.mean(axis=0), values.mean(axis=1)
-        mean = mean_interval(per_image.tolist())
+        mean = mean_interval(values.mean(axis=0))
         result[measure] = Agreement(
-            mean=mean.mean,
-            half_width=mean.half_width,
+            mean.mean,
+            mean.low,
+            mean.high,
             chance=float(np.mean([of_pair[measure] for of_pair in by_chance])),
-            lowest=float(per_pair.min()),
-            highest=float(per_pair.max()),
             same_answer=float(values[alike].mean()) if alike.any() else None,
-            per_image=per_image,
-            per_pair=per_pair,
+            per_pair=values.mean(axis=1),
         )
     return result
 
 
-def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Permutation | None:
-    """The permutation test of the rank correlation. None if no group has two runs."""
-    if first.within is None and second.within is None:
-        return None
+def _over_seeds(between: Agreements, first: GroupMaps, second: GroupMaps) -> Permutation:
+    """The permutation test of the rank correlation. At least one group has two runs."""
     one, two = len(first.group.runs), len(second.group.runs)
     matrix = np.zeros((one + two, one + two))
     matrix[:one, one:] = between["spearman"].per_pair.reshape(one, two)
     for found, start in ((first, 0), (second, one)):
-        for (i, j), value in zip(
-            combinations(range(start, start + len(found.group.runs)), 2),
-            found.within["spearman"].per_pair if found.within else (),
-            strict=True,
-        ):
-            matrix[i, j] = value
+        if found.within is not None:
+            i, j = np.triu_indices(len(found.group.runs), 1)  # in the order of `combinations`
+            matrix[start + i, start + j] = found.within["spearman"].per_pair
     return permutation(matrix + matrix.T, one)

@@ -9,24 +9,20 @@ import numpy.typing as npt
 
 from src.comparison.classes import class_difference, class_names, class_sentence
 from src.comparison.groups import Group, same_hardware, same_images, vote
-from src.comparison.statistics import (
-    LEVEL,
+from src.statistics import (
+    ALPHA,
     MOST_SEEDS,
-    Corrected,
     Difference,
     McNemar,
     corrected,
-    holm,
     mcnemar,
     paired,
     seeds_needed,
     welch,
 )
 
-ALPHA = 1 - LEVEL
-
 # Measure that is tested over seeds -> its value for each run of a group.
-MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
+OVER_SEEDS: dict[str, Callable[[Group], Sequence[float]]] = {
     "accuracy": lambda group: group.all_of("test/accuracy"),
     "loss": lambda group: group.all_of("test/loss"),
     "ece": lambda group: group.all_of("test/ece"),
@@ -35,7 +31,7 @@ MEASURES: dict[str, Callable[[Group], Sequence[float]]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class GroupPair:
     """`second` minus `first`. Results that are shown together, in a column or a table, have Holm's correction.
 
     Everything is empty if the groups have different data, because then nothing is compared.
@@ -45,16 +41,17 @@ class Pair:
     second: Group
     votes: int = 0  # runs per group in the majority vote, those with the lowest seeds
     mcnemar: McNemar | None = None  # of the majority votes
-    p_mcnemar: float | None = None
     over_images: Difference | None = None  # of the accuracies of the majority votes
-    over_seeds: Mapping[str, Corrected] = field(
-        default_factory=dict
-    )  # by name in MEASURES; speeds only on the same hardware
-    classes: Mapping[str, Corrected] = field(default_factory=dict)  # recall
+    over_seeds: Mapping[str, Difference] = field(default_factory=dict)  # by name in OVER_SEEDS, see `_over_seeds`
+    classes: Mapping[str, Difference] = field(default_factory=dict)  # recall
     together: int = 1  # number of pairs in the correction of the accuracies
 
     @property
-    def welch(self) -> Corrected | None:
+    def label(self) -> str:
+        return f"{self.second.label} − {self.first.label}"
+
+    @property
+    def welch(self) -> Difference | None:
         """Welch's test of the accuracy."""
         return self.over_seeds.get("accuracy")
 
@@ -62,32 +59,32 @@ class Pair:
     def sentence(self) -> str:
         """The result of the tests of the accuracy."""
         one, two = self.first.label, self.second.label
-        if self.welch is None or self.over_images is None or self.p_mcnemar is None:
+        if self.welch is None or self.over_images is None or self.mcnemar is None:
             return f"{two} and {one} are not compared, because their runs have different data or test images"
-        count = seed_count(self.first, self.second)
+        count = _seed_count(self.first, self.second)
         alone = min(len(self.first.runs), len(self.second.runs)) < 2
         # With a single run in one group, both numbers come from the two runs that McNemar's test compares.
-        difference = self.over_images.difference if alone else self.welch.difference
+        difference = self.over_images.mean if alone else self.welch.mean
         size = f"{100 * abs(difference):.1f}"
         relation = f"points {'below' if difference < 0 else 'above'} {one} in test accuracy"
         if alone:
             beginning = f"{two} is {size} {relation}" if difference else f"{two} and {one} have the same test accuracy"
             runs = count if count == "1 seed" else f"the lowest seed of each group ({count} available)"
-            verdict = "is significant" if self.p_mcnemar < ALPHA else "is not significant"
+            verdict = "is significant" if self.mcnemar.significant else "is not significant"
             return (
                 f"{beginning} with {runs}. For these two models the difference {verdict} (McNemar's test), but the "
                 "effect of another seed is unknown. Run at least 2 seeds of each"
             )
-        if self.welch.low is None or self.welch.high is None:
+        if self.welch.half_width is None:
             if difference == 0:
                 return f"{two} and {one} have the same test accuracy with {count}, and it does not vary between seeds"
             return (
                 f"{two} is {size} {relation} with {count}. The difference cannot be tested, because the accuracy does "
                 "not vary between seeds"
             )
-        if self.welch.real:
-            half = 100 * (self.welch.high - self.welch.low) / 2
-            return f"{two} is {size} ± {half:.1f} {relation} with {count}. The difference is significant"
+        if self.welch.significant:
+            half_width = 100 * self.welch.half_width
+            return f"{two} is {size} ± {half_width:.1f} {relation} with {count}. The difference is significant"
         if self.welch.p is not None and self.welch.p < ALPHA:  # the interval in the table excludes 0
             return f"{count} cannot separate {two} from {one} after correction for {self.together} pairs"
         needed = seeds_needed(self.first.all_of("test/accuracy"), self.second.all_of("test/accuracy"))
@@ -106,38 +103,33 @@ class Pair:
         return f"the recall of {self.second.label} minus that of {self.first.label} {class_sentence(self.classes)}"
 
 
-def compare(groups: Sequence[Group]) -> list[Pair]:
+def compare_pairs(groups: Sequence[Group]) -> list[GroupPair]:
     """Compare every pair of groups. P-values are corrected over all pairs per measure, and over all classes."""
     pairs = list(combinations(groups, 2))
-    compared = [(first, second) for first, second in pairs if same_images([*first.runs, *second.runs])]
-    over_seeds: list[dict[str, Corrected]] = [{} for _ in compared]
-    for name, values in MEASURES.items():
-        found = {i: one for i, both in enumerate(compared) if (one := _over_seeds(*both, name, values)) is not None}
-        for i, tested in zip(found, corrected(list(found.values())), strict=True):
-            over_seeds[i][name] = tested
-    together = sum(tested["accuracy"].p is not None for tested in over_seeds)
-    classes: list[dict[str, Corrected]] = [{} for _ in compared]
-    cells = [(i, name) for i, (first, _) in enumerate(compared) for name in class_names(first.runs[0])]
-    differences = [class_difference(*compared[i], name) for i, name in cells]
-    for (i, name), tested in zip(cells, corrected(differences), strict=True):
-        classes[i][name] = tested
-    answers = [_right(*both) for both in compared]
-    tests = [mcnemar(*right) for right in answers]
-    p_holm = holm([test.p for test in tests])
-    done = {
-        both: Pair(
+    compared = [both for both in pairs if same_images([*both[0].runs, *both[1].runs])]
+    right = {both: _right(*both) for both in compared}
+    votes = corrected({both: mcnemar(*right[both]) for both in compared})
+    over_seeds = {
+        name: corrected({both: one for both in compared if (one := _over_seeds(*both, name, values)) is not None})
+        for name, values in OVER_SEEDS.items()
+    }
+    names = {both: class_names(both[0].runs[0]) for both in compared}
+    classes = corrected({(both, name): class_difference(*both, name) for both in compared for name in names[both]})
+    together = sum(one.p is not None for one in over_seeds["accuracy"].values())
+    return [
+        GroupPair(
             *both,
             votes=min(len(group.runs) for group in both),
-            mcnemar=tests[i],
-            p_mcnemar=p_holm[i],
-            over_images=paired(*answers[i]),
-            over_seeds=over_seeds[i],
-            classes=classes[i],
+            mcnemar=votes[both],
+            over_images=paired(*right[both]),
+            over_seeds={name: tested[both] for name, tested in over_seeds.items() if both in tested},
+            classes={name: classes[both, name] for name in names[both]},
             together=together,
         )
-        for i, both in enumerate(compared)
-    }
-    return [done.get(both) or Pair(*both) for both in pairs]
+        if both in votes
+        else GroupPair(*both)
+        for both in pairs
+    ]
 
 
 def _right(first: Group, second: Group) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -163,7 +155,7 @@ def _over_seeds(
     return welch(one, two) if one and two else None
 
 
-def seed_count(first: Group, second: Group) -> str:
+def _seed_count(first: Group, second: Group) -> str:
     """The number of runs of both groups, in words."""
     one, two = len(first.runs), len(second.runs)
     if one == two:

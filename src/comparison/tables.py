@@ -2,25 +2,24 @@
 
 from collections.abc import Callable, Sequence
 
-from src.comparison.comparison import Comparison
 from src.comparison.groups import Group
 from src.comparison.maps import Agreements, Maps
-from src.comparison.pairs import Pair
-from src.comparison.statistics import Corrected, Mean, mean_interval
+from src.comparison.pairs import GroupPair
+from src.comparison.quality import TITLES, Means
+from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
-from src.comparison.worth import WORTH, Means
 from src.errors import printable
-from src.evaluation.metrics import wilson_interval
+from src.statistics import Difference, Interval, mean_interval, wilson_interval
 from src.wording import percent, points
 
 
-def header(levels: Sequence[float]) -> list[str]:
+def header(targets: Sequence[float]) -> list[str]:
     """Header of the table of groups."""
     names = ["group", "seeds", "accuracy", "balanced accuracy", "macro F1", "loss", "calibration error", "images/s"]
-    return names + [f"epochs to {100 * level:g} %" for level in levels]
+    return names + [f"epochs to {100 * target:g} %" for target in targets]
 
 
-def cells(group: Group, levels: Sequence[float]) -> list[str]:
+def cells(group: Group, targets: Sequence[float]) -> list[str]:
     """The row of a group: mean ± half the width of the 95 % t-interval over seeds. One run has a Wilson interval."""
     speed = group.images_per_second()
     curves = any(run.curves["val/accuracy"] for run in group.runs)  # False without validation images
@@ -33,7 +32,7 @@ def cells(group: Group, levels: Sequence[float]) -> list[str]:
         _plain(group.mean("test/loss"), 3),
         mean_percent(group.mean("test/ece")),
         "–" if speed is None else _plain(speed, 0),
-        *(_epochs(group.epochs_to(level)) if curves else "–" for level in levels),
+        *(_epochs(group.epochs_to(target)) if curves else "–" for target in targets),
     ]
 
 
@@ -47,19 +46,19 @@ def _accuracy(group: Group) -> str:
     return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, over images only)"
 
 
-def mean_percent(mean: Mean) -> str:
+def mean_percent(mean: Interval) -> str:
     """A mean of fractions with half the width of its interval, if it has one: 92.14 ± 0.31 %."""
     if mean.half_width is None:
         return percent(mean.mean)
     return f"{plus_minus(100 * mean.mean, 100 * mean.half_width)} %"
 
 
-def _plain(mean: Mean, digits: int) -> str:
+def _plain(mean: Interval, digits: int) -> str:
     return plus_minus(mean.mean, mean.half_width, digits=digits)
 
 
 def _epochs(epochs: Sequence[int | None]) -> str:
-    """The mean if every run reached the level. With fewer runs the mean would hide the slow ones."""
+    """The mean if every run reached the accuracy. With fewer runs the mean would hide the slow ones."""
     reached = [epoch for epoch in epochs if epoch is not None]
     if not reached:
         return "not reached"
@@ -71,27 +70,26 @@ def _epochs(epochs: Sequence[int | None]) -> str:
 DIFFERENCES = ["second − first", "measure", "difference", "95 % interval", "Welch p", "Holm"]
 
 
-def difference_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+def difference_rows(pairs: Sequence[GroupPair]) -> list[list[str]]:
     """Rows of the table DIFFERENCES: the tests over seeds, for each pair of groups."""
     return [
-        [f"{pair.second.label} − {pair.first.label}", name, *_tested(pair.over_seeds[measure], form)]
+        [pair.label, name, *_tested(pair.over_seeds[measure], form)]
         for pair in pairs
-        for measure, (name, form) in FORMS.items()
+        for measure, (name, form) in FORMATS.items()
         if measure in pair.over_seeds
     ]
 
 
-def _tested(found: Corrected, form: Callable[[float], str]) -> list[str]:
-    p = [p_value(value) if value is not None else "–" for value in (found.p, found.p_holm)]
-    return [form(found.difference), interval(found, form), *p]
+def _tested(found: Difference, form: Callable[[float], str]) -> list[str]:
+    return [form(found.mean), interval(found, form), p_value(found.p), p_value(found.p_holm)]
 
 
 def _signed(digits: int) -> Callable[[float], str]:
     return lambda value: plus_minus(value, sign="+", digits=digits)
 
 
-# By the name in src.comparison.pairs.MEASURES: title and format.
-FORMS: dict[str, tuple[str, Callable[[float], str]]] = {
+# By the name in src.comparison.pairs.OVER_SEEDS: title and format.
+FORMATS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", points),
     "loss": ("loss", _signed(3)),
     "ece": ("calibration error", points),
@@ -105,21 +103,21 @@ SAME_IMAGES = [
 ]  # fmt: skip
 
 
-def same_image_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+def same_image_rows(pairs: Sequence[GroupPair]) -> list[list[str]]:
     """Rows of the table SAME_IMAGES: the tests over images, for each pair of groups that is compared."""
     return [
         [
-            f"{pair.second.label} − {pair.first.label}",
+            pair.label,
             str(pair.votes),
-            points(pair.over_images.difference),
+            points(pair.over_images.mean),
             interval(pair.over_images),
             str(pair.mcnemar.only_first),
             str(pair.mcnemar.only_second),
             p_value(pair.mcnemar.p),
-            p_value(pair.p_mcnemar),
+            p_value(pair.mcnemar.p_holm),
         ]
         for pair in pairs
-        if pair.over_images is not None and pair.mcnemar is not None and pair.p_mcnemar is not None
+        if pair.over_images is not None and pair.mcnemar is not None
     ]
 
 
@@ -134,8 +132,7 @@ def agreement_rows(maps: Maps) -> list[list[str]]:
         if one.within is not None
     ]
     for pair in maps.pairs:
-        values = (None if pair.over_seeds is None else pair.over_seeds.p, pair.p_holm)
-        p = ["–" if value is None else p_value(value) for value in values]
+        p = ["–", "–"] if (test := pair.over_seeds) is None else [p_value(test.p), p_value(test.p_holm)]
         rows.append([f"{pair.second.group.label} and {pair.first.group.label}", *_agreement(pair.between), *p])
     return rows
 
@@ -148,15 +145,15 @@ def _agreement(found: Agreements) -> list[str]:
     ]
 
 
-def worth_rows(means: Means) -> list[list[str]]:
-    """The table of src.comparison.worth with its header first. Empty if there are no values."""
+def quality_rows(means: Means) -> list[list[str]]:
+    """The table of the quality of the maps with its header first. Empty if there are no values."""
     if not means:
         return []
-    names = [WORTH[name] for name in next(iter(means.values()))]
+    names = [TITLES[name] for name in next(iter(means.values()))]
     return [["group", *names], *([label, *(_gain(name, m) for name, m in of.items())] for label, of in means.items())]
 
 
-def _gain(name: str, mean: Mean) -> str:
+def _gain(name: str, mean: Interval) -> str:
     return plus_minus(mean.mean, mean.half_width, "" if name == "randomisation" else "+", digits=3)
 
 
@@ -172,15 +169,15 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def to_text(comparison: Comparison) -> str:
     """All tables, sentences and notes as text."""
-    groups = [header(comparison.levels), *(cells(group, comparison.levels) for group in comparison.groups)]
+    groups = [header(comparison.targets), *(cells(group, comparison.targets) for group in comparison.groups)]
     parts = [_table(groups)]
     parts += [_table([DIFFERENCES, *rows])] if (rows := difference_rows(comparison.pairs)) else []
     parts += [_table([SAME_IMAGES, *rows])] if (rows := same_image_rows(comparison.pairs)) else []
     parts += [_table([AGREEMENT, *agreement_rows(comparison.maps)])] if comparison.maps else []
-    parts += [_table(rows)] if (rows := worth_rows(comparison.worth.means)) else []
+    parts += [_table(rows)] if (rows := quality_rows(comparison.map_quality.means)) else []
     parts.append("\n".join(f"{printable(sentence)}." for sentence in sentences(comparison)))
     notes = [*comparison.notes, *(comparison.maps.notes if comparison.maps else ())]
-    notes += [f"the quality of the maps is not compared: {why}"] if (why := comparison.worth.why) else []
+    notes += [f"the quality of the maps is not compared: {why}"] if (why := comparison.map_quality.why) else []
     parts.append("\n".join(f"note: {printable(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
 

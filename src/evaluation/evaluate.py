@@ -16,6 +16,7 @@ from src.evaluation.logits import predict_logits
 from src.model.saved import Description
 from src.params import Params
 from src.results import ClassScores, Evaluation, Prediction
+from src.statistics import wilson_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,5 +100,5 @@ def evaluate(
 
 def _accuracy(name: str, right: np.ndarray) -> dict[str, float]:
     """The share of True in `right` (N,) with its 95 % Wilson interval."""
-    low, high = metrics.wilson_interval(int(right.sum()), len(right))
+    low, high = wilson_interval(int(right.sum()), len(right))
     return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}

@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
-
 
 class ClassScores(NamedTuple):
     """Scores per class, each (C,): fractions or NaN (never predicted, or no such image), and image counts."""
@@ -48,18 +46,6 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """
     ranked = np.argsort(-logits, axis=1, kind="stable")[:, :k]  # (N, k)
     return float((ranked == labels[:, None]).any(axis=1).mean())
-
-
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """95 % Wilson score interval (Wilson, 1927) of the share `correct / total`.
-
-    Unlike the normal approximation, it stays in [0, 1] and has a width at 0 and at `total` correct.
-    """
-    share = correct / total
-    centre = share + Z_95**2 / (2 * total)
-    spread = Z_95 * np.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
-    scale = 1 + Z_95**2 / total
-    return max(0.0, float((centre - spread) / scale)), min(1.0, float((centre + spread) / scale))
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -1,34 +1,19 @@
 """The measures in metrics/gradcam.json: each as a mean over images, with its interval and its curve."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from src.explain.cams import ONE_BY_ONE
 from src.explain.faithfulness import SHARES, STEPS, area
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.sanity import CASCADE
 from src.results import Estimate, MapEstimate, MapMeasure
+from src.statistics import CONFIDENCE, Interval, mean_interval
 
-LEVEL = 0.95
 DIGITS = 5  # decimals of the numbers in the file
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over images with its t-interval. The bounds are None for a single image, or if all values are equal."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    @property
-    def above_zero(self) -> bool:
-        """Whether the mean is significantly above 0."""
-        return self.low is not None and self.low > 0
 
 
 @dataclass(frozen=True)
@@ -114,19 +99,15 @@ MEASURES = {
 }
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """Mean of `values` (N,) over images with its t-interval at `level`."""
-    mean = float(values.mean())
-    if len(values) < 2 or np.ptp(values) == 0:
-        return Interval(mean, None, None)
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
-    return Interval(mean, mean - half, mean + half)
+def over_images(values: np.ndarray, level: float = CONFIDENCE) -> Interval:
+    """Mean of `values` (N,) over images with its t-interval at `level`, without bounds if all values are equal."""
+    return Interval(float(values.mean())) if np.ptp(values) == 0 else mean_interval(values, level)
 
 
-def gain(measure: Measure, marks: Marks, other: Marks, level: float = LEVEL) -> Interval | None:
+def gain(measure: Measure, marks: Marks, other: Marks, level: float = CONFIDENCE) -> Interval | None:
     """The mean advantage of `marks` over `other`, image by image. Above 0 is better for every measure."""
     ours, theirs = measure.values(marks), measure.values(other)
-    return None if ours is None or theirs is None else interval(measure.sign * (ours - theirs), level)
+    return None if ours is None or theirs is None else over_images(measure.sign * (ours - theirs), level)
 
 
 def summarise(found: Mapping[Pair, Marks]) -> dict[str, MapMeasure | None]:
@@ -170,7 +151,7 @@ def _estimate(measure: Measure, marks: Marks, rivals: Mapping[str, Marks] | None
     }
     gains = {name: gain(measure, marks, rival) for name, rival in (rivals or {}).items()}
     return MapEstimate.model_validate(
-        _rounded(interval(values), measure.bounds)
+        _rounded(over_images(values), measure.bounds)
         | ({"curves": curves} if curves else {})
         | {f"better_than_{name}": Estimate(**_rounded(of, (-2, 2))) for name, of in gains.items() if of is not None}
     )
@@ -178,9 +159,4 @@ def _estimate(measure: Measure, marks: Marks, rivals: Mapping[str, Marks] | None
 
 def _rounded(of: Interval, bounds: tuple[float, float]) -> dict[str, Any]:
     """The fields of an `Estimate`, cut to the range of the measure."""
-    low, high = bounds
-    return {
-        "mean": round(of.mean, DIGITS),
-        "low": None if of.low is None else round(max(low, of.low), DIGITS),
-        "high": None if of.high is None else round(min(high, of.high), DIGITS),
-    }
+    return {name: None if value is None else round(value, DIGITS) for name, value in asdict(of.within(*bounds)).items()}

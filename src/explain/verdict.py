@@ -7,7 +7,8 @@ better than chance.
 from collections.abc import Mapping, Sequence
 
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
-from src.explain.summary import LEVEL, MEASURES, gain, interval
+from src.explain.summary import MEASURES, gain, over_images
+from src.statistics import ALPHA
 from src.wording import hundredths, percent
 
 ALIKE = 0.5  # rank correlation with maps of a random network, above which a map hardly depends on the weights
@@ -22,7 +23,7 @@ def verdict(found: Found, method: str, layer: str) -> list[str]:
     pairs = [pair for pair in found if pair[0] not in (RANDOM, CENTRE)]
     if not pairs:
         return []
-    level = 1 - (1 - LEVEL) / len(pairs)
+    level = 1 - ALPHA / len(pairs)
     alike = [pair for pair in pairs if _is_alike(found[pair], level)]
     return [
         _best(found, pairs, level),
@@ -65,7 +66,7 @@ def _against_the_centre(found: Found, pairs: Sequence[Pair], level: float) -> st
 
 
 def _own(found: Found, own: Pair) -> str:
-    level = 1 - (1 - LEVEL) / len(FAITHFULNESS)
+    level = 1 - ALPHA / len(FAITHFULNESS)
     other = (RANDOM, own[1])
     better, worse, open_ = [], [], []
     for name in FAITHFULNESS:
@@ -92,7 +93,7 @@ def _pointing(found: Found, own: Pair) -> list[str]:
         f"Its maximum lies on the object in {_percent(found, own)} of the images, compared with "
         f"{_percent(found, (RANDOM, own[1]))} for random maps and {_percent(found, (CENTRE, own[1]))} for {BLOB}."
     )
-    level = 1 - (1 - LEVEL) / 2
+    level = 1 - ALPHA / 2
     rivals = {"random maps": (RANDOM, own[1]), "the blob": (CENTRE, own[1])}
     open_ = [word for word, rival in rivals.items() if not _better(found, "pointing_game", own, rival, level)]
     end = f"There is no evidence that it is better than {' or '.join(open_)}." if open_ else "It is better than both."
@@ -104,7 +105,7 @@ def _is_alike(marks: Marks, level: float) -> bool:
     values = MEASURES["randomisation"].values(marks)
     if values is None:
         return False
-    of = interval(values, level)
+    of = over_images(values, level)
     return (of.mean if of.low is None else of.low) > ALIKE
 
 
@@ -142,7 +143,7 @@ def _trusted(found: Found, pairs: Sequence[Pair], alike: Sequence[Pair], level: 
 
 def _better(found: Found, name: str, one: Pair, other: Pair, level: float) -> bool:
     better = gain(MEASURES[name], found[one], found[other], level)
-    return better is not None and better.above_zero
+    return better is not None and better.low is not None and better.low > 0
 
 
 def _mean(found: Found, name: str, pair: Pair) -> float:

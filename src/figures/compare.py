@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.comparison.classes import Recall
-from src.comparison.statistics import Corrected
 from src.figures.style import BLUE, INK, PALETTE, RED, Described, new_figure, plain
+from src.statistics import Difference, Interval
 from src.wording import capital, percent
 
 LINES = ("-", "--", ":")  # for groups beyond the palette
@@ -64,7 +63,7 @@ def _lines(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str) 
     return float(np.mean([run[-1] for run in runs]))
 
 
-def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Described:
+def classes(recalls: Mapping[str, Mapping[str, Interval]]) -> Described:
     """Recall with its interval, one row per class and one dot per group."""
     labels = list(next(iter(recalls.values())))
     figure = new_figure(8.4, 1.5 + len(recalls) * (0.16 + 0.14 * len(labels)))
@@ -72,7 +71,8 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Described:
     for index, label in enumerate(labels):
         found = [by_label[label] for by_label in recalls.values()]
         mean = np.array([recall.mean for recall in found])
-        reach = [mean - [recall.low for recall in found], [recall.high for recall in found] - mean]
+        low, high = np.array([[recall.low, recall.high] for recall in found], dtype=float).T
+        reach = [mean - low, high - mean]
         height = np.arange(len(found)) + 0.6 * ((index + 0.5) / len(labels) - 0.5)
         colour = PALETTE[index % len(PALETTE)]
         axes.errorbar(
@@ -91,7 +91,7 @@ def classes(recalls: Mapping[str, Mapping[str, Recall]]) -> Described:
     )
 
 
-def differences(pairs: Mapping[str, Mapping[str, Corrected]], sentences: Sequence[str]) -> Described:
+def differences(pairs: Mapping[str, Mapping[str, Difference]], sentences: Sequence[str]) -> Described:
     """Recall of one group minus that of another, with its interval, one row per class and one panel per pair.
 
     `pairs` holds the differences by label of the pair and by class, at least one of each. A dot is full if the
@@ -104,12 +104,12 @@ def differences(pairs: Mapping[str, Mapping[str, Corrected]], sentences: Sequenc
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
     for axes, (label, found) in zip(panels, pairs.items(), strict=False):
         for row, name in enumerate(names):
-            one, colour = found[name], RED if found[name].real else BLUE
+            one, colour = found[name], RED if found[name].significant else BLUE
             if one.low is not None and one.high is not None:
                 axes.plot([one.low, one.high], [row, row], "-", color=colour, linewidth=1.2)
-            axes.plot(one.difference, row, "o", color=colour, markerfacecolor=colour if one.real else "white")
+            axes.plot(one.mean, row, "o", color=colour, markerfacecolor=colour if one.significant else "white")
         axes.axvline(0, color=INK, linewidth=0.8)
-        real = sum(found[name].real for name in names)
+        real = sum(found[name].significant for name in names)
         title = "\n".join(plain(line, 42) for line in textwrap.wrap(label, 42)[:2])
         axes.set_title(f"{title}\n{real} of {len(names)} classes differ significantly", fontsize=9)
         axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))

@@ -1,6 +1,6 @@
 """Draw all figures of a comparison."""
 
-from src.comparison.comparison import Comparison
+from src.comparison.result import Comparison
 from src.figures import compare, maps
 from src.figures.style import Described
 
@@ -19,7 +19,7 @@ def draw(comparison: Comparison) -> dict[str, Described]:
         figures["classes"] = compare.classes(dict(list(comparison.classes.items())[:CLASSES]))
     if compared := [pair for pair in comparison.pairs if pair.classes]:
         pairs = compared[:PAIRS]
-        largest = {name: max(abs(pair.classes[name].difference) for pair in pairs) for name in pairs[0].classes}
+        largest = {name: max(abs(pair.classes[name].mean) for pair in pairs) for name in pairs[0].classes}
         names = sorted(largest, key=lambda name: -largest[name])[:CLASSES]
         figures["differences"] = compare.differences(
             {f"{pair.second.label} − {pair.first.label}": {n: pair.classes[n] for n in names} for pair in pairs},

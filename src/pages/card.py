@@ -5,12 +5,12 @@ Mitchell et al.: Model Cards for Model Reporting. FAT* 2019, https://arxiv.org/a
 
 import re
 
-from src.evaluation.metrics import wilson_interval
 from src.markdown import code_block
 from src.pages.base import fill
 from src.pages.content import Run
 from src.pages.pictures import description
 from src.results import ClassScores
+from src.statistics import wilson_interval
 from src.wording import percent_interval
 
 NAMED = 20  # classes in the first section; the table has all

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 from src.comparison.classes import spread
-from src.comparison.comparison import Comparison
 from src.comparison.groups import agreement, same_images
+from src.comparison.result import Comparison
 from src.comparison.tables import (
     DIFFERENCES,
     SAME_IMAGES,
     cells,
     difference_rows,
     header,
+    quality_rows,
     same_image_rows,
-    worth_rows,
 )
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
@@ -30,8 +30,8 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         interval,
         plus_minus,
         comparison=comparison,
-        header=header(comparison.levels),
-        rows=[cells(group, comparison.levels) for group in comparison.groups],
+        header=header(comparison.targets),
+        rows=[cells(group, comparison.targets) for group in comparison.groups],
         differences=DIFFERENCES,
         difference_rows=difference_rows(comparison.pairs),
         same_images=SAME_IMAGES,
@@ -40,7 +40,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         classes=comparison.classes,
         compared=[pair for pair in comparison.pairs if pair.classes],
         maps=comparison.maps,
-        worth=worth_rows(comparison.worth.means),
+        worth=quality_rows(comparison.map_quality.means),
         chance=CHANCE,
         pictures=pictures(figures),
     )

@@ -1,12 +1,11 @@
 """The content of the run page and the model card."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from src import results
-from src.params import Params, hydra_value
+from src.params import Params
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,3 @@ class Run:
     commit: str  # '' without git
     versions: str
     date: str
-
-
-def command(changed: Mapping[str, object]) -> str:
-    """The command that repeats the run, given the values that differ from the committed ones."""
-    settings = [part for key, value in changed.items() for part in ("-S", f"{key}={hydra_value(value)}")]
-    return shlex.join(["dvc", "exp", "run", *settings]) if settings else "dvc repro"

@@ -19,9 +19,9 @@ from filelock import Timeout
 
 from src import artifacts, results
 from src.addresses import redacted
+from src.config.overrides import flags
 from src.errors import UserError
 from src.locks import locked
-from src.params import hydra_value
 from src.processes import experiment_environment
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record
 from src.sweep.spec import Point, Spec, trial_name
@@ -128,11 +128,10 @@ class Experiment:
         self._run("git", "checkout", "--quiet", "--detach", self.job.baseline)
         artifacts.write_text(self._clone / ".dvc/config.local", self._dvc_config())
         changed = {key: value for key, value in self.params.items() if self.job.committed[key] != value}
-        settings = [part for key, value in changed.items() for part in ("-S", f"{key}={hydra_value(value)}")]
         with self.ledger.log(self.name).open("ab") as log:
             log.write(f"\n--- attempt {attempts}, on {self.node}\n".encode())
             self._dvc = subprocess.Popen(
-                [sys.executable, "-c", DVC, "exp", "run", "--name", self.name, *settings], cwd=self._clone,
+                [sys.executable, "-c", DVC, "exp", "run", "--name", self.name, *flags(changed)], cwd=self._clone,
                 env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         return None

@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from src.artifacts import sha256_json
 from src.errors import UserError
-from src.params import Count, Float, Section, Seed, Text, nearest
-from src.yaml_files import as_name, parse_yaml, shown
+from src.params import Count, Float, Section, Seed, Text, allowed_keys, explain_problem
+from src.yaml_files import YamlError, flatten, parse_yaml
 
 MOST_TRIALS = 10_000
 DIGITS = 4  # significant digits of a number that a search draws
@@ -22,7 +22,7 @@ Point = Mapping[str, Any]  # parameters by dotted key
 
 
 def _wrong(problem: str) -> PydanticCustomError:
-    return PydanticCustomError("sweep", "{problem}", {"problem": problem})
+    return PydanticCustomError("conflict", "{problem}", {"problem": problem})
 
 
 def _name(value: str) -> str:
@@ -151,29 +151,18 @@ class Spec(Section):
 def read_spec(file: Path) -> Spec:
     """Read and validate a sweep file. The UserError names the file and every wrong key."""
     try:
-        content = parse_yaml(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{file} does not exist. Write it like docs/scale/sweep.yaml") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid YAML: {error}") from None
+    except YamlError as error:
+        raise UserError(f"{file}:{error.line}: {error.problem}") from None
     try:
         return Spec.model_validate(content)
     except ValidationError as error:
-        told = dict.fromkeys(f"{file}: {_explain(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors())
+        names = [*Spec.model_fields, *flatten(allowed_keys(Spec))]
+        found = [explain_problem(e, names, "a key of a sweep", "the sweep") for e in error.errors()]
+        told = dict.fromkeys(f"{file}: {key} {problem}" for key, problem in found)
         raise UserError("\n".join([*told, "  docs/scale/sweeps.md explains each key"])) from None
-
-
-def _explain(kind: str, place: tuple[int | str, ...], value: Any, message: str) -> str:
-    key = as_name(".".join(map(str, place))) or "the sweep"
-    match kind:
-        case "missing":
-            return f"{key} is missing"
-        case "extra_forbidden":
-            return f"{key} is not a key of a sweep{nearest(str(place[-1]), list(Spec.model_fields))}"
-        case "sweep":
-            return f"{key} {message}"
-        case _:
-            return f"{key} is {shown(value)}. {re.sub('^(Input|List|String) ', 'It ', message)}"
 
 
 def trial_name(spec: Spec, params: Point) -> str:

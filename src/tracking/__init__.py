@@ -1,6 +1,7 @@
 """All communication of the pipeline with MLflow. No other code of the pipeline imports mlflow.
 
-The MLflow run of a pipeline is a copy of its files (mirror.py). store.py opens the store.
+The MLflow run of a pipeline is a copy of its files (mirror.py). store.py opens the store. Everything except data,
+model and training may import this package.
 """
 
 import os

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from recipes.read import nest
 from src import artifacts
 from src.params import Params, parse_params
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten, nest, read_yaml
 from stages import check, download, evaluate, gradcam, lr_range, prepare, report, train
 from tests.conftest import PARAMS_YAML
 

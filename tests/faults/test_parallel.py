@@ -99,7 +99,10 @@ def test_sync_waits_for_another_dvc_and_not_for_ever(
     assert holder.stdout is not None
     with holder.stdout:
         assert holder.stdout.readline() == "locked\n"
-    code = "import commands.sync as sync; sync.WAIT = 4; from commands import run_command; run_command(sync.complete)"
+    code = (
+        "from commands import sync; from src.runtime import dvc; from src.runtime.run import run_command; "
+        "dvc.WAIT = 4; run_command(sync.complete)"
+    )
     if returncode == 0:
         code = code.replace("WAIT = 4", "WAIT = 100")
     done = copy.run("python", "-c", code)

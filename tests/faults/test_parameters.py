@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from recipes.read import nest, parse_recipe
 from src import artifacts
+from src.config.recipes import parse_recipe
 from src.errors import UserError
 from src.params import Params, parse_params
-from src.yaml_files import read_yaml
+from src.yaml_files import nest, read_yaml
 from stages import check, train
 from tests.faults.small import COMMITTED, SMALL, STAGES, NoMirror, enter, run, small
 from tests.pipeline.test_pipeline import another
@@ -140,7 +140,8 @@ LAUGHS = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for
         b"norm: batch\nnorm: layer\n", b"train:\n  epochs: 1\n  epochs: 2\n", b"? [norm]\n: 1\n", b"? {a: 1}\n: 1\n",
         b"seed: " + b"9" * 5000, b"seed: 0x" + b"f" * 5000, b"seed: 2026-13-01\n", b"seed: !!int ''\n", b"n\xe9: 1\n",
         b"seed: !!float x\n", b"seed: !!timestamp x\n", b"seed: !!binary x\n", b"a: 1\n---\nb: 2\n", b"\xff\xfe",
-        b"%YAML 9.9\n---\na: 1\n", b"", b"7", b"norm: '" + b"x" * 10**6 + b"'\n", b"x" * 10**5 + b": [\n",
+        b"%YAML 9.9\n---\na: 1\n", b'norm: "\\U00110000"\n', b"", b"7",
+        b"norm: '" + b"x" * 10**6 + b"'\n", b"x" * 10**5 + b": [\n",
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

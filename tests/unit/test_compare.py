@@ -13,26 +13,29 @@ from mlflow.entities import Metric, Param, RunTag
 
 from commands import compare as command
 from src import artifacts, tracking
-from src.comparison.classes import class_recalls, recalls
-from src.comparison.comparison import Comparison
-from src.comparison.groups import Group, agreement, findings, group, grouping_keys, levels, vote
-from src.comparison.numbers import to_json
-from src.comparison.pairs import Pair, compare
-from src.comparison.runs import (
+from src.comparison.classes import class_recalls, recall
+from src.comparison.groups import (
+    Group,
     Predictions,
     StoredRun,
-    class_means,
+    agreement,
     differing,
-    read_predictions,
+    group,
+    grouping_keys,
+    notes_on,
+    reached_targets,
+    vote,
 )
-from src.comparison.statistics import Corrected, McNemar, Mean, mean_interval
-from src.comparison.stored import read_runs
+from src.comparison.pairs import GroupPair, compare_pairs
+from src.comparison.read import class_means, read_predictions, read_runs
+from src.comparison.result import Comparison, to_json
 from src.comparison.tables import to_text
 from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
 from src.pages.comparison import to_html
+from src.statistics import Difference, Interval, McNemar, mean_interval
 from tests.map_measures import measures_of_maps
 from tests.run_files import make_store
 
@@ -55,13 +58,13 @@ def read(true: Sequence[str], predicted: Sequence[str], confidence: Sequence[flo
     return Predictions(np.array(true), np.array(predicted), np.array(confidence))
 
 
-def pairs_of(*runs: StoredRun) -> list[Pair]:
-    return compare(group(runs, ["norm"]))
+def pairs_of(*runs: StoredRun) -> list[GroupPair]:
+    return compare_pairs(group(runs, ["norm"]))
 
 
 def comparison(*runs: StoredRun, notes: Sequence[str] = ()) -> Comparison:
     groups = group(runs, ["norm"])
-    return Comparison(["norm"], groups, compare(groups), levels(runs), notes)
+    return Comparison(["norm"], groups, reached_targets(runs), notes)
 
 
 def test_groups_are_by_what_differs_but_the_seed() -> None:
@@ -92,7 +95,7 @@ def test_an_unknown_parameter_has_a_nearest_name() -> None:
 
 def test_epochs_to_an_accuracy() -> None:
     runs = [stored(4, seed=0, curve=[0.4, 0.6, 0.5, 0.71]), stored(4, seed=1, curve=[0.5, 0.5])]
-    assert levels(runs) == [0.5, 0.6, 0.7]
+    assert reached_targets(runs) == [0.5, 0.6, 0.7]
     (only,) = group(runs, ["norm"])
     assert only.epochs_to(0.5) == [2, 1]
     assert only.epochs_to(0.6) == [2, None]
@@ -123,10 +126,10 @@ def test_agreement_within_and_between() -> None:
 
 
 def test_recall_of_a_class_over_seeds_and_of_one_run() -> None:
-    over_seeds = recalls(Group("batch", {}, [stored(5, seed=0), stored(7, seed=1)]), "dog")
+    over_seeds = recall(Group("batch", {}, [stored(5, seed=0), stored(7, seed=1)]), "dog")
     assert over_seeds.mean == 0.5  # 1 and 3 of 4
     assert (over_seeds.low, over_seeds.high) == (0.0, 1.0)  # ± 12.7 · 0.25, cut off
-    one = recalls(Group("batch", {}, [stored(4)]), "cat")
+    one = recall(Group("batch", {}, [stored(4)]), "cat")
     assert one.mean == 1.0
     assert one.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)  # Wilson's, of all right: n / (n + z²)
 
@@ -206,13 +209,13 @@ def test_as_many_runs_vote_on_either_side() -> None:
     batch = [stored(8, "batch", 2), stored(8, "batch", 1), stored(5, "batch", 0)]
     (pair,) = pairs_of(*batch, stored(5, "layer", 7))
     assert pair.votes == 1
-    assert (pair.mcnemar, pair.p_mcnemar) == (McNemar(0, 0, 1.0), 1.0)
+    assert pair.mcnemar == McNemar(0, 0, 1.0, p_holm=1.0)
     assert pair.sentence.startswith(
         "layer norm and batch norm have the same test accuracy with the lowest seed of each group (1 and 3 seeds "
         "available)"
     )
     assert pair.welch is not None
-    assert pair.welch.difference == pytest.approx(-2 / 8)  # of the means
+    assert pair.welch.mean == pytest.approx(-2 / 8)  # of the means
     found = comparison(*batch, stored(5, "layer", 7))
     numbers = to_json(found)["pairs"][0]
     assert numbers["mcnemar"]["votes"] == 1
@@ -223,7 +226,7 @@ def test_as_many_runs_vote_on_either_side() -> None:
     (two,) = pairs_of(*batch, stored(6, "layer", 1), stored(8, "layer", 0))
     assert two.votes == 2  # ties of 5 and 8 go to the first name, "cat", and all dogs from the sixth on are wrong
     assert two.over_images is not None
-    assert two.over_images.difference == pytest.approx(1 / 8)
+    assert two.over_images.mean == pytest.approx(1 / 8)
 
 
 def test_nothing_varies_in_words() -> None:
@@ -236,7 +239,7 @@ def test_nothing_varies_in_words() -> None:
 def test_many_pairs_are_corrected() -> None:
     pairs = pairs_of(stored(8, "a"), stored(8, "b"), stored(1, "c"))
     # Two of three have p = 2 / 2^7; Holm makes it three times that, and the second no less.
-    assert [p.p_mcnemar for p in pairs] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
+    assert [p.mcnemar.p_holm for p in pairs if p.mcnemar] == [1.0, pytest.approx(3 / 64), pytest.approx(3 / 64)]
 
 
 def with_values(norm: str, seed: int, loss: float, speed: float, hardware: str = "CPU") -> StoredRun:
@@ -253,11 +256,11 @@ def test_loss_and_speed_are_tested_too() -> None:
     p = 2 * (0.5 - 3 / 8 * math.sqrt(2.4) * 0.8)  # as in test_statistics
     half = 2.776445 * math.sqrt(2 / 3)
     loss = ab.over_seeds["loss"]
-    assert (loss.difference, loss.p) == (2, pytest.approx(p))
+    assert (loss.mean, loss.p) == (2, pytest.approx(p))
     assert (loss.low, loss.high) == (pytest.approx(2 - half, abs=1e-5), pytest.approx(2 + half, abs=1e-5))
     assert loss.p_holm == pytest.approx(3 * p)  # of three pairs, and of the loss alone
     assert (ac.over_seeds["loss"].p, ac.over_seeds["loss"].p_holm) == (1, 1)
-    assert bc.over_seeds["images_per_second"].difference == -20
+    assert bc.over_seeds["images_per_second"].mean == -20
     assert ab.over_seeds["ece"].p is None  # nothing varies
     numbers = to_json(comparison(*runs))["pairs"][0]
     assert numbers["welch_of"].keys() == {"loss", "ece", "images_per_second"}
@@ -269,14 +272,14 @@ def test_loss_and_speed_are_tested_too() -> None:
 def test_speeds_of_other_hardware_are_not_compared() -> None:
     runs = [with_values("a", 0, 1, 10), with_values("b", 0, 1, 20, "GPU")]
     assert "images_per_second" not in pairs_of(*runs)[0].over_seeds
-    assert "different hardware" in findings(group(runs, ["norm"]), ["norm"])[-1]
+    assert "different hardware" in notes_on(group(runs, ["norm"]), ["norm"])[-1]
 
 
 def test_classes_of_two_runs_are_compared_over_images() -> None:
     (pair,) = pairs_of(stored(8), stored(3, "layer"))  # of four cats three are right, and of four dogs none
     cat, dog = pair.classes["cat"], pair.classes["dog"]
-    assert (cat.difference, cat.p) == (-0.25, 1)
-    assert (dog.difference, dog.p) == (-1, 2 / 2**4)
+    assert (cat.mean, cat.p) == (-0.25, 1)
+    assert (dog.mean, dog.p) == (-1, 2 / 2**4)
     assert dog.p_holm == 2 * dog.p
     # Of 6 images one more on either side: −4/6 ± 1.96 sqrt((1 - 16/36) / 6), and −1/6 ± 1.96 sqrt((1/2 - 1/36) / 6)
     assert dog.high == pytest.approx(-4 / 6 + 1.96 * math.sqrt(5 / 54), abs=1e-4)
@@ -293,12 +296,12 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
     (pair,) = pairs_of(*runs)
     # Dogs: 1 beside 0, 0 and 1/4 of four: 1/12 with an error of 1/12, and two degrees of freedom
     dog = pair.classes["dog"]
-    assert dog.difference == pytest.approx(-11 / 12)
+    assert dog.mean == pytest.approx(-11 / 12)
     assert dog.high == pytest.approx(-11 / 12 + 4.302653 / 12, abs=1e-6)
     assert dog.low == -1  # cut off
     assert pair.classes["cat"].p is None  # nothing varies
     assert dog.p_holm == dog.p  # of one that was tested
-    assert dog.real
+    assert dog.significant
     assert "for 1 of 2 classes" in pair.class_sentence
     (mixed,) = pairs_of(*runs[:4])
     assert mixed.classes["dog"].low is None
@@ -326,7 +329,7 @@ def test_each_run_has_a_line_and_each_group_a_mean(tmp_path: Path) -> None:
 
 
 def test_each_pair_has_a_panel_and_real_differences_full_dots(tmp_path: Path) -> None:
-    real, maybe = Corrected(-0.3, -0.4, -0.2, 0.001, 0.01), Corrected(0.1, None, None, None, None)
+    real, maybe = Difference(-0.3, -0.4, -0.2, 0.001, p_holm=0.01), Difference(0.1)
     found = {"cat": real, "$x$ " + "y" * 99: maybe}
     drawn = figures.differences({f"b{i} − a": found for i in range(4)}, ["it is lowest for cat"])
     assert drawn.alt.endswith("by class. It is lowest for cat.")
@@ -344,7 +347,7 @@ def test_other_data_are_not_compared() -> None:
     (pair,) = pairs_of(*runs)
     assert (pair.welch, pair.mcnemar) == (None, None)
     assert "not compared" in pair.sentence
-    found = comparison(*runs, notes=findings(group(runs, ["norm"]), ["norm"]))
+    found = comparison(*runs, notes=notes_on(group(runs, ["norm"]), ["norm"]))
     assert f"--where \"dataset.digest = '{runs[0].data}'\"" in to_text(found)
     assert class_recalls(found.groups) == {}
     assert f"{pair.sentence}." in to_html(found, {})
@@ -353,7 +356,7 @@ def test_other_data_are_not_compared() -> None:
 
 def test_what_else_differs_is_said() -> None:
     runs = [stored(4, lr="1", width="1"), stored(4, seed=1, lr="2", width="1"), stored(4, "layer", lr="1", width="2")]
-    notes = findings(group(runs, ["norm"]), ["norm"])
+    notes = notes_on(group(runs, ["norm"]), ["norm"])
     assert notes == [
         "runs of one group differ in more than the seed: lr",
         "the groups also differ in width, which may cause a difference",
@@ -381,15 +384,16 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
         measured(stored(4, norm, s), g) for norm, gs in (("a", (0.1, 0.3)), ("b", (-0.5,))) for s, g in enumerate(gs)
     ]
     found = comparison(*runs)
-    assert found.worth.why == ""
-    assert found.worth.means["a norm"].keys() == {"road", "deletion", "randomisation"}
-    assert found.worth.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
-    assert found.worth.means["b norm"] == {
-        "road": Mean(1, -0.5, None), "deletion": Mean(1, -0.5, None), "randomisation": Mean(1, 0.25, None)
+    assert found.map_quality.why == ""
+    assert found.map_quality.means["a norm"].keys() == {"road", "deletion", "randomisation"}
+    assert found.map_quality.means["a norm"]["deletion"] == mean_interval([0.1, 0.3])
+    assert found.map_quality.means["b norm"] == {
+        "road": Interval(-0.5), "deletion": Interval(-0.5), "randomisation": Interval(0.25)
     }  # fmt: skip
     assert re.search(r"\nb norm +−0\.500 +−0\.500 +0\.250\n", to_text(found))
     numbers = to_json(found)
     assert numbers["worth"]["a norm"]["road"]["mean"] == pytest.approx(0.2)
+    assert [numbers["worth"][name]["road"]["n"] for name in ("a norm", "b norm")] == [2, 1]
     assert numbers["no_worth"] is None
     page = to_html(found, {})
     assert "ROAD and its gain depend on the confidence" in page
@@ -414,7 +418,7 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
 )
 def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
     found = comparison(measured(stored(4, "a"), 0.1), other)
-    assert found.worth.why == why
+    assert found.map_quality.why == why
     assert f"note: the quality of the maps is not compared: {why}" in to_text(found)
     numbers = to_json(found)
     assert (numbers["worth"], numbers["no_worth"]) == ({}, why)
@@ -422,7 +426,7 @@ def test_why_maps_are_not_compared(other: StoredRun, why: str) -> None:
 
 
 def test_epochs_of_runs_without_validation_are_not_known() -> None:
-    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), levels=[0.5])
+    found = replace(comparison(stored(4, "a"), stored(4, "b", curve=[0.3])), targets=[0.5])
     a, b = (line.split("  ") for line in to_text(found).splitlines()[1:3])
     assert (a[-1].strip(), b[-1].strip()) == ("–", "not reached")
 
@@ -450,8 +454,8 @@ def test_names_are_text_and_the_page_needs_nothing_else(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("text", ["90", "0", "a", "0.5,nan"])
 def test_accuracies_are_fractions(text: str) -> None:
-    assert command.accuracies("0.9, 0.5") == [0.5, 0.9]
-    with pytest.raises(UserError, match="fractions"):
+    assert command.accuracies("0.9, 0.5,0.9") == [0.5, 0.9]
+    with pytest.raises(UserError, match=f"--to-accuracy is {text}. Give fractions"):
         command.accuracies(text)
 
 
@@ -540,10 +544,3 @@ def test_a_store_that_is_none_is_a_sentence(store: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9 cannot be read"):
         read_runs()
-
-
-def test_accuracies_of_the_command_line() -> None:
-    assert command.accuracies("0.9, 0.5,0.9") == [0.5, 0.9]
-    for text in ("90", "0", "a"):
-        with pytest.raises(UserError, match=f"--to-accuracy is {text}"):
-            command.accuracies(text)

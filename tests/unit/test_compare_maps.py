@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 
 from commands import compare as command
 from src import artifacts, record
-from src.comparison import explain as module
-from src.comparison import models
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
-from src.comparison.groups import Group
-from src.comparison.images import BOTH, FEWEST, MOST, Row, by_answers, by_maps, draw, strangers
-from src.comparison.maps import Maps, PairMaps, compare_maps, mean_agreement
-from src.comparison.pairs import compare
-from src.comparison.runs import Predictions, StoredRun, class_means
-from src.comparison.statistics import Permutation
+from src.comparison import make_maps as module
+from src.comparison.groups import Group, Predictions, StoredRun
+from src.comparison.images import BOTH, FEWEST, MOST, ShownImage, by_answers, by_maps, derangement, draw
+from src.comparison.make_maps import make_maps
+from src.comparison.maps import Maps, PairMaps, agreements, mean_agreement
+from src.comparison.read import class_means
+from src.comparison.result import Comparison
 from src.comparison.tables import agreement_rows, to_text
 from src.data.prepared import Prepared, Split, save
 from src.errors import UserError
@@ -33,6 +30,7 @@ from src.figures.style import save as save_figure
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params
+from src.statistics import Permutation
 from tests.conftest import PARAMS_YAML
 from tests.run_files import committed_params
 from tests.unit.test_figures import texts
@@ -55,7 +53,7 @@ def test_images_are_drawn_once_for_all_comparisons() -> None:
 
 @given(st.integers(2, 50))
 def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
-    partners = strangers(count)
+    partners = derangement(count)
     assert sorted(partners) == list(range(count))
     assert (partners != np.arange(count)).all()
 
@@ -63,10 +61,10 @@ def test_nobody_is_compared_with_itself_by_chance(count: int) -> None:
 def test_images_that_both_or_one_answers_wrong() -> None:
     right = np.array([[False, False, True, True, True], [False, True, False, True, True]])
     rows = by_answers(np.array([2, 3, 5, 7, 11]), right, ["batch", "layer"])
-    assert rows == [Row(2, "both wrong"), Row(3, "only batch wrong"), Row(5, "only layer wrong")]
+    assert rows == [ShownImage(2, "both wrong"), ShownImage(3, "only batch wrong"), ShownImage(5, "only layer wrong")]
     of_three = np.array([[False, False, True], [False, True, False], [False, False, False]])
     three = by_answers(np.arange(3), of_three, ["a", "b", "c"])
-    assert three == [Row(0, "all wrong")]  # of the others two are wrong
+    assert three == [ShownImage(0, "all wrong")]  # of the others two are wrong
     assert by_answers(np.arange(9), np.ones((2, 9), bool), ["a", "b"]) == []
     many = by_answers(np.arange(900), np.zeros((2, 900), bool), ["a", "b"])
     assert len(many) == BOTH
@@ -75,8 +73,8 @@ def test_images_that_both_or_one_answers_wrong() -> None:
 
 
 def test_images_on_which_maps_disagree_most() -> None:
-    rows = by_maps(np.array([3, 5, 7, 9, 11]), np.array([0.5, -0.1, 0.2, 0.9, 0.3]), [Row(5, "both wrong")])
-    assert rows == [Row(index, "maps disagree most") for index in (7, 11, 3)]
+    rows = by_maps(np.array([3, 5, 7, 9, 11]), np.array([0.5, -0.1, 0.2, 0.9, 0.3]), [ShownImage(5, "both wrong")])
+    assert rows == [ShownImage(index, "maps disagree most") for index in (7, 11, 3)]
 
 
 def run(norm: str, seed: int, right: int = COUNT, data: str = "d" * 32) -> StoredRun:
@@ -103,7 +101,7 @@ def ramps(*starts: int) -> np.ndarray:
 def test_agreement_within_and_between() -> None:
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 9, 13)[:, ::-1, ::-1]
     groups = [group("batch", 0, 1), group("layer", 0)]
-    (batch, layer), (pair,) = compare_maps(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
+    (batch, layer), (pair,) = agreements(groups, {"batch0": one, "batch1": one, "layer0": other}, np.arange(4))
     assert batch.within is not None
     assert layer.within is None
     assert batch.within["iou"].mean == 1
@@ -111,20 +109,22 @@ def test_agreement_within_and_between() -> None:
     assert batch.within["spearman"].half_width == pytest.approx(0, abs=1e-6)
     assert batch.within["iou"].chance < 1
     # The first map is turned around wholly, so its rank correlation is -1, and the top fifths share nothing.
-    assert pair.between["spearman"].per_image[0] == pytest.approx(-1, abs=1e-6)
-    assert pair.between["iou"].per_image[0] == 0
+    _, (first,) = agreements(groups, {"batch0": one[:1], "batch1": one[:1], "layer0": other[:1]}, np.arange(1))
+    assert first.between["spearman"].mean == pytest.approx(-1, abs=1e-6)
+    assert first.between["iou"].mean == 0
     assert pair.between["spearman"].lowest == pair.between["spearman"].highest  # all pairs of runs are alike
-    assert mean_agreement([one, other]) == pytest.approx(pair.between["spearman"].per_image)
+    assert mean_agreement([one, other])[0] == pytest.approx(-1, abs=1e-6)
+    assert mean_agreement([one, other]).mean() == pytest.approx(pair.between["spearman"].mean)
 
 
 def test_agreement_where_answers_are_the_same() -> None:
     groups = [group("batch", 0, right=2), group("layer", 0, right=3)]  # the third answer is another one
     one, other = ramps(0, 5, 9, 13), ramps(0, 5, 20, 13)
-    _, (pair,) = compare_maps(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
+    _, (pair,) = agreements(groups, {"batch0": one, "layer0": other}, np.array([0, 1, 2, 3]))
     assert pair.between["iou"].same_answer == 1
-    assert pair.between["iou"].mean == pytest.approx((3 + pair.between["iou"].per_image[2]) / 4)
-    _, (pair,) = compare_maps(groups, {"batch0": one[:1], "layer0": other[:1]}, np.array([2]))
-    assert pair.between["iou"].same_answer is None
+    _, (third,) = agreements(groups, {"batch0": one[2:3], "layer0": other[2:3]}, np.array([2]))
+    assert pair.between["iou"].mean == pytest.approx((3 + third.between["iou"].mean) / 4)
+    assert third.between["iou"].same_answer is None
 
 
 def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
@@ -136,16 +136,18 @@ def made(noise: float = 0.2, **bases: tuple[float, int]) -> list[PairMaps]:
         own = (1 - apart) * common + apart * rng.random(common.shape, dtype=np.float32)
         groups.append(group(label, *range(count)))
         maps |= {run.id: own + noise * rng.random(own.shape, dtype=np.float32) for run in groups[-1].runs}
-    return compare_maps(groups, maps, np.arange(50))[1]
+    return agreements(groups, maps, np.arange(50))[1]
 
 
 def test_runs_look_elsewhere_only_where_the_corrected_test_says_so() -> None:
     (apart,) = made(a=(0, 4), b=(1, 4))
-    assert apart.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
+    assert apart.over_seeds is not None
+    assert apart.over_seeds.p_holm == pytest.approx(2 / 70)  # one of 35 splits into four and four, which count twice
     assert "differ significantly more" in apart.sentence
     for pair in (*made(a=(0, 4), b=(0, 4)), *made(a=(0, 3), b=(1, 3)), *made(a=(0, 4), b=(1, 4), c=(0, 4))):
-        assert pair.p_holm is not None
-        assert pair.p_holm > 0.05
+        assert pair.over_seeds is not None
+        assert pair.over_seeds.p_holm is not None
+        assert pair.over_seeds.p_holm > 0.05
         assert "no evidence of a difference beyond that between random seeds" in pair.sentence
     (single,) = made(a=(0, 1), b=(1, 1))
     assert "Run at least 2 seeds of each" in single.sentence
@@ -168,15 +170,14 @@ def test_what_few_seeds_cannot_show_is_said_once() -> None:
 def test_pairs_of_groups_are_corrected_over_seeds() -> None:
     pairs = {(p.first.group.label, p.second.group.label): p for p in made(a=(0, 3), b=(1, 3), c=(1, 3), d=(1, 1))}
     ab, ad = pairs["a", "b"], pairs["a", "d"]
-    assert ab.over_seeds == Permutation(0.1, 0.1)  # one of ten splits into three and three
-    assert ad.over_seeds == Permutation(0.25, 0.25)  # of four into three and one
-    assert ab.p_holm == pytest.approx(0.6)  # the first of six
-    assert ad.p_holm == 0.75  # the fourth
+    # One of ten splits into three and three, the first of six tests; one of four into three and one, the fourth test
+    assert ab.over_seeds == Permutation(0.1, 0.1, p_holm=pytest.approx(0.6))
+    assert ad.over_seeds == Permutation(0.25, 0.25, p_holm=0.75)
 
 
 def test_the_agreement_of_each_group_is_a_row_of_its_own(data: Prepared) -> None:
     groups = [group("batch", 0, 1, right=50), group("layer", 0, 1, right=54)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     rows = agreement_rows(maps)
     assert [row[0] for row in rows] == ["two seeds of batch", "two seeds of layer", "layer and batch"]
     for row, found in zip(rows, (*(one.within for one in maps.groups), maps.pairs[0].between), strict=True):
@@ -248,7 +249,7 @@ def parameters(**changes: object) -> Params:
 
 def test_the_same_images_side_by_side(data: Prepared) -> None:
     groups = [group("batch", 1, 0, right=50), group("layer", 0, 1, 2, right=54)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     assert (maps.method, maps.layer, maps.runs, len(maps.sample)) == ("GradCAM", "layer4", 4, COUNT)
     assert [[r.seed for r in found.group.runs] for found in maps.groups] == [[0, 1], [0, 1]]  # the lowest seeds
     assert [column.label for column in maps.columns] == ["batch", "layer"]
@@ -261,13 +262,13 @@ def test_the_same_images_side_by_side(data: Prepared) -> None:
         assert maps.true[i] == CLASSES[row.index % 3]
     assert all(column.maps.shape == (9, 16, 16) for column in maps.columns)
     assert maps.notes == ["4 of the 5 runs have maps (at most 2 per group, see --cam-runs)"]
-    again = explain(groups, data, parameters(), 2)
+    again = make_maps(groups, data, parameters(), 2)
     assert np.array_equal(again.columns[1].maps, maps.columns[1].maps)
     assert again.rows == maps.rows
 
 
 def test_a_single_group_has_a_column_for_each_run(data: Prepared) -> None:
-    maps = explain([group("batch", 0, 1, 2)], data, parameters(), 3)
+    maps = make_maps([group("batch", 0, 1, 2)], data, parameters(), 3)
     assert [column.label for column in maps.columns] == ["seed 0 (batc)", "seed 1 (batc)", "seed 2 (batc)"]
     assert maps.pairs == []
     assert maps.groups[0].within is not None
@@ -275,25 +276,25 @@ def test_a_single_group_has_a_column_for_each_run(data: Prepared) -> None:
 
 def test_a_layer_that_some_model_lacks_and_a_slow_method_are_replaced(data: Prepared) -> None:
     groups = [group("batch", 0), group("none", 0)]
-    maps = explain(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
+    maps = make_maps(groups, data, parameters(layers=["layer2[0].norm3"], method="ScoreCAM"), 1)
     assert (maps.method, maps.layer) == ("GradCAM", "layer4")
     assert "because ScoreCAM needs" in maps.notes[0]
     assert "not every model has a map at layer2[0].norm3" in maps.notes[1]
-    assert explain(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
-    assert explain(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
+    assert make_maps(groups, data, parameters(layers=["layer3[0].conv1"]), 1).layer == "layer3[0].conv1"
+    assert make_maps(groups, data, parameters(layers=["linear"]), 1).layer == "layer4"  # no map
 
 
 def test_models_that_are_missing_are_named(data: Prepared, store: type[Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "missing", ("layer0",))
     groups = [group("batch", 0), group("layer", 0, 1)]
-    maps = explain(groups, data, parameters(), 1)
+    maps = make_maps(groups, data, parameters(), 1)
     assert [found.group.seeds for found in maps.groups] == [[0], [1]]  # the next one stands in
     assert "layer-0 (layer0) has no maps: it has no model.json" in maps.notes[0]
     with pytest.raises(UserError, match=r"fewer than two models can be explained; layer-0 \(layer0\) has no maps"):
-        explain([group("batch", 0), group("layer", 0)], data, parameters(), 1)
+        make_maps([group("batch", 0), group("layer", 0)], data, parameters(), 1)
     other = Group("layer", {}, [run("layer", 1, data="e" * 32)])
     with pytest.raises(UserError, match=r"its images are not those in data/prepared"):
-        explain([group("batch", 0), other], data, parameters(), 1)
+        make_maps([group("batch", 0), other], data, parameters(), 1)
 
 
 def test_weights_that_are_missing_or_damaged_leave_out_their_run(
@@ -316,7 +317,7 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
     monkeypatch.setattr(Store, "download_model", damaged)
     shutil.copy(PARAMS_YAML, artifacts.PARAMS)
     groups = [group("batch", 0, 1, right=50), group("layer", 0, 1), group("none", 0)]
-    maps = explain(groups, data, parameters(), 2)
+    maps = make_maps(groups, data, parameters(), 2)
     assert [(one.group.label, one.group.seeds) for one in maps.groups] == [("batch", [1]), ("layer", [0])]
     assert [column.label for column in maps.columns] == ["batch", "layer"]
     assert maps.notes[:4] == [
@@ -326,7 +327,7 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
         "2 of the 3 groups have maps (at most 6)",
     ]
     whole_runs = [group("batch", 1, right=50), group("layer", 0)]
-    alone = explain(whole_runs, data, parameters(), 2)
+    alone = make_maps(whole_runs, data, parameters(), 2)
     assert alone.rows == maps.rows
     assert np.array_equal(alone.columns[0].maps, maps.columns[0].maps)
     found, (note,) = command.explained([group("batch", 0), group("layer", 0)], 1)
@@ -335,8 +336,8 @@ def test_weights_that_are_missing_or_damaged_leave_out_their_run(
 
 
 def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "MOST_GROUPS", 2)
-    maps = explain([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
+    monkeypatch.setattr(module, "MOST_GROUPS", 2)
+    maps = make_maps([group("batch", 0), group("layer", 0), group("none", 0)], data, parameters(), 1)
     assert [found.group.label for found in maps.groups] == ["batch", "layer"]
     assert "2 of the 3 groups have maps (at most 2)" in maps.notes
 
@@ -344,17 +345,17 @@ def test_there_are_as_many_columns_as_a_figure_has_room_for(data: Prepared, monk
 def test_images_that_are_not_here_are_made_by_a_command(data: Prepared) -> None:
     groups = [group("batch", 0), group("layer", 0)]
     with pytest.raises(UserError, match=r"data/prepared is missing\. .*: dvc repro prepare$"):
-        explain(groups, None, parameters(), 1)
+        make_maps(groups, None, parameters(), 1)
     other = replace(data, digest="e" * 64)
     for found in groups[0].runs:
         found.params["data.source"], found.params["data.share"] = "shapes", "0.5"  # type: ignore[index]
     told = r"has other images .*: dvc exp run -S data\.share=0\.5 -S data\.source=shapes prepare$"
     with pytest.raises(UserError, match=told):
-        explain(groups, other, parameters(), 1)
+        make_maps(groups, other, parameters(), 1)
 
 
 def comparison(groups: Sequence[Group], maps: Maps | None) -> Comparison:
-    return Comparison(["norm"], groups, compare(groups), [], [], maps)
+    return Comparison(["norm"], groups, [], [], maps)
 
 
 def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> None:
@@ -362,7 +363,7 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
         replace(group("batch", 0, 1, right=50), label=HOSTILE),
         replace(group("layer", 0, 1, right=54), label="x" * 300),
     ]
-    found = comparison(groups, explain(groups, data, parameters(), 2))
+    found = comparison(groups, make_maps(groups, data, parameters(), 2))
     command.write(found)
     page = command.PAGE.read_text()
     assert "<script" not in page
@@ -394,7 +395,7 @@ def test_names_in_figures_page_and_numbers(data: Prepared, tmp_path: Path) -> No
 def test_the_images_of_the_sheet_are_listed_with_their_files(data: Prepared) -> None:
     groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
     files = [f"test/{i}/{ODD_NAMES[i % len(ODD_NAMES)]}" for i in range(COUNT)]
-    maps = explain(groups, data, parameters(), 1, files=files)
+    maps = make_maps(groups, data, parameters(), 1, files=files)
     listed = sheet_table(comparison(groups, maps))
     assert listed[0] == ["Test image", "File", "Reason", "True class", "batch", "layer"]
     assert [row[0] for row in listed[1:]] == [str(row.index) for row in maps.rows]
@@ -403,7 +404,7 @@ def test_the_images_of_the_sheet_are_listed_with_their_files(data: Prepared) -> 
     assert listed[1][2:] == ["both wrong", true, f"{wrong} 75 %", f"{wrong} 75 %"]
     numbers = json.loads(command.NUMBERS.read_text())["maps"]["rows"]
     assert [(row["index"], row["file"]) for row in numbers] == [(row.index, files[row.index]) for row in maps.rows]
-    nameless = sheet_table(comparison(groups, explain(groups, data, parameters(), 1)))
+    nameless = sheet_table(comparison(groups, make_maps(groups, data, parameters(), 1)))
     assert nameless == [row[:1] + row[2:] for row in listed]
 
 
@@ -415,7 +416,7 @@ def sheet_table(found: Comparison) -> list[list[str]]:
 
 def test_the_sheet_marks_wrong_answers(data: Prepared, tmp_path: Path) -> None:
     groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
-    drawn = figures.side_by_side(explain(groups, data, parameters(), 1))
+    drawn = figures.side_by_side(make_maps(groups, data, parameters(), 1))
     said = texts(drawn.figure)
     assert "GradCAM at layer4 for the class that each run predicts" in said
     assert said.count("both wrong") == said.count("only batch\nwrong") + said.count("only batch wrong") == 1

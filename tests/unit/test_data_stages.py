@@ -11,6 +11,7 @@ from src import artifacts
 from src.data import prepared
 from src.data.prepared import Split
 from src.data.raw import RawData
+from src.data_summary import class_table, group_left_out
 from src.figures.prepare import SHOWN_CLASSES, augmented_grid, class_counts
 from src.params import Params, load_params
 from stages import download, prepare
@@ -114,14 +115,13 @@ def test_what_was_found_is_printed_and_kept(
     assert "train train/b/0.png (b), test test/a/copy.png (a)" in output.err
 
 
-def test_reasons_and_classes_that_are_printed_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_and_classes_that_are_printed_are_bounded() -> None:
     empty = Split(np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, np.int64))
     left_out = {f"{folder}/{number}": f"in {folder}/" for folder in range(30) for number in range(30 - folder)}
-    groups = prepare.group_left_out(RawData(empty, None, [], unreadable={"x": "broken"}, left_out=left_out))
+    groups = group_left_out(RawData(empty, None, [], unreadable={"x": "broken"}, left_out=left_out))
     assert [group["files"] for group in groups] == [*range(30, 21, -1), sum(range(22)) + 1]
     assert "22 other reasons" in groups[-1]["reason"]
-    prepare.print_counts([{"class": f"c{label}", "train": 1, "val": 2, "test": 3} for label in range(1000)])
-    lines = capsys.readouterr().out.splitlines()
+    lines = class_table([{"class": f"c{label}", "train": 1, "val": 2, "test": 3} for label in range(1000)])
     assert len(lines) < 30
     assert [line.split() for line in (lines[1], lines[-1])] == [["c0", "1", "2", "3"], ["c999", "1", "2", "3"]]
 

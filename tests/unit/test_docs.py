@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from recipes.read import recipe_files
+from src.config.recipes import recipe_files
 from tests.conftest import REPOSITORY
 from tests.unit.test_dvc_graph import LEAVES, STAGES, outs
 

@@ -21,7 +21,8 @@ LEAVES = sorted(flatten(PARAMS))
 # Files that shape no result of a stage: a change of theirs must not train anything again.
 EXEMPT_NAMES = (
     "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git", "markdown",
-    "launch", "addresses", "tracking_uri", "results", "wording",
+    "launch", "addresses", "tracking_uri", "results", "wording", "runtime/run", "runtime/slots",
+    "announce", "config/changes", "distributed/training",
 )  # fmt: skip
 EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}
 EXEMPT |= {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "src/tracking").glob("*.py")}

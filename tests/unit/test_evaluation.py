@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
 from src.data.prepared import Split
@@ -20,7 +19,6 @@ from src.evaluation.metrics import (
     mean_probabilities,
     softmax,
     top_k_accuracy,
-    wilson_interval,
 )
 from src.evaluation.summary import model_summary
 from src.model.resnet import build
@@ -35,18 +33,6 @@ def labelled_logits() -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
     return logits.flatmap(
         lambda x: st.tuples(st.just(x), hnp.arrays(np.int64, len(x), elements=st.integers(0, x.shape[1] - 1)))
     )
-
-
-def test_wilson_interval_by_hand() -> None:
-    # 8 of 10, z = 1.96: centre (0.8 + 0.19207) / 1.38415 = 0.71674, spread 0.22661
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-
-
-@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_agrees_with_scipy(case: tuple[int, int]) -> None:
-    correct, total = case
-    expected = binomtest(correct, total).proportion_ci(method="wilson")
-    assert wilson_interval(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_softmax_and_cross_entropy_by_hand() -> None:

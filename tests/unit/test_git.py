@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from src import artifacts, git
+from src.announce import announce
+from src.config.changes import list_uncommitted, uncommitted
 from src.errors import UserError
-from src.params import load_params, uncommitted, wrong_value
+from src.params import load_params, wrong_value
+from src.runtime.run import OLD_DATA, reject_shallow_clone
 from src.yaml_files import read_yaml
-from stages import OLD_DATA, check, reject_shallow_clone
 from tests.conftest import PARAMS_YAML, REPOSITORY
 
 DOCUMENTS = [REPOSITORY / name for name in ("README.md", "params.yaml", "own/README.md")]
@@ -92,32 +94,24 @@ def test_a_path_is_quoted_for_the_shell(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["changed", "staged"])
-def test_check_lists_what_differs_from_the_last_commit(
-    repository: Path, state: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check.list_uncommitted()
-    assert capsys.readouterr().out == ""
+def test_what_differs_from_the_last_commit_is_listed(repository: Path, state: str) -> None:
+    assert list_uncommitted() == []
     text = artifacts.PARAMS.read_text()
     text = text.replace("norm: batch", "norm: layer", 1).replace("weight_decay: 0.0005", "weight_decay: 5e-04", 1)
     leave(state, text)
     assert uncommitted() == {"norm": ("layer", "batch")}  # 5e-04 is the same number, as DVC writes it
-    check.list_uncommitted()
-    printed = capsys.readouterr().out
+    printed = "\n".join(list_uncommitted())
     assert "norm 'batch' -> 'layer'" in printed
     assert git.undo(artifacts.PARAMS) in printed
 
 
-def test_check_prints_what_will_run_and_that_the_committed_file_takes_hours_on_a_cpu(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_will_run_is_said_and_that_the_committed_file_takes_hours_on_a_cpu(repository: Path) -> None:
     artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("device: auto", "device: cpu", 1))
-    check.print_experiment(load_params())
-    printed = capsys.readouterr().out
+    printed = announce(load_params())
     for word in ("CIFAR-10", "32 x 32", "width 64", "batch norm", "20", "cpu", "hours", "recipes laptop"):
         assert word in printed
     artifacts.PARAMS.write_text(artifacts.PARAMS.read_text().replace("epochs: 20", "epochs: 2", 1))
-    check.print_experiment(load_params())
-    printed = capsys.readouterr().out
+    printed = announce(load_params())
     assert "20" not in printed
     assert "hours" not in printed
 

@@ -1,6 +1,7 @@
 """docs/reference/parameters.md, and the command that writes it."""
 
-from commands.parameters import PAGE, allowed_values, comments, page
+from commands.parameters import PAGE
+from src.config.reference import allowed_values, comments, page
 from src.yaml_files import read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY
 from tests.unit.test_dvc_graph import LEAVES

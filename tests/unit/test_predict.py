@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import predict, run_command
+from commands import predict
 from src import artifacts
 from src.errors import UserError
 from src.model.resnet import build
 from src.model.saved import Description, save_model
+from src.runtime.run import run_command
 
 CLASSES = ["cat", "dog", "<b>$x$</b>"]
 

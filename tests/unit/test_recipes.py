@@ -14,12 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recipes.__main__ import given_keys, overrides
-from recipes.read import nest, parse_recipe, read_recipe, recipe_files
 from src import artifacts, git
+from src.config.overrides import command_line, flags, given_keys, overrides
+from src.config.recipes import parse_recipe, read_recipe, recipe_files
 from src.errors import UserError
 from src.params import hydra_value, parse_params, setting
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten, nest, read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
 
 PARAMS = read_yaml(PARAMS_YAML)
@@ -50,6 +50,13 @@ def test_lost_and_foreign_keys_are_mended() -> None:
 def test_keys_given_in_every_way_dvc_takes() -> None:
     arguments = ["--queue", "-S", "norm=batch,layer", "-Sseed=1", "--set-param", "a.b=2", "--set-param=+c=3", "-n", "x"]
     assert given_keys(arguments) == {"norm", "seed", "a.b", "c"}
+
+
+def test_command_lines_survive_a_shell() -> None:
+    values = {"norm": "layer", "data.path": "/data/it's mine"}
+    assert shlex.split(command_line(values, "prepare")) == ["dvc", "exp", "run", *flags(values), "prepare"]
+    assert flags(values) == ["-S", "norm=layer", "-S", r"data.path='/data/it\'s mine'"]
+    assert command_line({}, "prepare") == "dvc repro prepare"
 
 
 @pytest.mark.parametrize(

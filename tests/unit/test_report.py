@@ -16,10 +16,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from src import results
+from src.config.overrides import command_line
 from src.explain.summary import MEASURES
 from src.figures import gradcam as figures
 from src.figures.style import Described, save
-from src.pages.content import Run, command
+from src.pages.content import Run
 from src.pages.pictures import DRAWN, pictures
 from src.pages.run import grouped, render
 from src.params import load_params
@@ -526,4 +527,4 @@ def test_groups() -> None:
     ],
 )
 def test_the_command_names_what_is_not_committed(changed: dict[str, object], line: str) -> None:
-    assert command(changed) == line
+    assert command_line(changed) == line

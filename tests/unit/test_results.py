@@ -3,10 +3,12 @@
 import re
 import subprocess
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow.entities import Metric, Param, RunTag
 
@@ -15,12 +17,14 @@ from benchmarks.logged import Logged, find, params_digest
 from benchmarks.measure import RESULTS, params_with
 from benchmarks.recipe_results import (
     DOCUMENT,
+    README,
     SOURCES,
     VARIANTS,
     Results,
     claims,
     curves,
     fill,
+    fill_readme,
     goals,
     read,
     section,
@@ -255,9 +259,10 @@ def test_a_new_start_has_new_code_and_what_an_interrupted_training_left(tmp_path
     assert not (copy / ".dvc/tmp/rwlock").exists()
 
 
-def test_the_document_shows_the_committed_results() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert fill(text, RESULTS) == text, "make it so with: python -m benchmarks.recipe_results"
+@pytest.mark.parametrize(("document", "filled"), [(DOCUMENT, fill), (README, fill_readme)])
+def test_the_documents_show_the_committed_results(document: Path, filled: Callable[[str, Path], str]) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert filled(text, RESULTS) == text, "make it so with: python -m benchmarks.recipe_results"
 
 
 def test_places_are_filled_and_all_are_needed(tmp_path: Path) -> None:
@@ -299,18 +304,18 @@ def test_trials_are_shown_by_how_they_differ_from_the_recipe_now() -> None:
     assert trials([]) == "Not measured yet."
 
 
-def test_curves_are_means_over_seeds() -> None:
+def test_each_run_is_a_curve_and_each_recipe_has_one_label() -> None:
     runs = [
         a_run("standard", val_accuracy=[0.2, 0.4]),
         a_run("standard", seed=1, val_accuracy=[0.4, 0.8]),
         a_run("seed-000", val_accuracy=[0.1, 0.2, 0.3]),
         a_run("seed-001", val_accuracy=[]),
     ]
-    first, second = curves(runs).figure.axes[0].get_lines()
-    assert first.get_label() == "standard (2 seeds)"
-    assert first.get_xydata().tolist() == [[1, pytest.approx(0.3)], [2, pytest.approx(0.6)]]  # type: ignore[union-attr]
-    assert second.get_label() == "seed-000"
-    assert len(second.get_xydata()) == 3  # type: ignore[arg-type]
+    figure = curves(runs).figure
+    lines = [np.asarray(line.get_xydata()).tolist() for line in figure.axes[0].get_lines()]
+    assert lines == [[[1, 0.2], [2, 0.4]], [[1, 0.4], [2, 0.8]], [[1, 0.1], [2, 0.2], [3, 0.3]]]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["standard (2 seeds)", "seed-000"]
     assert recipe_results.LOOKS.keys() == VARIANTS.keys()
 
 
@@ -327,7 +332,7 @@ class Store:
         tags = {"stages": ",".join(record.STAGES), "hardware": "a machine", "device": "cpu", "precision": "fp32"}
         tags |= {"versions": "python 3", "model_key": key, "mlflow.source.git.commit": "0123456789"}
         metrics = {"test/accuracy": accuracy, "test/accuracy_low": 0.8, "test/accuracy_high": 0.95}
-        history = {"val/accuracy": (0.3, 0.4), "train/seconds": (10, 20), "train/images_per_second": (100, 300)}
+        history = {"val/accuracy": (0.3, 0.4)}
         run_id = str(self.client.create_run(self.experiment).info.run_id)
         self.client.log_batch(
             run_id,
@@ -339,6 +344,7 @@ class Store:
         files: dict[str, dict[str, Any]] = {
             "models/model.json": {"lr": 0.5, "epochs": 2, "precision": "fp32", "data_digest": "d"},
             "metrics/data.json": {"train": 45, "val": 5, "test": 10},
+            "metrics/train.json": {"seconds": 30.0, "images_per_second": 200.0},
         }
         for name, content in files.items():
             artifacts.write_json(self.folder / name, content)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from recipes.read import nest, read_recipe
+from src.config.recipes import read_recipe
 from src.data.augment import check_transforms
 from src.data.augmenters import Augmenter, make_augmenter
 from src.params import Params, parse_params
 from src.training.optimisers import make_optimizer
 from src.training.schedules import Schedule, make_schedule
 from src.training.untrained import new_model
-from src.yaml_files import flatten, read_yaml
+from src.yaml_files import flatten, nest, read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY
 
 COMMITTED = read_yaml(PARAMS_YAML)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from src.comparison.statistics import (
+from src.statistics import (
     MOST_SEEDS,
     MOST_SPLITS,
     Difference,
+    Interval,
     McNemar,
     Permutation,
     corrected,
@@ -19,25 +20,43 @@ from src.comparison.statistics import (
     permutation,
     seeds_needed,
     welch,
+    wilson_interval,
 )
+
+
+def test_wilson_interval() -> None:
+    # 8 of 10, z = 1.96: centre (0.8 + 0.19207) / 1.38415 = 0.71674, spread 0.22661
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == 1
 
 
 def test_the_interval_of_a_mean() -> None:
     # Deviation 1, so the error of the mean is 1 / sqrt(3); Student's table has 4.303 for two degrees of freedom.
     found = mean_interval([1.0, 2.0, 3.0])
-    assert (found.n, found.mean) == (3, 2.0)
-    assert found.half_width == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
+    half_width = 4.302653 / math.sqrt(3)
+    assert (found.low, found.mean, found.high) == pytest.approx((2 - half_width, 2, 2 + half_width), abs=1e-6)
+    assert found.half_width == pytest.approx(half_width, abs=1e-6)
+    wider = mean_interval(np.array([1.0, 2.0, 3.0]), level=0.99)
+    assert wider.half_width == pytest.approx(9.924843 / math.sqrt(3), abs=1e-6)
 
 
 def test_one_run_has_no_interval() -> None:
-    assert mean_interval([0.5]).half_width is None
+    assert mean_interval([0.5]) == Interval(0.5, None, None)
+    assert Interval(0.5).half_width is None
+
+
+def test_an_interval_is_cut_to_a_range() -> None:
+    assert Interval(0.5, -1, 0.75).within(0, 1) == Interval(0.5, 0, 0.75)
+    assert Difference(0.5, -1, 2, 0.1).within(-1, 1) == Difference(0.5, -1, 1, 0.1)
+    assert Interval(0.5).within(0, 1) == Interval(0.5)
 
 
 def test_welch_with_equal_variances() -> None:
     # t = 2 / sqrt(2/3), so t² = 6, with 4 degrees of freedom, for which the distribution has a closed form:
     # F(t) = 1/2 + 3/8 x (1 - x²/12), x² = t² / (1 + t²/4) = 2.4
     found = welch([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])
-    assert found.difference == 2.0
+    assert found.mean == 2.0
     assert found.p == pytest.approx(2 * (0.5 - 3 / 8 * math.sqrt(2.4) * 0.8), abs=1e-12)
     half = 2.776445 * math.sqrt(2 / 3)  # Student's table, 4 degrees of freedom
     assert (found.low, found.high) == (pytest.approx(2 - half, abs=1e-6), pytest.approx(2 + half, abs=1e-6))
@@ -50,13 +69,13 @@ def test_welch_with_one_group_that_does_not_vary() -> None:
 
 
 def test_welch_is_second_minus_first() -> None:
-    assert welch([3.0, 4.0, 5.0], [1.0, 2.0, 3.0]).difference == -2.0
+    assert welch([3.0, 4.0, 5.0], [1.0, 2.0, 3.0]).mean == -2.0
 
 
 @pytest.mark.parametrize(("first", "second"), [([1.0], [2.0, 3.0]), ([1.0, 2.0], [3.0]), ([1.0, 1.0], [2.0, 2.0])])
 def test_welch_without_variance_tests_nothing(first: list[float], second: list[float]) -> None:
     found = welch(first, second)
-    assert found.difference > 0
+    assert found.mean > 0
     assert (found.low, found.high, found.p) == (None, None, None)
 
 
@@ -78,7 +97,7 @@ def test_paired_shares() -> None:
     found = paired(first, second)
     # Of 20 images 2 and 5 differ; one more on either side: 3/22 and 6/22, apart by 3/22
     half = 1.959964 * math.sqrt((9 / 22 - (3 / 22) ** 2) / 22)
-    assert found.difference == pytest.approx(3 / 20)
+    assert found.mean == pytest.approx(3 / 20)
     assert (found.low, found.high) == pytest.approx((3 / 22 - half, 3 / 22 + half), abs=1e-6)
     assert found.p == pytest.approx(2 * (1 + 7 + 21) / 2**7)
 
@@ -86,18 +105,18 @@ def test_paired_shares() -> None:
 def test_paired_shares_that_are_equal_or_as_different_as_can_be() -> None:
     right, wrong = np.ones(3, bool), np.zeros(3, bool)
     same = paired(right, right)
-    assert (same.difference, same.p) == (0, 1)
+    assert (same.mean, same.p) == (0, 1)
     assert same.low == pytest.approx(-1.959964 * math.sqrt(2 / 5 / 5), abs=1e-6)
     assert paired(wrong, right).high == 1  # cut off
     assert paired(right, wrong).low == -1
 
 
 def test_what_is_shown_together_is_corrected_together() -> None:
-    found = corrected([Difference(1, 0, 2, 0.03), Difference(2, None, None, None), Difference(3, 1, 5, 0.01)])
-    assert [one.difference for one in found] == [1, 2, 3]
-    assert [one.p_holm for one in found] == [0.03, None, 0.02]  # of two that were tested
-    assert [one.real for one in found] == [True, False, True]
-    assert corrected([]) == []
+    found = corrected({"a": Difference(1, 0, 2, 0.03), "b": Difference(2), "c": Difference(3, 1, 5, 0.01)})
+    assert {key: one.mean for key, one in found.items()} == {"a": 1, "b": 2, "c": 3}
+    assert [one.p_holm for one in found.values()] == [0.03, None, 0.02]  # of two that were tested
+    assert [one.significant for one in found.values()] == [True, False, True]
+    assert corrected({}) == {}
 
 
 def test_holm() -> None:

@@ -16,12 +16,10 @@ from benchmarks.study import ARMS, COMPARISONS, NAME, RUNS, compare_all, file_of
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run
 from commands import compare as command
 from src import tracking
-from src.comparison.comparison import Comparison
-from src.comparison.explain import explain
-from src.comparison.groups import findings, group, levels
-from src.comparison.pairs import compare
-from src.comparison.runs import StoredRun
-from src.comparison.stored import Selection
+from src.comparison.groups import StoredRun, group, notes_on, reached_targets
+from src.comparison.make_maps import make_maps
+from src.comparison.read import Selection
+from src.comparison.result import Comparison
 from src.errors import UserError
 from src.figures.style import save
 from src.params import Params
@@ -146,8 +144,8 @@ def written(comparison: Comparison) -> dict[str, bytes]:
 def test_a_comparison_of_the_files_is_that_of_the_store(kept: Path) -> None:
     runs = list(study_runs().values())
     groups = group(runs, ["norm"])
-    maps = explain(groups, noise(), committed_params(device="cpu"), 3)
-    stored = Comparison(["norm"], groups, compare(groups), levels(runs), findings(groups, ["norm"]), maps)
+    maps = make_maps(groups, noise(), committed_params(device="cpu"), 3)
+    stored = Comparison(["norm"], groups, reached_targets(runs), notes_on(groups, ["norm"]), maps)
     of_store = written(stored)
     assert len(of_store) == 7  # page, numbers and five figures
     assert written(compare_all(read_all(kept), kept)["own-rate"]) == of_store

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from commands.sweep import check_points, main
 from src import artifacts, record, tracking
-from src.comparison.stored import read_runs
+from src.comparison.read import read_runs
 from src.errors import UserError
 from src.sweep import experiment
 from src.sweep.experiment import Experiment, Job

@@ -102,7 +102,7 @@ def test_an_address_that_can_never_work_is_an_error_that_names_another(
 ) -> None:
     """In the first stage, before any data is touched, and in every command. Nothing promises to complete a run."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(sync_command, "stale_stages", list)
+    monkeypatch.setattr(sync_command, "stale_stages", lambda stages: [])
     monkeypatch.setattr(sys, "argv", ["command"])
     params = load_params()
     readers = {

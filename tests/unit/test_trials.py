@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import trials
 from benchmarks.trials import TRIALS, Record, keys_of, run, run_all, shaping
-from recipes.read import nest
 from src.params import parse_params
 from src.training.loop import train
+from src.yaml_files import nest
 from tests.conftest import REPOSITORY
 from tests.unit.training_helpers import make_params, make_prepared
 

@@ -10,7 +10,7 @@ import yaml
 from src.artifacts import PARAMS, RECIPES
 from src.errors import UserError
 from src.params import allowed_keys, committed_params, nearest, problems
-from src.yaml_files import Loader, as_name, flatten, read_yaml
+from src.yaml_files import YamlError, as_name, compose, flatten, nest, read_yaml
 
 
 class Entry(NamedTuple):
@@ -79,35 +79,12 @@ def parse_recipe(content: bytes, file: Path, committed: dict[str, Any]) -> dict[
     return {"recipe": file.stem} | values
 
 
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`. {'a.b': 1} -> {'a': {'b': 1}}"""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree
-
-
 def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
     """Entries by dotted key. A mapping that is not a group is a value. Raises UserError if `content` is no mapping."""
     try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise _broken(file, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
-    try:
-        loader = Loader(text)
-        root = loader.get_single_node()
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _broken(file, line, f"contains the control character {error.character!r}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise _broken(file, mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem}") from None
-    except RecursionError:
-        raise _broken(file, 1, "is nested too deeply") from None
+        loader, root = compose(content)
+    except YamlError as error:
+        raise _broken(file, error.line, error.problem) from None
     if root is None:
         raise UserError(f"{file}:1: is empty. Write the changes of the recipe as in {PARAMS}, or {{}} for none")
     entries: dict[str, Entry] = {}
@@ -129,8 +106,8 @@ def _entries(content: bytes, file: Path, groups: set[str]) -> dict[str, Entry]:
                 continue
             try:
                 value = loader.construct_object(node, deep=True)
-            except Exception as error:  # int(), date() and others raise different types; the message needs the line
-                reason = str(error.problem if isinstance(error, yaml.MarkedYAMLError) else error)[:500]
+            except yaml.MarkedYAMLError as error:
+                reason = str(error.problem)[:500]
                 raise _broken(file, line, f"the value of {as_name(key)} cannot be read: {reason}") from None
             items = node.value if isinstance(node, yaml.SequenceNode) else []
             entries[key] = Entry(value, line, [item.start_mark.line + 1 for item in items])

@@ -1,57 +1,66 @@
-"""Intervals and tests for differences between groups of runs, from SciPy.
+"""Intervals and tests, from SciPy.
 
-A run is one trained model. The runs of a group differ in their seed. Accuracies are fractions.
+`scipy.stats` takes 0.5 to 2 s to import, so each function that needs it imports it.
 """
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-LEVEL = 0.95  # of every interval; a difference is significant if its corrected p is below 1 - LEVEL
+CONFIDENCE = 0.95  # level of every interval, unless a function is given another one
+ALPHA = 1 - CONFIDENCE  # a difference is significant if its corrected p is below
 POWER = 0.8  # probability of detecting a difference of the observed size, for the number of seeds needed
 MOST_SEEDS = 1000  # larger numbers are reported as "more than"
 MOST_SPLITS = 10_000  # splits of the runs into two groups; if there are more, this many are drawn
 
 
 @dataclass(frozen=True)
-class Mean:
-    """The mean of `n` runs and half the width of its 95 % t-interval, or None for a single run."""
+class Interval:
+    """A mean with the bounds of its confidence interval. They are None if they are unknown."""
 
-    n: int
     mean: float
-    half_width: float | None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Second group minus first, with its 95 % interval and the two-sided p. None for unknown values."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-
-
-@dataclass(frozen=True)
-class Corrected(Difference):
-    """One of several differences that are shown together. `p_holm` is p corrected for their number."""
-
-    p_holm: float | None
+    low: float | None = None
+    high: float | None = None
 
     @property
-    def real(self) -> bool:
-        """Whether the difference is significant after correction."""
-        return self.p_holm is not None and self.p_holm < 1 - LEVEL
+    def half_width(self) -> float | None:
+        """The number after ±, for an interval that is symmetric about the mean."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def within(self, lowest: float, highest: float) -> Self:
+        """The interval without what lies outside of the range of its values."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(lowest, self.low), high=min(highest, self.high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A test result. `p_holm` is its p corrected for the number of results that are shown together, by `corrected`."""
+
+    p_holm: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the result is significant after correction."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
 
 @dataclass(frozen=True)
-class McNemar:
+class Difference(Interval, Tested):
+    """Mean of the second group minus that of the first, with the two-sided p, or None if nothing can be tested."""
+
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class McNemar(Tested):
     """McNemar's exact test (1947) on the same test images.
 
     `only_first` counts images that only the first group gets right, `only_second` those that only the second gets
@@ -64,7 +73,7 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Permutation:
+class Permutation(Tested):
     """A permutation test. `p` is the share of splits of the runs that are at least as extreme as the groups.
 
     `least` is the smallest possible p. Fewer runs have fewer splits: with two runs per group, p is at least 1/3.
@@ -74,13 +83,30 @@ class Permutation:
     least: float
 
 
-def mean_interval(values: Sequence[float]) -> Mean:
-    """Mean of at least one value with its t-interval."""
-    n = len(values)
+Key = TypeVar("Key")
+Test = TypeVar("Test", Difference, McNemar, Permutation)
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Bounds of the Wilson score interval (Wilson, 1927) of the share `correct / total`.
+
+    Unlike the normal approximation, it stays in [0, 1] and has a width at 0 and at `total` correct.
+    """
+    from scipy import stats
+
+    bounds = stats.binomtest(correct, total).proportion_ci(CONFIDENCE, method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = CONFIDENCE) -> Interval:
+    """Mean of at least one value with its t-interval at `level`. A single value has no bounds."""
+    from scipy import stats
+
+    n, mean = len(values), float(np.mean(values))
     if n < 2:
-        return Mean(n, float(values[0]), None)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * stats.sem(values))
-    return Mean(n, float(np.mean(values)), half)
+        return Interval(mean)
+    half_width = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / n**0.5)
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -88,18 +114,22 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Difference:
 
     Without interval and p if a group has fewer than two runs, or if no value varies.
     """
+    from scipy import stats
+
     difference = float(np.mean(second) - np.mean(first))
     if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
-        return Difference(difference, None, None, None)
+        return Difference(difference)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss")  # for a group without variance, which the test supports
         result = stats.ttest_ind(second, first, equal_var=False)
-    interval = result.confidence_interval(LEVEL)
-    return Difference(difference, float(interval.low), float(interval.high), float(result.pvalue))
+    bounds = result.confidence_interval(CONFIDENCE)
+    return Difference(difference, float(bounds.low), float(bounds.high), float(result.pvalue))
 
 
 def mcnemar(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool_]) -> McNemar:
     """Compare two sets of predictions for the same images. Both arguments are (N,), True if the prediction is right."""
+    from scipy import stats
+
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
     discordant = only_first + only_second
@@ -114,28 +144,29 @@ def paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray[np.bool
     proportions based on paired data"). It adds one image to either side, so it is valid for few images, and if no
     prediction differs. p is McNemar's.
     """
+    from scipy import stats
+
     test, n = mcnemar(first_right, second_right), len(first_right)
     gained, lost = (test.only_second + 1) / (n + 2), (test.only_first + 1) / (n + 2)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
-    low, high = max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
-    return Difference((test.only_second - test.only_first) / n, low, high, test.p)
+    centre, z = gained - lost, float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    half_width = z * math.sqrt((gained + lost - centre**2) / (n + 2))
+    difference = (test.only_second - test.only_first) / n
+    return Difference(difference, centre - half_width, centre + half_width, test.p).within(-1.0, 1.0)
 
 
-def corrected(found: Sequence[Difference]) -> list[Corrected]:
-    """Apply Holm's correction to differences that are shown together, for the number of those that have a p."""
-    after = iter(holm([one.p for one in found if one.p is not None]))
-    return [Corrected(o.difference, o.low, o.high, o.p, None if o.p is None else next(after)) for o in found]
+def corrected(found: Mapping[Key, Test]) -> dict[Key, Test]:
+    """Apply Holm's correction to results that are shown together, for the number of those that have a p."""
+    tested = {key: one.p for key, one in found.items() if one.p is not None}
+    p_holm = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {key: replace(one, p_holm=p_holm.get(key)) for key, one in found.items()}
 
 
 def holm(values: Sequence[float]) -> list[float]:
     """P-values with Holm's correction (1979), in the given order, each at most 1."""
-    order = np.argsort(values)
-    corrected = [0.0] * len(values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, (len(values) - rank) * values[index])
-        corrected[index] = min(1.0, largest)
-    return corrected
+    p, count = np.array(values, dtype=float), len(values)
+    order = np.argsort(p)
+    p[order] = np.minimum(1, np.maximum.accumulate((count - np.arange(count)) * p[order]))
+    return list(map(float, p))
 
 
 def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
@@ -144,6 +175,8 @@ def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
     Two-sided t-test with the pooled variance of the groups, by the noncentral t distribution (Cohen, 1988). It is a
     rough estimate, because it treats the observed difference as the true one.
     """
+    from scipy import stats
+
     if min(len(first), len(second)) < 2:
         return None
     deviation = math.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2)
@@ -152,7 +185,7 @@ def seeds_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
         return None
     for n in range(2, MOST_SEEDS + 1):
         free, shift = 2 * n - 2, difference / deviation * math.sqrt(n / 2)
-        limit = stats.t.ppf((1 + LEVEL) / 2, free)
+        limit = stats.t.ppf((1 + CONFIDENCE) / 2, free)
         if 1 - stats.nct.cdf(limit, free, shift) + stats.nct.cdf(-limit, free, shift) >= POWER:
             return n
     return MOST_SEEDS + 1

@@ -7,12 +7,11 @@ groups are compared by the gain of a run's maps over random maps of the same mod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from src.comparison.groups import Group, same_images
-from src.comparison.runs import StoredRun
-from src.comparison.statistics import Mean, mean_interval
+from src.comparison.groups import Group, StoredRun, same_images
+from src.statistics import Interval, mean_interval
 
 # Name of a measure in gradcam.json -> title of its column.
-WORTH = {
+TITLES = {
     "road": "ROAD, gain ↑",
     "insertion": "insertion, gain ↑",
     "deletion": "deletion, gain ↑",
@@ -23,29 +22,29 @@ WORTH = {
 # Parameters that decide which maps are measured, and on how many images.
 SETTINGS = tuple(f"gradcam.{key}" for key in ("method", "layers", "aug_smooth", "eigen_smooth", "measure.images"))
 
-Means = Mapping[str, Mapping[str, Mean]]  # by label of the group and name in WORTH
+Means = Mapping[str, Mapping[str, Interval]]  # by label of the group and name in TITLES
 
 
 @dataclass(frozen=True)
-class Worth:
+class MapQuality:
     """Means over the runs of each group, of the measures that all runs have. `why` has the reason for none."""
 
     means: Means
     why: str = ""
 
 
-def worth(groups: Sequence[Group]) -> Worth:
+def map_quality(groups: Sequence[Group]) -> MapQuality:
     """The quality of the maps of each group. Empty if runs measured other images or other maps."""
     runs = [run for group in groups for run in group.runs]
     if lacking := [run.name for run in runs if _value(run, "road") is None]:
-        return Worth({}, f"these runs have no measures of maps, or only those of older code: {', '.join(lacking)}")
+        return MapQuality({}, f"these runs have no measures of maps, or only those of older code: {', '.join(lacking)}")
     if not same_images(runs):
-        return Worth({}, "the runs have different data or test images")
+        return MapQuality({}, "the runs have different data or test images")
     if different := [key for key in SETTINGS if len({run.params.get(key) for run in runs}) > 1]:
-        return Worth({}, f"the runs differ in {', '.join(different)}")
-    values = {run.id: {name: found for name in WORTH if (found := _value(run, name)) is not None} for run in runs}
-    shared = [name for name in WORTH if all(name in of_run for of_run in values.values())]
-    return Worth(
+        return MapQuality({}, f"the runs differ in {', '.join(different)}")
+    values = {run.id: {name: found for name in TITLES if (found := _value(run, name)) is not None} for run in runs}
+    shared = [name for name in TITLES if all(name in of_run for of_run in values.values())]
+    return MapQuality(
         {
             group.label: {name: mean_interval([values[run.id][name] for run in group.runs]) for name in shared}
             for group in groups

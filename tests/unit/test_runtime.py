@@ -1,4 +1,4 @@
-"""What all stages share: turns on the CPU, stops, and messages."""
+"""What stages and commands share: turns on the CPU, stops, messages and a reader that ends early."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from stages import compute_turn
+from src.runtime.slots import compute_turn
 from tests.conftest import REPOSITORY
 
 CPU = torch.device("cpu")
@@ -38,10 +38,17 @@ def test_a_gpu_needs_no_turn(tmp_path: Path) -> None:
 
 
 def test_a_second_stage_waits_and_says_so(tmp_path: Path) -> None:
-    code = "import torch\nfrom stages import compute_turn\nwith compute_turn(torch.device('cpu')): print('mine')"
+    code = """
+import os, torch
+from src.runtime.slots import compute_turn
+os.sched_getaffinity = lambda _: {0}
+with compute_turn(torch.device("cpu")):
+    print("mine")
+"""
     with compute_turn(CPU):
-        one = f"import os; os.sched_getaffinity = lambda _: {{0}}\n{code}"
-        waiting = subprocess.Popen([sys.executable, "-u", "-c", one], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        waiting = subprocess.Popen(
+            [sys.executable, "-u", "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        )
         assert waiting.stdout is not None
         assert "waiting for another stage" in waiting.stdout.readline()
     assert waiting.communicate()[0] == "mine\n"
@@ -51,7 +58,7 @@ def test_a_second_stage_waits_and_says_so(tmp_path: Path) -> None:
 def test_a_stop_ends_with_a_failure_and_a_sentence_after_the_clean_up(stop: signal.Signals, name: str) -> None:
     code = """
 import signal, sys, time
-from stages import run_stage
+from src.runtime.run import run_stage
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit an ignored one
 def main(params):
     try:
@@ -81,8 +88,8 @@ run_stage(main)
 def test_a_stop_that_was_lost_can_be_repeated() -> None:
     code = """
 import signal, time
-import stages
-stages.CLEAN_UP = 0.0
+from src.runtime import run
+run.CLEAN_UP = 0.0
 class Library:
     def __del__(self):
         print("ready", flush=True)
@@ -91,7 +98,7 @@ def main(params):
     Library()
     print("lost", flush=True)
     time.sleep(60)
-stages.run_stage(main)
+run.run_stage(main)
 """
     with stage_process(code) as stage:
         assert stage.stdout is not None
@@ -124,9 +131,11 @@ time.sleep(60)
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_a_stage_ends_is_a_failure_too_and_says_nothing(stop: signal.Signals) -> None:
     code = f"""
-import atexit, signal
-from stages import run_stage
+import atexit, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "-m"  # as in `python -m stages.NAME`
+import stages
+from src.runtime.run import run_stage
 atexit.register(signal.raise_signal, {stop.value})  # libraries have such, and take their time
 run_stage(lambda params: None)
 """
@@ -149,8 +158,47 @@ import gc, sys
 sys.argv[0] = "-m"  # as in `python -m stages.NAME`
 import stages
 print(gc.isenabled())
-stages.run_stage(lambda params: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+from src.runtime.run import run_stage
+run_stage(lambda params: print(gc.isenabled(), gc.get_freeze_count() > 10_000))
 """
     started = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert started.stdout == "False\nTrue True\n"
     assert gc.isenabled()  # this process has imported `stages` too
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    code = "from src.runtime.run import run_command; run_command(lambda: print('line\\n' * 100_000))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("sys.argv[0] = '-m'; import commands; stop()", -signal.SIGINT, ""),  # while it imports its libraries
+        ("sys.argv[0] = '-m'; import recipes; stop()", -signal.SIGINT, ""),
+        ("sys.argv[0] = '-m'; import commands; run_command(stop)", 1, "stopped by Ctrl-C\n"),
+        ("import commands; run_command(stop)", 1, "stopped by Ctrl-C\n"),
+        ("sys.argv[0] = '-m'; import commands; run_command(int); stop()", -signal.SIGINT, ""),  # as it ends
+    ],
+)
+def test_ctrl_c_is_never_a_traceback(code: str, status: int, said: str) -> None:
+    begin = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit an ignored one
+def stop(): signal.raise_signal(signal.SIGINT)
+def run_command(main):
+    from src.runtime.run import run_command
+    run_command(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", begin + code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, said)

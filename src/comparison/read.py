@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src import results, tracking
-from src.comparison.runs import CURVES, NEEDED, StoredRun, class_means, read_predictions
+import numpy as np
+
+from src import artifacts, results, tracking
+from src.comparison.groups import CURVES, Predictions, StoredRun
 from src.errors import UserError
+from src.evaluation.metrics import balanced_accuracy, class_scores, confusion_matrix, macro_f1
+
+NEEDED = ("test/accuracy", "test/loss", "test/ece", "seed")  # metrics and parameters
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,7 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
             if found.info.status != "FINISHED":
                 left_out.append(f"{label} is not finished: {found.info.status.lower()}")
                 continue
-            missing = [name for name in NEEDED if name not in metrics] + [k for k in ("seed",) if k not in params]
-            if missing:
+            if missing := [name for name in NEEDED if name not in metrics | params]:
                 left_out.append(f"{label} is not complete: it has no {', '.join(missing)}")
                 continue
             model = tags.get("model_key", found.info.run_id)
@@ -77,3 +82,21 @@ def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> results.Maps |
         return results.Maps.read(store.download(run_id, "metrics/gradcam.json", folder))
     except UserError:
         return None
+
+
+def read_predictions(file: Path) -> Predictions:
+    """Read the table that the stage `evaluate` wrote. Raises UserError if it is damaged."""
+    rows = artifacts.read_csv(file)
+    try:
+        columns = {name: np.array([row[name] for row in rows]) for name in ("true", "predicted", "confidence")}
+        return Predictions(columns["true"], columns["predicted"], columns["confidence"].astype(np.float64))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{file.name} is damaged ({type(error).__name__}: {error})") from None
+
+
+def class_means(predictions: Predictions) -> dict[str, float]:
+    """Balanced accuracy and macro F1 as in `evaluate`, for runs of older code, which only have predictions."""
+    names, codes = np.unique(np.stack((predictions.true, predictions.predicted)), return_inverse=True)
+    true, predicted = codes.reshape(2, -1)
+    scores = class_scores(confusion_matrix(true, predicted, len(names)))
+    return {"test/balanced_accuracy": balanced_accuracy(scores), "test/macro_f1": macro_f1(scores)}
