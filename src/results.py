@@ -4,7 +4,6 @@ A file may have keys or columns that its type lacks, and these are ignored. Fiel
 they were given. So files of older code, which lack them, can be read.
 
 src/model/saved.py writes `models/model.json`, and checks its hashes before a model is rebuilt. Here it is only read.
-The stages prepare, lr_range and train write `data.json`, `lr_range.*`, `history.csv` and `train.json` themselves.
 """
 
 import math
@@ -59,7 +58,7 @@ class File(Part):
 
     def write(self) -> None:
         """Write PATH."""
-        artifacts.write_json(self.PATH, self.model_dump(exclude_unset=True))
+        artifacts.write_json(self.PATH, self.model_dump(by_alias=True, exclude_unset=True))
 
 
 class Row(Part):
@@ -90,7 +89,7 @@ class Row(Part):
 class ClassCounts(Part):
     """The number of images of a class in each split."""
 
-    name: str = Field(validation_alias="class")
+    name: str = Field(validation_alias="class", serialization_alias="class")
     train: int
     val: int
     test: int
@@ -157,6 +156,14 @@ class RangeTest(File):
     last_lr: float
     iterations: int
     seconds: float
+
+
+class LearningRate(File):
+    """The rate that `train` uses."""
+
+    PATH = artifacts.LR
+
+    lr: float
 
 
 class RangeStep(Row):
