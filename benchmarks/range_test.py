@@ -45,10 +45,10 @@ from src.evaluation.logits import predict_logits
 from src.model.device import Precision, resolve_precision
 from src.params import Params
 from src.processes import cores, keep_memory
-from src.report.formats import hundredths, percent
 from src.runtime.run import run_command
 from src.training.loop import train
 from src.training.lr_range import Sweep, choose_rate, sweep
+from src.wording import hundredths, percent
 
 FILE = RESULTS / "range-test.json"
 DOCUMENT = Path("docs/explanation/range-test.md")

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.document import put
@@ -27,9 +26,9 @@ from src.config.recipes import base, read_recipe, with_recipe
 from src.errors import UserError
 from src.figures import style
 from src.params import Params
-from src.report.formats import duration, percent, shown
 from src.runtime.run import run_command
 from src.statistics import Interval, mean_interval, wilson_interval
+from src.wording import duration, percent, shown
 
 DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")
 
@@ -277,7 +276,7 @@ def short_table(result: Result | None) -> str:
     return _table([("recipe", "n", "test accuracy (95 % interval)", "training"), *rows])
 
 
-def curves(runs: list[Logged]) -> Figure:
+def curves(runs: list[Logged]) -> style.Described:
     """Validation accuracy by epoch, one line per run."""
     figure = style.new_figure(9.5, 4.6)
     axes = figure.subplots()
@@ -293,7 +292,7 @@ def curves(runs: list[Logged]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(loc="outside right center")
-    return figure
+    return style.Described(figure, "Line chart of the validation accuracy by epoch, with a line per recipe.")
 
 
 def draw(folder: Path) -> None:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from benchmarks import study_page
 from benchmarks.cpu import SMOKE_RESULTS
@@ -49,12 +48,12 @@ from src.errors import UserError
 from src.explain.agreement import Float32
 from src.figures.comparison import draw
 from src.figures.gradcam import EDGE, HEAD, LINE, cells, put_title, show
-from src.figures.style import save
+from src.figures.style import Described, save
 from src.model.device import resolve_device
 from src.params import Params, parse_params
-from src.report.formats import norm_name
 from src.runtime.run import run_command
 from src.statistics import mean_interval
+from src.wording import norm_name
 from src.yaml_files import nest
 
 NAME = "study-norms"  # of the recipe and of the results
@@ -217,7 +216,7 @@ def write_figures(compared: Mapping[str, Comparison], folder: Path) -> None:
                 save(drawn, folder / name / f"{figure}.png")
 
 
-def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Figure | None:
+def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Described | None:
     """A test image with its map by one run per norm and the accuracies over all seeds; None until all norms have a run.
 
     Of the images of the sample in `folder` that all these runs answer right, it is the one whose maps agree least.
@@ -242,7 +241,7 @@ def hero(found: Mapping[tuple[str, int], Finished], folder: Path) -> Figure | No
         accuracies = [found[arm, seed].run.metrics["test/accuracy"] for seed in SEEDS if (arm, seed) in found]
         show(sheet, corner, sample.images[place], values[place], weight)
         put_title(sheet, corner, f"{norm_name(ARMS[arm].norm)}\n{mean_percent(mean_interval(accuracies))}", fontsize=9)
-    return figure
+    return Described(figure, f"A test image of the class {true}, and its map by one run of each of {len(arms)} norms.")
 
 
 @contextmanager

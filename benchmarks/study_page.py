@@ -19,7 +19,7 @@ from src.comparison.tables import (
     mean_percent,
     quality_rows,
 )
-from src.report.formats import points
+from src.wording import points
 
 DOCUMENT = Path("docs/results/study-norms.md")
 IMAGES = Path("docs/images/study-norms")

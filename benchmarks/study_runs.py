@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.logged import Logged
-from src import artifacts
+from src import artifacts, results
 from src.comparison.groups import Predictions, StoredRun
 from src.comparison.images import Sample
 from src.errors import UserError
@@ -69,9 +69,11 @@ def read_run(file: Path) -> Finished:
         about, classes = json.loads(content["about"].tobytes()), content["classes"]
         confidence = content["confidence"].astype(np.float64) / MILLION
         predictions = Predictions(classes[content["true"]], classes[content["predicted"]], confidence)
+        measures = about["run"]["gradcam"]
+        maps = results.Maps.model_validate(measures) if measures else None
         return Finished(
             about=Logged(**about["about"]),
-            run=StoredRun(predictions=predictions, **about["run"]),
+            run=StoredRun(predictions=predictions, **about["run"] | {"gradcam": maps}),
             data_name=about["data_name"],
             method=about["method"],
             layer=about["layer"],
@@ -91,6 +93,8 @@ def read_sample(file: Path) -> Sample:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, results.Maps):
+        return value.model_dump(exclude_unset=True)
     return dict(value) if isinstance(value, Mapping) else value
 
 

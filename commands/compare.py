@@ -14,7 +14,6 @@ from src import artifacts
 from src.comparison.groups import Group, group, grouping_keys, notes_on, reached_targets
 from src.comparison.make_maps import make_maps
 from src.comparison.maps import Maps
-from src.comparison.page import to_html
 from src.comparison.read import read_runs
 from src.comparison.result import Comparison, to_json
 from src.comparison.tables import sentences, to_text
@@ -22,10 +21,11 @@ from src.data import prepared
 from src.errors import UserError
 from src.figures.comparison import draw
 from src.figures.style import save
+from src.pages.comparison import to_html
 from src.params import load_params
-from src.report.formats import counted
 from src.runtime.run import run_command
 from src.tracking import log_comparison
+from src.wording import counted
 
 PAGE = Path("reports/compare.html")
 NUMBERS = Path("reports/compare.json")

@@ -21,8 +21,8 @@ from src.model.device import resolve_device
 from src.model.inputs import to_input
 from src.model.saved import load_model
 from src.params import load_params
-from src.report.formats import percent
 from src.runtime.run import run_command
+from src.wording import percent
 
 
 def main() -> None:

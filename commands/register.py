@@ -10,11 +10,11 @@ import shlex
 
 from src.addresses import redacted
 from src.errors import printable
+from src.pages.card import without_figures
 from src.registry import METRICS, Candidate, rank
-from src.report.card import without_figures
-from src.report.formats import number, percent
 from src.runtime.run import run_command
 from src.tracking import register_model, tracking_uri
+from src.wording import number, percent
 
 LONGEST = 5000  # characters of a version's description
 PORT = 5001  # not MLflow's default 5000, which `make ui` uses

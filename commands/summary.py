@@ -2,13 +2,13 @@
 
 import argparse
 
-from src import artifacts, git, record
+from src import artifacts, git, record, results
 from src.config.changes import uncommitted
 from src.errors import UserError
 from src.params import load_params
-from src.report.formats import norm_name, percent, points
 from src.runtime.dvc import stale_stages
 from src.runtime.run import run_command
+from src.wording import accuracy_interval, data_name, percent, points, reference_label, run_title, wrong
 
 
 def main() -> None:
@@ -18,19 +18,14 @@ def main() -> None:
         raise UserError("this workspace has no finished experiment. Run: make quickstart, or dvc repro")
     if stale := stale_stages(record.PIPELINE):
         raise UserError(f"the experiment is not finished. Not up to date: {', '.join(stale)}. Run: dvc repro")
-    model = artifacts.read_json(artifacts.MODEL)
-    data = artifacts.read_json(artifacts.METRICS / "data.json")
-    test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    model, data, test = results.Model.read(), results.DataSet.read(), results.Evaluation.read()
     params = record.public(load_params())
-    recorded, label = params.reference.accuracy, record.reference_label(params.reference)
-    difference = points(test["accuracy"] - recorded)
-    compared = f"compared with  {percent(recorded)}  ({label}, difference {difference})\n"
-    low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
+    recorded, label = params.reference.accuracy, reference_label(params.reference)
+    compared = f"compared with  {percent(recorded)}  ({label}, difference {points(test.accuracy - recorded)})\n"
     print(
         f"""
-test accuracy  {percent(test["accuracy"])}  (95 % interval {low} to {high})
-               ResNet-18 with {norm_name(model["norm"])} on {record.data_name(params, data["source"])}, \
-{test["wrong"]} of {test["images"]} test images misclassified
+test accuracy  {percent(test.accuracy)}  ({accuracy_interval(test)})
+               {run_title(model.norm, data_name(params, data.source))}, {wrong(test)} misclassified
 {compared if recorded > 0 else ""}report         {artifacts.REPORT}  (open it in a browser)
 model card     {artifacts.CARD}
 figures        {artifacts.FIGURES}/

@@ -18,13 +18,13 @@ from src.config.recipes import read_recipe
 from src.errors import UserError
 from src.locks import locked
 from src.params import problems
-from src.report.formats import counted
 from src.runtime.dvc import remote_url
 from src.runtime.run import run_command
 from src.sweep.experiment import Job
 from src.sweep.ledger import FAILED, FINISHED, STOPPED, Ledger, Record, words
 from src.sweep.spec import Spec, read_spec
 from src.tracking_uri import is_server
+from src.wording import counted
 from src.yaml_files import flatten, nest, shown
 
 

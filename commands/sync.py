@@ -9,13 +9,13 @@ import math
 import os
 from itertools import takewhile
 
-from src import artifacts, record
+from src import artifacts, record, results
 from src.addresses import redacted
 from src.errors import UserError
 from src.params import load_params
-from src.report.formats import counted
 from src.runtime.dvc import stale_stages
 from src.runtime.run import run_command
+from src.wording import counted
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def complete() -> None:
 
     from src.tracking import Mirror, shown_uri
 
-    with Mirror(params, artifacts.read_json(artifacts.MODEL)["model_key"], patience=math.inf) as mirror:
+    with Mirror(params, results.Model.read().model_key, patience=math.inf) as mirror:
         mirror.upload(*stages)
     if not mirror.complete:
         raise UserError(

@@ -6,7 +6,7 @@ from src.config.changes import uncommitted
 from src.data.sources.folder import source_name
 from src.model.device import resolve_device
 from src.params import Params
-from src.report.formats import norm_name
+from src.wording import norm_name
 from src.yaml_files import shown
 
 # While these are as committed, training takes as long as with the committed params.yaml.

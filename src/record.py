@@ -8,19 +8,32 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src import artifacts, git
+from src import artifacts, git, results, wording
 from src.addresses import redacted
 from src.errors import UserError
 from src.markdown import escape
-from src.params import Params, Reference, load_params
-from src.report.formats import counted, norm_name, percent
-from src.report.formats import points as in_points
+from src.params import Params, load_params
+from src.wording import (
+    accuracy_interval,
+    capital,
+    counted,
+    data_name,
+    images,
+    network_options,
+    norm_name,
+    percent,
+    percent_interval,
+    reference_accuracy,
+    reference_label,
+    wrong,
+)
+from src.wording import points as in_points
 from src.yaml_files import flatten, number, read_yaml
 
 STAGES = ("prepare", "lr_range", "train", "evaluate", "gradcam", "report")  # those whose results a run holds
@@ -28,7 +41,6 @@ PIPELINE = ("check", "download", *STAGES)
 LIBRARIES = ("torch", "torchvision", "albumentations", "grad-cam", "torch-lr-finder", "mlflow", "dvc", "numpy")
 # A link in the model card. Untrusted text in the card never contains `](`.
 FIGURE = re.compile(r"\]\(\.\./(figures/[^)]+)\)")
-SOURCES = {"cifar10": "CIFAR-10", "folder": "image folder", "shapes": "generated shapes"}
 
 
 @dataclass(frozen=True)
@@ -68,19 +80,6 @@ def run_key(params: Params, model_key: str) -> str:
 def run_name(params: Params) -> str:
     """The name of the DVC experiment that this run belongs to, otherwise norm and seed."""
     return os.environ.get("DVC_EXP_NAME") or f"{params.norm}-seed{params.seed}"
-
-
-def data_name(params: Params, source: str) -> str:
-    """The name of the data set. For your own images it includes the name of the archive or folder."""
-    own = Path(re.split("[?#]", redacted(params.data.url))[0] or params.data.path).name
-    return f"{SOURCES[source]} {own}" if source == "folder" else SOURCES[source]
-
-
-def reference_label(reference: Reference) -> str:
-    """The label of the result to compare with, or '' if there is none."""
-    if reference.name:
-        return f"recorded by {reference.name}"
-    return "target" if reference.accuracy > 0 else ""
 
 
 def recipe_changes(params: Params) -> dict[str, tuple[Any, Any]] | None:
@@ -130,12 +129,12 @@ def sweep_tags() -> dict[str, str]:
 
 def machine_tags() -> dict[str, str]:
     """Tags of the machine that trained the model."""
-    model = artifacts.read_json(artifacts.MODEL)
-    return {key: model[key] for key in ("hardware", "device", "precision")}
+    model = results.Model.read()
+    return {"hardware": model.hardware, "device": model.device, "precision": model.precision}
 
 
-def history(rows: list[dict[str, Any]]) -> list[Point]:
-    """Rows of `metrics/history.csv` as points. `train_loss` becomes `train/loss`. Empty cells are left out."""
+def history(epochs: Sequence[results.Epoch]) -> list[Point]:
+    """The training history as points. `train_loss` becomes `train/loss`. Unknown values are left out."""
     names = {
         "train_loss": "train/loss",
         "train_accuracy": "train/accuracy",
@@ -149,31 +148,30 @@ def history(rows: list[dict[str, Any]]) -> list[Point]:
         "gpu_memory_gib": "system/gpu_memory_gib",
     }
     return [
-        Point(name, float(row[column]), int(row["epoch"]))
-        for row in rows
+        Point(name, value, row.epoch)
+        for row in epochs
         for column, name in names.items()
-        if row.get(column) not in ("", None)
+        if (value := getattr(row, column)) is not None
     ]
 
 
 def points(stage: str) -> list[Point]:
     """The metrics that `stage` wrote."""
-    metrics = artifacts.METRICS
     match stage:
         case "lr_range":
-            result = artifacts.read_json(metrics / "lr_range.json")
             curve = [
-                Point(f"lr_range/{column}", float(row[column]), step)
-                for step, row in enumerate(artifacts.read_csv(metrics / "lr_range.csv"))
-                for column in ("lr", "loss", "smoothed")
+                Point(f"lr_range/{column}", value, step)
+                for step, row in enumerate(results.RangeStep.read_all())
+                for column, value in row
             ]
-            return [*curve, *(Point(f"lr_range/{name}", v) for name, v in result["suggestions"].items())]
+            return [*curve, *(Point(f"lr_range/{name}", v) for name, v in results.RangeTest.read().suggestions.items())]
         case "train":
-            return history(artifacts.read_csv(metrics / "history.csv"))
+            return history(results.Epoch.read_all())
         case "evaluate":
-            return _scalars("test", artifacts.read_json(metrics / "evaluate.json"))
+            found = results.Evaluation.read().model_dump(exclude_none=True)
+            return [Point(f"test/{name}", float(value)) for name, value in found.items()]
         case "gradcam":
-            return _maps(artifacts.read_json(metrics / "gradcam.json"))
+            return _maps(results.Maps.read())
         case "report":  # this stage reads all of params.yaml, so the result to compare with is logged here
             recorded = load_params().reference.accuracy
             return [Point("test/reference_accuracy", recorded)] if recorded > 0 else []
@@ -209,14 +207,13 @@ def card() -> dict[str, bytes]:
 def description(params: Params, stages: tuple[str, ...]) -> str:
     """A Markdown description for the page of the run in the MLflow UI, from the files that `stages` wrote."""
     params = public(params)
-    data = artifacts.read_json(artifacts.METRICS / "data.json")
+    data = results.DataSet.read()
+    test = results.Evaluation.read() if "evaluate" in stages else None
     lines = []
-    if "evaluate" in stages:  # first, because the UI collapses all but the first lines
-        test = artifacts.read_json(artifacts.METRICS / "evaluate.json")
+    if test is not None:  # first, because the UI collapses all but the first lines
         lines += [
-            f"**Test accuracy {percent(test['accuracy'])}** (95 % interval {percent(test['accuracy_low'])} to "
-            f"{percent(test['accuracy_high'])}), top-5 accuracy {percent(test['top5'])}, loss {test['loss']:.3f}, "
-            f"calibration error {percent(test['ece'])}. {test['wrong']:,} of {test['images']:,} test images are "
+            f"**Test accuracy {percent(test.accuracy)}** ({accuracy_interval(test)}), top-5 accuracy "
+            f"{percent(test.top5)}, loss {test.loss:.3f}, calibration error {percent(test.ece)}. {wrong(test)} are "
             "misclassified.",
             "",
         ]
@@ -224,88 +221,61 @@ def description(params: Params, stages: tuple[str, ...]) -> str:
             lines += [_comparison(params, test, data), ""]
     lines += [
         f"ResNet-18 with **{norm_name(params.norm)}**, width {params.model.width}{network_options(params)}, "
-        f"on {escape(data_name(params, data['source']))}: "
-        f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images of "
-        f"{data['classes']} classes, {data['size']} x {data['size']} pixels.",
+        f"on {escape(data_name(params, data.source))}: {images(data)}.",
         "",
         f"- optimiser {params.train.optimizer}, schedule {params.train.schedule}, "
         f"batch size {params.train.batch_size}, {counted(params.train.epochs, 'epoch')}, seed {params.seed}",
-        f"- recipe {escape(params.recipe or 'none')}{escape(_changes(recipe_changes(params)))}",
+        f"- recipe {escape(params.recipe or 'none')}{escape(_changes(params))}",
     ]
-    if "evaluate" in stages and "flip_accuracy" in test:
+    if test is not None and test.flip_accuracy is not None:
         lines.append(
             f"- test accuracy with test-time augmentation (mean over each image and its mirror image): "
-            f"{percent(test['flip_accuracy'])} ({percent(test['flip_accuracy_low'])} to "
-            f"{percent(test['flip_accuracy_high'])})"
+            f"{percent(test.flip_accuracy)} ({percent_interval(test.flip_accuracy_low, test.flip_accuracy_high)})"
         )
     if "lr_range" in stages:
-        rate = artifacts.read_json(artifacts.LR)["lr"]
+        rate = results.RangeTest.read().lr
         lines.append(f"- learning rate {rate:g}" + (" (range test)" if params.lr == "auto" else ""))
     if "train" in stages:
-        model, train = artifacts.read_json(artifacts.MODEL), artifacts.read_json(artifacts.METRICS / "train.json")
+        model, train = results.Model.read(), results.Training.read()
         lines.append(
-            f"- {model['parameters']:,} parameters, {train['seconds']:.0f} s of training, "
-            f"{train['images_per_second']:.0f} images/s on {escape(model['hardware'])}, {model['precision']}"
+            f"- {model.parameters:,} parameters, {train.seconds:.0f} s of training, "
+            f"{train.images_per_second:.0f} images/s on {escape(model.hardware)}, {model.precision}"
         )
     if "report" in stages:
         lines += ["", "Full report: artifacts `reports/run.html` and `reports/model_card.md`."]
     return "\n".join(lines)
 
 
-def _comparison(params: Params, test: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def _comparison(params: Params, test: results.Evaluation, data: results.DataSet) -> str:
     """The result of this run beside the one to compare with, in Markdown."""
     reference = params.reference
-    label = escape(reference_label(reference))
-    text = f"**{label[0].upper()}{label[1:]}: "
+    text = f"**{capital(escape(reference_label(reference)))}: {reference_accuracy(reference)}**."
     if reference.accuracy > 0:
-        difference = in_points(test["accuracy"] - reference.accuracy)
-        text += f"{percent(reference.accuracy)}**. This run: {percent(test['accuracy'])}, {difference}."
-    else:
-        text += "no accuracy**."
+        text += f" This run: {percent(test.accuracy)}, {in_points(test.accuracy - reference.accuracy)}."
     note = f" About this reference: {escape(reference.note).rstrip('.')}." if reference.note else ""
     return (
-        f"{text}{note} This run has {data['train']:,} training images of {escape(data_name(params, data['source']))} "
+        f"{text}{note} This run has {data.train:,} training images of {escape(data_name(params, data.source))} "
         f"and {counted(params.train.epochs, 'epoch')}."
     )
 
 
-def network_options(params: Params) -> str:
-    """The options of the network that are on, as the end of a phrase: ', standardised weights', or ''."""
-    chosen = {
-        ", standardised weights": params.model.weight_standardization,
-        ", zero-initialised blocks": params.model.zero_init,
-    }
-    return "".join(words for words, is_on in chosen.items() if is_on)
+def _changes(params: Params) -> str:
+    """The differences from the recipe's file, as the end of a phrase. For a list only its key."""
+    changes = recipe_changes(params)
+    if changes is None:
+        return ""
+    named = [f"{key} {change}".rstrip() for key, change in wording.recipe_changes(changes).items()]
+    return f", changed: {', '.join(named)}" if named else ", unchanged"
 
 
-def _changes(changes: Mapping[str, tuple[Any, Any]] | None) -> str:
-    """The differences from the recipe's file, in words. For a list only its key."""
-    if not changes:
-        return "" if changes is None else ", unchanged"
-    named = [key if isinstance(ours, list) else f"{key} {was} → {ours}" for key, (was, ours) in changes.items()]
-    return f", changed: {', '.join(named)}"
-
-
-def _maps(content: Mapping[str, Any]) -> list[Point]:
+def _maps(maps: results.Maps) -> list[Point]:
     """The measures of the maps in the main figures. The last step of `gradcam/randomisation` is its result.
 
     Other methods and layers are only in metrics/gradcam.json, because they would be a hundred metrics more.
     """
     found = []
-    for name, section in content.items():
-        if not isinstance(section, Mapping) or "methods" not in section:
-            continue
-        ours = section["methods"][content["method"]][content["layer"]]
-        if ours is None:
-            continue
-        values = ours["curves"]["rank_correlation"] if name == "randomisation" else [ours["mean"]]
-        found += [Point(f"gradcam/{name}", value, step) for step, value in enumerate(values)]
+    for name in maps.measures:
+        if (ours := maps.own(name)) is not None:
+            values = ours.curves["rank_correlation"] if name == "randomisation" else [ours.mean]
+            found += [Point(f"gradcam/{name}", value, step) for step, value in enumerate(values)]
     return found
-
-
-def _scalars(prefix: str, content: Mapping[str, Any]) -> list[Point]:
-    return [
-        Point(f"{prefix}/{name}", float(value))
-        for name, value in content.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]

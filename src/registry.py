@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
-from src import artifacts, tracking
+from src import artifacts, results, tracking
 from src.errors import UserError
 
-METRICS = {"val/accuracy": "val_accuracy", "val/loss": "val_loss"}  # name in MLflow -> key in metrics/train.json
+METRICS = {"val/accuracy": "val_accuracy", "val/loss": "val_loss"}  # name in MLflow -> that in `results.Training`
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
                 continue
             try:
                 # Not the last value of the metric, because the saved weights may be those of another epoch.
-                kept = artifacts.read_json(store.download(run_id, "metrics/train.json", folder))
+                kept = results.Training.read(store.download(run_id, "metrics/train.json", folder))
             except UserError as error:
                 left_out.append(f"{label} is not complete: {error}")
                 continue
-            if METRICS[metric] not in kept:
+            if (value := getattr(kept, METRICS[metric])) is None:
                 left_out.append(f"{label} has no validation images (data.val_share is 0)")
                 continue
             inputs = run.inputs.dataset_inputs if run.inputs is not None else []
@@ -81,7 +81,7 @@ def rank(names: Sequence[str], where: str, metric: str) -> Ranking:
                 model_id=model_id,
                 data=data.digest if data else "",
                 data_name=data.name if data else "unknown data",
-                value=float(kept[METRICS[metric]]),
+                value=value,
                 card=_read_card(store, run_id, folder),
             )
     if not found:

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import torch
 
-from src import artifacts
+from src import artifacts, results
 from src.data.prepared import Prepared, load
 from src.errors import UserError
 from src.model.device import Precision, resolve_precision
 from src.model.saved import Description, save_model
 from src.params import Params
-from src.training.history import Row, best_epoch
+from src.training.history import best_epoch
 from src.training.key import model_key
 from src.training.loop import Trained
 
@@ -33,11 +33,11 @@ def read_task(params: Params, device: torch.device, ranks: int) -> Task:
 
 
 def read_lr() -> float:
-    """The learning rate that the stage lr_range wrote. Raises UserError if it is missing."""
+    """The learning rate that the stage lr_range wrote. Raises UserError if it is missing or damaged."""
     try:
-        return float(artifacts.read_json(artifacts.LR)["lr"])
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{artifacts.LR} is missing or damaged. Make it with: dvc repro lr_range") from None
+        return results.LearningRate.read().lr
+    except OSError:
+        raise UserError(f"{artifacts.LR} is missing. Make it with: dvc repro lr_range") from None
 
 
 def write_results(params: Params, task: Task, hardware: str, trained: Trained) -> None:
@@ -63,20 +63,18 @@ def write_results(params: Params, task: Task, hardware: str, trained: Trained) -
         data_digest=task.prepared.digest,
     )
     description = save_model(trained.model, description)
-    artifacts.write_csv(artifacts.METRICS / "history.csv", trained.history)
-    artifacts.write_json(artifacts.METRICS / "train.json", results(trained, description))
-
-
-def results(trained: Trained, description: Description) -> Row:
-    """The metrics of the training for `dvc metrics show`: those of the kept epoch, and the speed."""
-    rows = trained.history
+    rows = [results.Epoch.model_validate(row) for row in trained.history]
     kept = rows[trained.epoch - 1]
-    measured = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    return {name: kept[name] for name in measured if kept[name] is not None} | {
-        "epochs": len(rows),
-        "best_epoch": best_epoch(rows),
-        "seconds": sum(row["seconds"] or 0 for row in rows),
-        "images_per_second": sum(row["images_per_second"] or 0 for row in rows) / len(rows),
-        "parameters": description.parameters,
-        "lr": description.lr,
-    }
+    validation = {"val_loss": kept.val_loss, "val_accuracy": kept.val_accuracy} if kept.val_loss is not None else {}
+    results.Epoch.write_all(rows)
+    results.Training(
+        train_loss=kept.train_loss,
+        train_accuracy=kept.train_accuracy,
+        **validation,
+        epochs=len(rows),
+        best_epoch=best_epoch(trained.history),
+        seconds=sum(row.seconds for row in rows),
+        images_per_second=sum(row.images_per_second for row in rows) / len(rows),
+        parameters=description.parameters,
+        lr=description.lr,
+    ).write()

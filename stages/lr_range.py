@@ -2,7 +2,7 @@
 
 import time
 
-from src import artifacts
+from src import artifacts, results
 from src.data.prepared import load
 from src.figures.lr_range import lr_range_figure
 from src.figures.style import save
@@ -24,23 +24,23 @@ def main(params: Params) -> None:
 
     found = suggestions(swept)
     lr = choose_rate(swept, params) if params.lr == "auto" else params.lr
-    rows = [
-        {"lr": rate, "loss": loss, "smoothed": mean}
-        for rate, loss, mean in zip(swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist(), strict=True)
-    ]
-    artifacts.write_csv(artifacts.METRICS / "lr_range.csv", rows)
-    result = {
-        "suggestions": found,
-        "suggestion": params.lr_range.suggestion,
-        "lr": lr,
-        "last_lr": rows[-1]["lr"],
-        "iterations": len(rows),
-        "seconds": seconds,
-    }
-    artifacts.write_json(artifacts.METRICS / "lr_range.json", result)
-    figure = lr_range_figure(swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist(), found, lr)
-    save(figure, artifacts.FIGURES / "lr_range" / "lr_range.png")
-    artifacts.write_json(artifacts.LR, {"lr": lr})
+    lrs, losses, smoothed = swept.lrs.tolist(), swept.losses.tolist(), swept.smoothed.tolist()
+    results.RangeStep.write_all(
+        [
+            results.RangeStep(lr=rate, loss=loss, smoothed=mean)
+            for rate, loss, mean in zip(lrs, losses, smoothed, strict=True)
+        ]
+    )
+    results.RangeTest(
+        suggestions=found,
+        suggestion=params.lr_range.suggestion,
+        lr=lr,
+        last_lr=lrs[-1],
+        iterations=len(lrs),
+        seconds=seconds,
+    ).write()
+    save(lr_range_figure(lrs, losses, smoothed, found, lr), artifacts.FIGURES / "lr_range" / "lr_range.png")
+    results.LearningRate(lr=lr).write()
     print(f"suggested rates: {', '.join(f'{name} {rate:.2g}' for name, rate in found.items())}. Training uses {lr:g}")
 
 

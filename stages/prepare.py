@@ -1,8 +1,7 @@
 """Convert the raw data to one canonical form, and draw figures of it."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from src.data_summary import overview, problems, summarise
 from src.figures import prepare as figures
 from src.figures import style
 from src.params import Params
+from src.results import ClassCounts
 from src.runtime.run import OLD_DATA, run_stage
 
 COLUMNS = 10  # images in the grid of augmented samples
@@ -27,15 +27,15 @@ def main(params: Params) -> None:
     ready, read, duplicates = prepare(artifacts.RAW, params.data)
     prepared.save(ready, artifacts.PREPARED)
     summary = summarise(ready, read, duplicates, params.data.share)
-    draw(ready, summary["counts"], params)
-    artifacts.write_json(artifacts.METRICS / "data.json", summary)
+    draw(ready, summary.counts, params)
+    summary.write()
     for line in overview(summary):
         print(line)
     for line in problems(summary, duplicates):
         print(line, file=sys.stderr)
 
 
-def draw(ready: prepared.Prepared, counts: Sequence[Mapping[str, Any]], params: Params) -> None:
+def draw(ready: prepared.Prepared, counts: Sequence[ClassCounts], params: Params) -> None:
     """Draw the figures: augmented training images of each class, and the class sizes."""
     labels = ready.train.labels
     of_class = [np.flatnonzero(labels == label) for label in range(len(ready.classes))]
@@ -47,8 +47,9 @@ def draw(ready: prepared.Prepared, counts: Sequence[Mapping[str, Any]], params: 
     pixels = torch.from_numpy(ready.train.images)
     variants = torch.stack([augmenter(pixels, chosen, epoch) for epoch in EPOCHS]).numpy()
     names = [ready.classes[label] for label in labels[indices]]
-    style.save(figures.augmented_grid(images, variants, names, EPOCHS), FOLDER / "augmented.png")
-    by_split = {name: np.array([row[name] for row in counts]) for name in prepared.SPLITS}
+    steps = [str(step["name"]) for step in params.augment]
+    style.save(figures.augmented_grid(images, variants, names, EPOCHS, steps), FOLDER / "augmented.png")
+    by_split = {name: np.array([getattr(row, name) for row in counts]) for name in prepared.SPLITS}
     style.save(figures.class_counts(ready.classes, by_split), FOLDER / "class_counts.png")
 
 

@@ -12,7 +12,6 @@ from src import artifacts
 from src.distributed.training import on_devices
 from src.model.device import hardware_name, resolve_device
 from src.params import Params
-from src.report.formats import norm_name
 from src.runtime.run import run_stage
 from src.runtime.slots import compute_turn
 from src.tracking import Mirror
@@ -21,6 +20,7 @@ from src.training.history import Row, table_head, table_line
 from src.training.loop import train
 from src.training.ranks import Ranks
 from src.training_task import Task, write_results
+from src.wording import norm_name
 
 
 def main(params: Params) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mlflow.entities import ViewType
 
-from src import artifacts, record, tracking
+from src import artifacts, record, results, tracking
 from src.model.resnet import build
 from src.model.saved import Description, save_model
 from src.params import Params, parse_params
@@ -48,24 +48,33 @@ def enter_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )  # of the sources, which a model carries, one is enough
     metrics = artifacts.METRICS
     artifacts.write_text(artifacts.PARAMS, PARAMS_YAML.read_text())
-    data = {"source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "train": 9, "val": 3, "test": 3}
-    artifacts.write_json(metrics / "data.json", data | {"unreadable": 0})
+    data = {
+        "source": "shapes", "digest": "d" * 64, "classes": 3, "size": 16, "share": 1.0, "train": 9, "val": 3, "test": 3,
+        "unreadable": 0, "layout": "", "counts": [{"class": name, "train": 3, "val": 1, "test": 1} for name in "abc"],
+        "left_out": [], "notes": [],
+        "duplicates": {"train_test": 0, "train_val": 0, "val_test": 0, "two_labels": 0, "examples": []},
+    }  # fmt: skip
+    artifacts.write_json(metrics / "data.json", data)
     artifacts.write_csv(metrics / "lr_range.csv", [{"lr": 0.1 * i, "loss": 2.0, "smoothed": 2.0} for i in (1, 2)])
     suggestions = {"valley": 0.1, "steepest": 0.1, "slide": 0.2, "minimum": 0.02}
-    artifacts.write_json(metrics / "lr_range.json", {"suggestions": suggestions, "lr": 0.1})
+    swept = {"suggestions": suggestions, "suggestion": "valley", "lr": 0.1, "last_lr": 0.2, "iterations": 2}
+    artifacts.write_json(metrics / "lr_range.json", swept | {"seconds": 1.0})
     artifacts.write_json(artifacts.LR, {"lr": 0.1})
     artifacts.write_csv(metrics / "history.csv", ROWS)
     kept = {"val_accuracy": 0.25, "val_loss": 0.75}  # not those of the last epoch
-    artifacts.write_json(metrics / "train.json", {"seconds": 9.0, "images_per_second": 100.0, **kept})
-    test = {"accuracy": 0.5, "accuracy_low": 0.2, "accuracy_high": 0.8, "top5": 1.0, "loss": 1.0, "ece": 0.1}
-    test |= {"balanced_accuracy": 0.45, "macro_f1": 0.4}
-    artifacts.write_json(metrics / "evaluate.json", test | {"images": 3, "wrong": 1})
-    artifacts.write_json(
-        metrics / "gradcam.json", {"method": "GradCAM", "layer": "layer4", "shown": 1} | measures_of_maps()
-    )
-    for name in ("per_class", "predictions", "misclassified"):
-        artifacts.write_csv(metrics / f"{name}.csv", [{"index": 0}])
-    artifacts.write_text(metrics / "model_summary.txt", "ResNet18")
+    trained = {"train_loss": 0.7, "train_accuracy": 0.3, **kept, "epochs": 3, "best_epoch": 3, "seconds": 9.0}
+    trained |= {"images_per_second": 100.0, "parameters": 1000, "lr": 0.1}
+    artifacts.write_json(metrics / "train.json", trained)
+    results.Evaluation(
+        accuracy=0.5, accuracy_low=0.2, accuracy_high=0.8, balanced_accuracy=0.45, macro_f1=0.4, top5=1.0, loss=1.0,
+        ece=0.1, images=3, wrong=1, images_per_second=10.0,
+    ).write()  # fmt: skip
+    measures_of_maps().write()
+    mistake = results.Prediction(index=0, true="a", predicted="b", confidence=0.5)
+    results.Prediction.write_all([mistake])
+    results.Prediction.write_all([mistake], results.MISCLASSIFIED)
+    results.ClassScores.write_all([results.ClassScores(name="a", precision=0.5, recall=0.5, f1=0.5, images=1)])
+    artifacts.write_text(results.MODEL_SUMMARY, "ResNet18")
     for stage in record.STAGES:
         (artifacts.FIGURES / stage).mkdir(parents=True)
         matplotlib.figure.Figure(figsize=(1, 1)).savefig(artifacts.FIGURES / stage / "figure.png")

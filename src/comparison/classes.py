@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from src.comparison.groups import Group, StoredRun, same_images
-from src.report.formats import points
 from src.statistics import Difference, Interval, mean_interval, paired, welch, wilson_interval
+from src.wording import points
 
 
 def recall(group: Group, name: str) -> Interval:

@@ -1,16 +1,16 @@
 """Finished runs, and groups of runs that share the values of some parameters."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from src import results
 from src.errors import UserError
 from src.params import nearest
-from src.report.formats import norm_name
 from src.statistics import Interval, mean_interval
+from src.wording import norm_name
 
 CURVES = ("val/accuracy", "val/loss", "train/images_per_second")
 TARGETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # validation accuracies to count epochs to
@@ -41,7 +41,7 @@ class StoredRun:
     curves: Mapping[str, Sequence[float]]  # each of CURVES by epoch; empty without a validation split
     data: str  # digest of the prepared data
     predictions: Predictions
-    gradcam: Mapping[str, Any] = field(default_factory=dict)  # metrics/gradcam.json, or {}
+    gradcam: results.Maps | None = None  # None without measures of maps in this format
     hardware: str = ""  # of the training, with the precision; '' if it was not recorded
 
     @property

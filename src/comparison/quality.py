@@ -55,10 +55,8 @@ def map_quality(groups: Sequence[Group]) -> MapQuality:
 def _value(run: StoredRun, name: str) -> float | None:
     """The gain over random maps of the maps in the main figures, or their correlation with those of a random network.
 
-    None if it was not measured, or recorded in another format.
+    None if it was not measured.
     """
-    try:
-        ours = run.gradcam[name]["methods"][run.gradcam["method"]][run.gradcam["layer"]]
-        return float(ours["mean"] if name == "randomisation" else ours["better_than_random"]["mean"])
-    except (KeyError, TypeError):
-        return None
+    ours = None if run.gradcam is None else run.gradcam.own(name)
+    estimate = ours if ours is None or name == "randomisation" else ours.better_than_random
+    return None if estimate is None else estimate.mean

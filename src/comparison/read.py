@@ -1,14 +1,13 @@
 """Read finished runs from the MLflow store. src/record.py writes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
-from src import artifacts, tracking
+from src import artifacts, results, tracking
 from src.comparison.groups import CURVES, Predictions, StoredRun
 from src.errors import UserError
 from src.evaluation.metrics import balanced_accuracy, class_scores, confusion_matrix, macro_f1
@@ -77,12 +76,12 @@ def read_runs(names: Sequence[str] = (), where: str = "") -> Selection:
     return Selection(runs[::-1], left_out)
 
 
-def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> Mapping[str, Any]:
-    """The measures of the stage `gradcam`. The metrics in MLflow may be those of older code."""
+def _gradcam(store: tracking.Reader, run_id: str, folder: str) -> results.Maps | None:
+    """The measures of the stage `gradcam`, or None if a run of older code has none or has them in another format."""
     try:
-        return artifacts.read_json(store.download(run_id, "metrics/gradcam.json", folder))
+        return results.Maps.read(store.download(run_id, "metrics/gradcam.json", folder))
     except UserError:
-        return {}
+        return None
 
 
 def read_predictions(file: Path) -> Predictions:

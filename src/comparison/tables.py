@@ -9,8 +9,8 @@ from src.comparison.quality import TITLES, Means
 from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
 from src.errors import printable
-from src.report.formats import percent, points
 from src.statistics import Difference, Interval, mean_interval, wilson_interval
+from src.wording import percent, points
 
 
 def header(targets: Sequence[float]) -> list[str]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from src.report.formats import points
 from src.statistics import Interval
+from src.wording import minus, points
 
 
 def plus_minus(mean: float, half_width: float | None = None, sign: str = "", digits: int = 2) -> str:
     """0.62 ± 0.03. With `sign` "+" the mean always has a sign."""
-    text = f"{mean:{sign}z,.{digits}f}".replace("-", "−")
+    text = minus(f"{mean:{sign}z,.{digits}f}")
     return text if half_width is None else f"{text} ± {half_width:,.{digits}f}"
 
 

@@ -1,12 +1,11 @@
 """Measure the maps of a model on a sample of its test images, for metrics/gradcam.json."""
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from src.data.prepared import Prepared
 from src.explain.cams import cams_as_set
@@ -19,14 +18,30 @@ from src.explain.verdict import verdict
 from src.model.inputs import to_input
 from src.model.saved import Description
 from src.params import Params
+from src.results import MapMeasure, Sample
+
+
+class Judged(NamedTuple):
+    """Measures of the maps by name, None if they were not taken, and sentences about them."""
+
+    seconds: float
+    sample: Sample
+    measures: Mapping[str, MapMeasure | None]
+    verdict: list[str]
 
 
 def judge(
-    params: Params, model: nn.Module, description: Description, data: Prepared, predicted: Sequence[int]
-) -> dict[str, Any]:
+    params: Params,
+    model: nn.Module,
+    description: Description,
+    data: Prepared,
+    predicted: Sequence[int],
+    progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda steps, _: steps,
+) -> Judged:
     """Measure the maps of `model`, which is on the device to use. `predicted` are the classes of all test images.
 
-    The maps have the settings of the figures, and explain the predicted class.
+    The maps have the settings of the figures, and explain the predicted class. `progress` wraps the steps, given the
+    name of the work.
     """
     settings = params.gradcam
     device = next(model.parameters()).device
@@ -37,9 +52,6 @@ def judge(
 
     def maps_of(network: nn.Module, method: str, layer: str) -> np.ndarray:
         return cams_as_set(settings.model_copy(update={"method": method}), network, layer, inputs, targets)
-
-    def progress(steps: Iterable[Any], work: str) -> Iterable[Any]:
-        return tqdm(steps, desc=work, delay=1)
 
     found: dict[Pair, Marks] = {}
     start = time.perf_counter()
@@ -53,9 +65,9 @@ def judge(
             list(dict.fromkeys(settings.layers)),
             progress,
         )
-    return {
-        "measure_seconds": round(time.perf_counter() - start, 2) if found else 0.0,
-        "sample": {"images": len(chosen), "of": len(data.test), "seed": params.seed},
-        **summarise(found),
-        "verdict": verdict(found, settings.method, settings.layers[-1]),
-    }
+    return Judged(
+        round(time.perf_counter() - start, 2) if found else 0.0,
+        Sample(images=len(chosen), of=len(data.test), seed=params.seed),
+        summarise(found),
+        verdict(found, settings.method, settings.layers[-1]),
+    )

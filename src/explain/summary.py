@@ -10,6 +10,7 @@ from src.explain.cams import ONE_BY_ONE
 from src.explain.faithfulness import SHARES, STEPS, area
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.sanity import CASCADE
+from src.results import Estimate, MapEstimate, MapMeasure
 from src.statistics import CONFIDENCE, Interval, mean_interval
 
 DIGITS = 5  # decimals of the numbers in the file
@@ -19,7 +20,7 @@ DIGITS = 5  # decimals of the numbers in the file
 class Measure:
     """One number for each image of each map, with its description."""
 
-    title: str  # for sentences; tables use HEADINGS
+    title: str
     what: str
     higher_is_better: bool
     bounds: tuple[float, float]
@@ -98,9 +99,6 @@ MEASURES = {
 }
 
 
-HEADINGS = {name: f"{of.title} {'↑' if of.higher_is_better else '↓'}" for name, of in MEASURES.items()}  # of columns
-
-
 def over_images(values: np.ndarray, level: float = CONFIDENCE) -> Interval:
     """Mean of `values` (N,) over images with its t-interval at `level`, without bounds if all values are equal."""
     return Interval(float(values.mean())) if np.ptp(values) == 0 else mean_interval(values, level)
@@ -112,7 +110,7 @@ def gain(measure: Measure, marks: Marks, other: Marks, level: float = CONFIDENCE
     return None if ours is None or theirs is None else over_images(measure.sign * (ours - theirs), level)
 
 
-def summarise(found: Mapping[Pair, Marks]) -> dict[str, dict[str, Any] | None]:
+def summarise(found: Mapping[Pair, Marks]) -> dict[str, MapMeasure | None]:
     """Summarise each measure by method and layer, and its baselines. None for a measure that was not taken.
 
     The entry of a method and layer is None if the measure was only taken for others. `better_than_random` and
@@ -122,41 +120,43 @@ def summarise(found: Mapping[Pair, Marks]) -> dict[str, dict[str, Any] | None]:
     return {name: _section(measure, found) for name, measure in MEASURES.items()}
 
 
-def _section(measure: Measure, found: Mapping[Pair, Marks]) -> dict[str, Any] | None:
+def _section(measure: Measure, found: Mapping[Pair, Marks]) -> MapMeasure | None:
     if all(measure.values(marks) is None for marks in found.values()):
         return None
-    methods: dict[str, dict[str, Any]] = {}
-    baselines: dict[str, dict[str, Any]] = {}
+    methods: dict[str, dict[str, MapEstimate | None]] = {}
+    baselines: dict[str, dict[str, MapEstimate]] = {}
     for (method, layer), marks in found.items():
-        entry = _entry(measure, marks)
-        if method in (RANDOM, CENTRE):
-            if entry:
-                baselines.setdefault(method, {})[layer] = entry
-            continue
-        for baseline in (RANDOM, CENTRE):
-            if entry and (better := gain(measure, marks, found[baseline, layer])):
-                entry[f"better_than_{baseline}"] = _rounded(better, (-2, 2))
-        methods.setdefault(method, {})[layer] = entry
-    return {
-        "title": measure.title,
-        "what": measure.what,
-        "higher_is_better": measure.higher_is_better,
-        "x": list(measure.x),
-        "baselines": baselines,
-        "methods": methods,
-    }
+        if method not in (RANDOM, CENTRE):
+            rivals = {baseline: found[baseline, layer] for baseline in (RANDOM, CENTRE)}
+            methods.setdefault(method, {})[layer] = _estimate(measure, marks, rivals)
+        elif (estimate := _estimate(measure, marks)) is not None:
+            baselines.setdefault(method, {})[layer] = estimate
+    return MapMeasure(
+        title=measure.title,
+        what=measure.what,
+        higher_is_better=measure.higher_is_better,
+        x=list(measure.x),
+        baselines=baselines,
+        methods=methods,
+    )
 
 
-def _entry(measure: Measure, marks: Marks) -> dict[str, Any] | None:
+def _estimate(measure: Measure, marks: Marks, rivals: Mapping[str, Marks] | None = None) -> MapEstimate | None:
+    """The mean of a measure over images, with its advantage over each of `rivals`. None if it was not taken."""
     values = measure.values(marks)
     if values is None:
         return None
     curves = {
         name: [round(float(y), DIGITS) for y in curve.mean(axis=0)] for name, curve in measure.curves(marks).items()
     }
-    return _rounded(over_images(values), measure.bounds) | ({"curves": curves} if curves else {})
+    gains = {name: gain(measure, marks, rival) for name, rival in (rivals or {}).items()}
+    return MapEstimate.model_validate(
+        _rounded(over_images(values), measure.bounds)
+        | ({"curves": curves} if curves else {})
+        | {f"better_than_{name}": Estimate(**_rounded(of, (-2, 2))) for name, of in gains.items() if of is not None}
+    )
 
 
-def _rounded(of: Interval, bounds: tuple[float, float]) -> dict[str, float | None]:
-    """An interval for the file, cut to the range of the measure."""
+def _rounded(of: Interval, bounds: tuple[float, float]) -> dict[str, Any]:
+    """The fields of an `Estimate`, cut to the range of the measure."""
     return {name: None if value is None else round(value, DIGITS) for name, value in asdict(of.within(*bounds)).items()}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from src.explain.measure import CENTRE, RANDOM, Marks, Pair
 from src.explain.summary import MEASURES, gain, over_images
-from src.report.formats import hundredths, percent
 from src.statistics import ALPHA
+from src.wording import hundredths, percent
 
 ALIKE = 0.5  # rank correlation with maps of a random network, above which a map hardly depends on the weights
 BLOB = "a blob in the centre of the image"

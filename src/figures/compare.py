@@ -5,18 +5,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from src.figures.style import BLUE, INK, PALETTE, RED, new_figure, plain
-from src.report.formats import percent
+from src.figures.style import BLUE, INK, PALETTE, RED, Described, new_figure, plain
 from src.statistics import Difference, Interval
+from src.wording import capital, percent
 
 LINES = ("-", "--", ":")  # for groups beyond the palette
 ACROSS = 3  # panels of differences per row
+NAMED = 8  # groups, classes or pairs in the text of a figure; the tables have all
 
 
-def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
+def some(parts: Sequence[str]) -> str:
+    """The first NAMED of `parts`."""
+    return "; ".join(parts[:NAMED]) + (" and so on" if len(parts) > NAMED else "")
+
+
+def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Described:
     """Validation accuracy and loss by epoch, with a thin line per run and a thick line for the mean of each group.
 
     `groups` holds the curves of `val/accuracy` and `val/loss`, a sequence of runs each, by label. A run that ended
@@ -39,7 +44,11 @@ def curves(groups: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Fig
             axes.set_title(f"Validation loss: {best} ends lowest, at {ends[best]:.3g}")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
+    last = {label: [run[-1] for run in metrics["val/accuracy"] if run] for label, metrics in groups.items()}
+    lasts = some([f"{label} {percent(float(np.mean(values)), 1)}" for label, values in last.items() if values])
+    return Described(
+        figure, f"Two line charts by epoch: validation accuracy and loss of each group. Final accuracy: {lasts}."
+    )
 
 
 def _lines(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str) -> float:
@@ -54,7 +63,7 @@ def _lines(axes: Axes, runs: Sequence[Sequence[float]], index: int, label: str) 
     return float(np.mean([run[-1] for run in runs]))
 
 
-def classes(recalls: Mapping[str, Mapping[str, Interval]]) -> Figure:
+def classes(recalls: Mapping[str, Mapping[str, Interval]]) -> Described:
     """Recall with its interval, one row per class and one dot per group."""
     labels = list(next(iter(recalls.values())))
     figure = new_figure(8.4, 1.5 + len(recalls) * (0.16 + 0.14 * len(labels)))
@@ -73,14 +82,20 @@ def classes(recalls: Mapping[str, Mapping[str, Interval]]) -> Figure:
     axes.set(ylim=(len(recalls) - 0.5, -0.5), xlabel="recall", title="Recall by class")
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
+    parts = [
+        f"{name} ({', '.join(f'{label} {percent(recall.mean, 1)}' for label, recall in by_label.items())})"
+        for name, by_label in recalls.items()
+    ]
+    return Described(
+        figure, f"Dots with intervals: recall by class and group, the largest difference first. {some(parts)}."
+    )
 
 
-def differences(pairs: Mapping[str, Mapping[str, Difference]]) -> Figure:
+def differences(pairs: Mapping[str, Mapping[str, Difference]], sentences: Sequence[str]) -> Described:
     """Recall of one group minus that of another, with its interval, one row per class and one panel per pair.
 
     `pairs` holds the differences by label of the pair and by class, at least one of each. A dot is full if the
-    difference is significant, else hollow.
+    difference is significant, else hollow. `sentences` describe the differences of the pairs.
     """
     names = list(next(iter(pairs.values())))
     across = min(ACROSS, len(pairs))
@@ -104,4 +119,5 @@ def differences(pairs: Mapping[str, Mapping[str, Difference]]) -> Figure:
     for axes in figure.axes[len(pairs) :]:
         axes.remove()
     figure.supxlabel("difference in recall (percentage points)", fontsize=9.5)
-    return figure
+    said = " ".join(f"{capital(sentence)}." for sentence in sentences[:NAMED])
+    return Described(figure, f"Dots with intervals: difference in recall between two groups, by class. {said}")

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from src.evaluation.calibration import Reliability
-from src.figures.style import BLUE, INK, MUTED, RED, new_figure, plain
-from src.report.formats import percent
+from src.figures.style import BLUE, INK, MUTED, RED, Described, cut, new_figure, plain
+from src.wording import percent
 
 WRITTEN_UP_TO = 20  # classes; the cells of a larger matrix are too small for text
 NAMED_UP_TO = 60
 
 
-def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Described:
     """Counts (C, C), with a row per true class and a column per predicted class, coloured by share of the row.
 
     A class without images has an empty row.
@@ -40,10 +39,24 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=size)
     bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label="share of the true class")
     bar.outline.set_visible(False)
-    return figure
+    return Described(figure, _confusion_alt(counts, classes))
 
 
-def reliability_diagram(binned: Reliability, error: float) -> Figure:
+def _confusion_alt(counts: np.ndarray, classes: Sequence[str]) -> str:
+    text = (
+        f"Confusion matrix of {len(classes):,} classes. {counts.trace():,} of {counts.sum():,} test images are on the "
+        "diagonal"
+    )
+    recalls = sorted((row[i] / row.sum(), classes[i]) for i, row in enumerate(counts) if row.any())
+    (low, worst), (high, best) = recalls[0], recalls[-1]
+    if low == high:
+        return f"{text}."
+    return (
+        f"{text}. The recall is highest for {cut(best)} ({percent(high)}) and lowest for {cut(worst)} ({percent(low)})."
+    )
+
+
+def reliability_diagram(binned: Reliability, error: float) -> Described:
     """Accuracy by confidence in each bin, above the number of predictions in it. `error` is the ECE."""
     figure = new_figure(5.2, 5.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -71,7 +84,12 @@ def reliability_diagram(binned: Reliability, error: float) -> Figure:
     bottom.bar(centre, binned.counts, width * 0.92, color=MUTED)
     bottom.set(xlabel="confidence", ylabel="images")
     figure.align_ylabels([top, bottom])
-    return figure
+    return Described(
+        figure,
+        f"Bar chart of the accuracy and the number of images in {len(binned.counts)} bins of confidence. The expected "
+        "calibration error, the mean absolute difference between accuracy and confidence over bins, is "
+        f"{percent(error)}.",
+    )
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ visible where there is none. Images keep their pixels (nearest neighbour), and m
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,78 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from src.figures.style import MUTED, new_figure, new_sheet, plain, put
+from src.explain.mistakes import Mistakes
+from src.figures.style import MUTED, Described, cut, new_figure, new_sheet, plain, put
+from src.params import GradCam
+from src.wording import percent
 
 COLOURS = colormaps["inferno"]
 LARGEST = 200  # images in one figure; metrics/misclassified.csv lists all
+MATRIX_ROWS = 25  # images in the layer matrix, at most
+NAMED = 5  # mistakes in the text of a figure; the page lists all
+NO_MISTAKES = "No test image is misclassified."
 
 # Lengths in inches.
 CELL, GAP, LINE, EDGE, HEAD, BAR, NARROWEST = 1.35, 0.12, 0.16, 0.15, 0.42, 0.75, 4.5
 HEADING_LINE, HEADING_LETTER = 0.2, 0.1  # of the heading: height of a line, width of an average letter
 
 Corner = tuple[float, float]  # top left corner of a cell
+
+
+def grids(layers: Sequence[str]) -> dict[str, str]:
+    """The name of the figure with the maps of the predicted class at each layer. The last layer is the main one."""
+    return {layer: f"predicted-{file_name(layer)}" for layer in layers} | {layers[-1]: "predicted"}
+
+
+def file_name(layer: str) -> str:
+    """The dotted name of a layer without brackets, which a shell would expand. layer1[0].conv1 -> layer1.0.conv1
+
+    Different layers have different names. If two spellings share a name, they mean the same layer.
+    """
+    return layer.replace("[", ".").replace("]", "")
+
+
+def figures(settings: GradCam, mistakes: Mistakes) -> Iterator[tuple[str, Described]]:
+    """Yield the name and figure of each sheet, with the same images in the same places.
+
+    These are the images alone, the maps of the predicted class at each layer, those of the true class at the main
+    layer, and a matrix of all layers with one row per image.
+    """
+    rows, images, method = mistakes.rows, mistakes.images, settings.method
+    titles = pair_titles([row.predicted for row in rows], [row.true for row in rows])
+    pair = "predicted / true"
+    what = f"misclassified test images, in the order of the list of {len(rows):,}"  # a figure may show fewer
+
+    def described(figure: Figure, alt: str) -> Described:
+        return Described(figure, alt if rows else NO_MISTAKES)
+
+    def overlays(maps: np.ndarray, layer: str, target: str) -> Described:
+        heading = f"{method} at {layer} for the {target} class: {pair}"
+        grid = overlay_grid(images, maps, titles, settings.columns, heading, settings.image_weight)
+        alt = f"{method} maps at {layer} of {what}, brightest where there is most evidence for the {target} class."
+        return described(grid, alt)
+
+    named = "; ".join(f"{cut(row.true)} as {cut(row.predicted)} ({percent(row.confidence, 0)})" for row in rows[:NAMED])
+    more = ", and so on" if len(rows) > NAMED else ""
+    alt = f"Grid of {what}. True and predicted class, with confidence: {named}{more}."
+    heading = f"Misclassified test images: {pair}"
+    yield "misclassified", described(image_grid(images, titles, settings.columns, heading), alt)
+    for layer, name in grids(settings.layers).items():
+        yield name, overlays(mistakes.of_predicted[layer], layer, "predicted")
+    yield "true", overlays(mistakes.of_true, settings.layers[-1], "true")
+    matrix = layer_matrix(
+        images[:MATRIX_ROWS],
+        np.stack([mistakes.of_predicted[layer][:MATRIX_ROWS] for layer in settings.layers], axis=1),  # (R, L, S, S)
+        titles[:MATRIX_ROWS],
+        settings.layers,
+        f"{method} by layer for the predicted class: {pair}",
+        settings.image_weight,
+    )
+    alt = (
+        f"Matrix of misclassified test images, one row per image: the image, then the {method} maps of the predicted "
+        f"class at {', '.join(grids(settings.layers))}."
+    )
+    yield "layers", described(matrix, alt)
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], columns: int, heading: str) -> Figure:
@@ -79,12 +141,12 @@ def pair_titles(predicted: Sequence[str], true: Sequence[str]) -> list[str]:
     return titles
 
 
-def prediction(image: np.ndarray, values: np.ndarray, title: str, image_weight: float) -> Figure:
-    """An image (S, S, 3) next to its overlay with the map `values` (S, S)."""
+def prediction(image: np.ndarray, values: np.ndarray, title: str, image_weight: float) -> Described:
+    """An image (S, S, 3) next to its overlay with the map `values` (S, S) of the predicted class."""
     figure, sheet, corners = cells(2, 2, title, head=HEAD, left=EDGE, title=0.0, bar=image_weight)
     show(sheet, corners[0], image)
     show(sheet, corners[1], image, values, image_weight)
-    return figure
+    return Described(figure, "An image, then its class activation map for the predicted class.")
 
 
 def _grid(
@@ -176,5 +238,5 @@ def _layer_title(name: str) -> str:
 def _nothing(heading: str) -> Figure:
     figure = new_figure(6, 1.4)
     figure.text(0.03, 0.9, heading, fontsize=10.5, fontweight="bold", va="top")
-    figure.text(0.5, 0.35, "No test image is misclassified.", ha="center", va="center", color=MUTED)
+    figure.text(0.5, 0.35, NO_MISTAKES, ha="center", va="center", color=MUTED)
     return figure

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, YELLOW, new_figure
+from src.figures.style import BLUE, GREEN, INK, ORANGE, PURPLE, RED, SKY, YELLOW, Described, new_figure
+from src.wording import listed, number
 
 COLORS = {
     "valley": GREEN,
@@ -25,7 +25,7 @@ def lr_range_figure(
     smoothed: Sequence[float],
     suggestions: Mapping[str, float],
     used: float,
-) -> Figure:
+) -> Described:
     """Loss by rate (logarithmic) per batch and smoothed (K,), with the suggestions and the rate in use."""
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
@@ -52,4 +52,8 @@ def lr_range_figure(
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
+    return Described(
+        figure,
+        f"Line chart of the training loss against the learning rate, {number(lrs[0], 3)} to {number(lrs[-1], 3)} in "
+        f"{len(lrs)} batches. Suggestions: {listed(suggestions)}. A line marks the rate in use: {number(used)}.",
+    )

@@ -2,23 +2,24 @@
 
 import textwrap
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from src.comparison.maps import Agreement, Maps
 from src.explain.agreement import CHANCE
+from src.figures.compare import some
 from src.figures.gradcam import CELL, EDGE, GAP, HEAD, LINE, cells, put_title, show
-from src.figures.style import BLUE, GRID, INK, MUTED, RED, new_figure, plain
-from src.report.formats import percent
+from src.figures.style import BLUE, GRID, INK, MUTED, RED, Described, new_figure, plain
+from src.wording import hundredths, percent
 
 LEFT = 1.05  # inches for the text to the left of a row
 MEASURES = {"spearman": "Rank correlation of all pixels", "iou": "Overlap of the top fifth (IoU)"}
 
 
-def side_by_side(maps: Maps) -> Figure:
+def side_by_side(maps: Maps) -> Described:
     """One row per test image: the reason, the image with its true class, and the map and prediction of each run.
 
     Right predictions have a tick. Wrong ones have a cross and are red.
@@ -57,10 +58,16 @@ def side_by_side(maps: Maps) -> Figure:
             mark, share = "✓" if right else "✗", percent(column.confidence[i], 0)
             answer = f"{mark} {plain(column.predicted[i], 14)} {share}"
             put_title(sheet, corner, answer, fontsize=8, color=INK if right else RED)
-    return figure
+    reasons = [f"{len(list(rows))} {why}" for why, rows in groupby(row.why for row in maps.rows)]
+    return Described(
+        figure,
+        f"Grid of {len(maps.rows)} test images ({some(reasons)}), one row per image: the image, then {maps.method} "
+        f"maps at {maps.layer} of {', '.join(names[1:])}. They are brightest where there is most evidence for the "
+        "class that the run predicts.",
+    )
 
 
-def agreement(maps: Maps) -> Figure:
+def agreement(maps: Maps) -> Described:
     """Agreement within each group and between each two groups, with 95 % intervals over images and the chance level."""
     found: list[tuple[str, str, Mapping[str, Agreement]]] = [
         (f"within {plain(one.group.label, 28)}", BLUE, one.within) for one in maps.groups if one.within
@@ -92,4 +99,12 @@ def agreement(maps: Maps) -> Figure:
     }
     marks = [Line2D([], [], **({"linestyle": ""} | look), label=label) for label, look in looks.items()]
     figure.legend(handles=marks, loc="outside lower center", ncols=3)
-    return figure
+    labels = [f"within {one.group.label}" for one in maps.groups if one.within]
+    labels += [f"{pair.second.group.label} and {pair.first.group.label}" for pair in maps.pairs]
+    parts = [
+        f"{label} {hundredths(values['spearman'].mean)} and {hundredths(values['iou'].mean)}"
+        for label, (_, _, values) in zip(labels, found, strict=True)
+    ]
+    return Described(
+        figure, f"Dots with intervals: agreement of maps by rank correlation and by overlap. {some(parts)}."
+    )

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, ORANGE, new_figure, new_sheet, plain, put
+from src.figures.style import BLUE, GREEN, ORANGE, Described, new_figure, new_sheet, plain, put
+from src.wording import split_sizes
 
 SHOWN_CLASSES = 40  # bars beyond that are too thin to read
 
@@ -15,11 +15,16 @@ CELL, GAP, LEFT, HEAD = 0.92, 0.08, 0.85, 0.62
 
 
 def augmented_grid(
-    images: npt.NDArray[np.uint8], variants: npt.NDArray[np.uint8], names: Sequence[str], epochs: Sequence[int]
-) -> Figure:
+    images: npt.NDArray[np.uint8],
+    variants: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    epochs: Sequence[int],
+    steps: Sequence[str],
+) -> Described:
     """Original images and their augmentations, one column per image and one row per epoch.
 
-    `images` (N, S, S, 3) have the class `names`. `variants` is (V, N, S, S, 3), one row for each of `epochs`.
+    `images` (N, S, S, 3) have the class `names`. `variants` is (V, N, S, S, 3), one row for each of `epochs`. `steps`
+    are the names of the augmentations.
     """
     rows = {"original": images} | {f"epoch {epoch}": row for epoch, row in zip(epochs, variants, strict=True)}
     figure, sheet = new_sheet(LEFT + len(images) * (CELL + GAP) + GAP, HEAD + len(rows) * (CELL + GAP) + GAP)
@@ -32,13 +37,18 @@ def augmented_grid(
     for column, name in enumerate(names):
         x = LEFT + column * (CELL + GAP) + CELL / 2
         sheet.text(x, HEAD - 0.05, plain(name, 12), ha="center", va="bottom", fontsize=8.5)
-    return figure
+    how = f"after {', '.join(steps)} in several epochs" if steps else "unchanged, because there is no augmentation"
+    size = images.shape[1]
+    return Described(
+        figure,
+        f"Training images of {size} x {size} pixels, one column per image. First row: original. Other rows: {how}.",
+    )
 
 
-def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Figure:
+def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Described:
     """Stacked bars of the number of images per class, or of the largest classes if there are many.
 
-    `counts` maps the name of a split to its counts (C,).
+    `counts` has the counts (C,) of the splits train, val and test.
     """
     totals = np.sum(list(counts.values()), axis=0)
     order = np.arange(len(classes))
@@ -60,4 +70,11 @@ def class_counts(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]
     shown = f", the {SHOWN_CLASSES} largest of {len(classes):,} classes" if len(classes) > SHOWN_CLASSES else ""
     ax.set_title(f"Images per class{shown}", loc="left")
     figure.legend(loc="outside lower center", ncols=len(counts))
-    return figure
+    sizes = split_sizes(*(int(counts[split].sum()) for split in ("train", "val", "test")))
+    low, high = int(counts["test"].min()), int(counts["test"].max())
+    per_class = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return Described(
+        figure,
+        f"Stacked bars of the number of images in {len(classes):,} classes. In total there are {sizes}, {per_class} "
+        "per class.",
+    )

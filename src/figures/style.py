@@ -1,11 +1,12 @@
 """The style of all figures (size, fonts, colours) and their conversion to PNG.
 
+A figure comes with its alternative text, and its PNG file holds both. So the text reaches pages that embed the file.
 Figures use `matplotlib.figure.Figure` directly, not pyplot, so there is no global state, display or figure to close.
 """
 
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from cycler import cycler
@@ -63,6 +64,13 @@ STYLE: Final[dict[str, Any]] = {
 }
 
 
+class Described(NamedTuple):
+    """A figure with its alternative text: what it shows, in words and numbers."""
+
+    figure: Figure
+    alt: str
+
+
 def new_figure(width_in: float, height_in: float) -> Figure:
     """An empty figure of the given size in inches, 150 dots per inch, with constrained layout.
 
@@ -89,13 +97,19 @@ def put(sheet: Axes, image: np.ndarray, x: float, y: float, side: float, **look:
     sheet.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", **look)
 
 
+def cut(name: str, length: int = 40) -> str:
+    """`name`, or its first characters if it is longer than `length`."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
 def plain(name: str, length: int = 40) -> str:
     """`name` as text for a figure, cut to `length` characters. A `$` is escaped, so that it starts no formula."""
-    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
+    return cut(name, length).replace("$", r"\$")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path` as a PNG, atomically. The same figure gives the same bytes."""
+def save(drawn: Described, path: Path) -> None:
+    """Write a figure to `path` as a PNG, atomically, with its text as `Description`. The same gives the same bytes."""
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # in the name of a class; it is drawn as a box
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+        metadata = {"Software": None, "Description": drawn.alt}
+        drawn.figure.savefig(temporary, format="png", dpi=DPI, metadata=metadata)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from filelock import Timeout
 
-from src import artifacts
+from src import artifacts, results
 from src.addresses import redacted
 from src.config.overrides import flags
 from src.errors import UserError
@@ -149,11 +149,11 @@ class Experiment:
         # With --force, because an earlier attempt with the same bits may have pushed the experiment.
         self._run("dvc", "exp", "push", "--force", "--remote", remotes.dvc, remotes.git, self.name)
         self._run("commands.sync")
-        train = artifacts.read_json(self._clone / artifacts.METRICS / "train.json")
-        test = artifacts.read_json(self._clone / artifacts.METRICS / "evaluate.json")
+        train = results.Training.read(self._clone / results.Training.PATH)
+        test = results.Evaluation.read(self._clone / results.Evaluation.PATH)
         record = self.ledger.write(
-            self.name, status=FINISHED, epoch=train["epochs"], accuracy=train.get("val_accuracy"),
-            test_accuracy=test["accuracy"],
+            self.name, status=FINISHED, epoch=train.epochs, accuracy=train.val_accuracy,
+            test_accuracy=test.accuracy,
         )  # fmt: skip
         self.ledger.forget_checkpoints(self.name)
         return _ending(record)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src import artifacts
-from src.report.formats import percent
+from src.wording import percent
 
 Record = dict[str, Any]
 # Final values of status, which is "running" before. The next command repeats failed trials, but not stopped ones.

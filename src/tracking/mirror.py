@@ -8,13 +8,13 @@ completes the run. Nothing is logged twice: a call is either repeatable, or only
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from filelock import Timeout
 from mlflow import MlflowClient
@@ -22,7 +22,7 @@ from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Pa
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from src import artifacts, record
+from src import artifacts, record, results
 from src.addresses import redacted
 from src.params import Params
 from src.tracking.store import (
@@ -39,6 +39,7 @@ from src.tracking.store import (
     this_process,
 )
 from src.tracking_uri import tracking_uri
+from src.wording import SOURCES
 
 SERVING = ("mlflow", "numpy", "pandas", "psutil", "safetensors", "torch")  # requirements of the logged model
 PATIENCE = 5.0  # seconds that a stage waits for slow calls in total; ten with the time-out of the last call
@@ -87,9 +88,9 @@ class Mirror:
         """Whether every call so far has succeeded."""
         return not self.failure
 
-    def epoch(self, row: dict[str, Any]) -> None:
+    def epoch(self, row: Mapping[str, object]) -> None:
         """Send one row of the history during training."""
-        self._attempt(lambda: self._send(record.history([row])))
+        self._attempt(lambda: self._send(record.history([results.Epoch.model_validate(row)])))
 
     def upload(self, *stages: str) -> None:
         """Send what `stages` wrote, and what the run lacks of earlier stages. Nothing is logged twice."""
@@ -157,13 +158,13 @@ class Mirror:
             self._client.log_batch(self.run_id, params=values[start : start + BATCH])
         if run.inputs is not None and run.inputs.dataset_inputs:
             return
-        data = artifacts.read_json(artifacts.METRICS / "data.json")
+        data = results.DataSet.read()
         data_set = Dataset(
-            name=record.SOURCES[data["source"]],
-            digest=data["digest"][:32],  # the server accepts at most 36 characters
+            name=SOURCES[data.source],
+            digest=data.digest[:32],  # the server accepts at most 36 characters
             source_type="local",
-            source=json.dumps({"source": data["source"], "path": self.params.data.path}),
-            profile=json.dumps({k: data[k] for k in ("train", "val", "test", "classes", "size")}),
+            source=json.dumps({"source": data.source, "path": self.params.data.path}),
+            profile=json.dumps({k: getattr(data, k) for k in ("train", "val", "test", "classes", "size")}),
         )
         self._client.log_inputs(self.run_id, [DatasetInput(data_set)])
 
@@ -230,9 +231,8 @@ class Mirror:
             return
         found = client.search_logged_models([place], f"source_run_id = '{run_id}'", max_results=1)
         logged = found[0] if found else client.create_logged_model(place, "model", run_id, params=run.data.params)
-        model = artifacts.read_json(artifacts.MODEL)
         columns = {"class": DataType.string, "probability": DataType.double}
-        columns |= dict.fromkeys((f"p({name})" for name in model["classes"]), DataType.double)
+        columns |= dict.fromkeys((f"p({name})" for name in results.Model.read().classes), DataType.double)
         with TemporaryDirectory() as folder:
             pyfunc.save_model(
                 Path(folder) / "model",

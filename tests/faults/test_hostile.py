@@ -30,7 +30,7 @@ from src.data.images import Decoded, decode
 from src.data.sources import archive
 from src.data.sources.cifar10 import ARCHIVE
 from src.errors import UserError
-from src.figures.style import new_figure, plain, save
+from src.figures.style import Described, new_figure, plain, save
 from src.model.resnet import build
 from src.model.saved import Description, load_model, save_model
 from tests.conftest import PARAMS_YAML, REPOSITORY, copy_repository
@@ -379,7 +379,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     for name in NAMES:
         figure = new_figure(2, 1)
         figure.text(0, 0, plain(name))
-        save(figure, tmp_path / "name.png")
+        save(Described(figure, name), tmp_path / "name.png")
 
 
 @pytest.mark.parametrize(

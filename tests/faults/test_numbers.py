@@ -16,7 +16,7 @@ from src.data import prepared
 from src.errors import UserError
 from src.explain.cams import compute_cams
 from src.figures.gradcam import overlay_grid
-from src.figures.style import save
+from src.figures.style import Described, save
 from src.model.resnet import build
 from src.model.saved import save_model
 from src.params import CamMethod, Norm
@@ -320,7 +320,7 @@ def test_all_right_and_all_wrong(monkeypatch: pytest.MonkeyPatch, right: bool) -
     def answers(model: object, split: prepared.Split, *_: object, **__: object) -> np.ndarray:
         return 50 * np.eye(10, dtype=np.float32)[split.labels if right else (split.labels + 1) % 10]
 
-    monkeypatch.setattr(evaluate, "predict_logits", answers)
+    monkeypatch.setattr("src.evaluation.evaluate.predict_logits", answers)
     run(params, "evaluate", "gradcam", "report")
     assert_finite()
     result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
@@ -344,5 +344,6 @@ def test_a_map_without_evidence_is_zero_and_is_drawn(method: str) -> None:
             assert np.isfinite(maps).all()
             if method in ("GradCAM", "GradCAMPlusPlus", "HiResCAM", "LayerCAM", "XGradCAM", "GradCAMElementWise"):
                 assert not maps.any()
-    save(overlay_grid(np.zeros((2, 16, 16, 3), np.uint8), maps, ["a", "b"], 2, method, 0.5), Path("maps.png"))
+    grid = overlay_grid(np.zeros((2, 16, 16, 3), np.uint8), maps, ["a", "b"], 2, method, 0.5)
+    save(Described(grid, method), Path("maps.png"))
     assert Path("maps.png").stat().st_size > 1000

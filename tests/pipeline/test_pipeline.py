@@ -17,7 +17,7 @@ from PIL import Image
 from src import record
 from src.errors import UserError
 from src.params import parse_params
-from src.report.formats import percent
+from src.wording import percent
 from stages import check
 from tests.pipeline.workspace import IDENTITY, TINY, UNDO, Workspace, failure, stages_run
 from tests.unit.test_dvc_graph import LEAVES, READERS, STAGES, expected_readers, outs, within
@@ -84,6 +84,9 @@ def test_the_report_needs_nothing_from_outside(finished: Workspace) -> None:
     assert not re.findall(r"url\(\s*[\"']?(?!data:|#)[^)]*|@import|<script[^>]*\ssrc|<link[^>]*\shref", page)
     classes = json.loads((finished.root / "models/model.json").read_text())["classes"]
     assert [name for name in classes if name not in page] == []
+    texts = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    assert len(texts) == page.count("<img") == len(set(texts))  # each figure has a text of its own
+    assert all(len(text) > 40 for text in texts)
 
 
 def test_a_second_repro_runs_nothing(finished: Workspace) -> None:

@@ -3,21 +3,16 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from src import record
-from src.report.card import recall_interval, render, without_figures
-from src.report.run import Run
+from src import record, results
+from src.pages.card import recall_interval, render, without_figures
+from src.pages.content import Run
 from tests.unit.test_markdown import HOSTILE, PARSER, Shown, seen
-from tests.unit.test_report import EVIL, ODD_NAMES, a_run, of_folder
+from tests.unit.test_report import EVIL, ODD_NAMES, a_run, but, of_folder, with_params
 
 SECTIONS = ["Intended use", "Limits", "How to use it", "Results", "Data", "Training", "Licence, versions and hardware"]
-
-
-def with_params(run: Run, **values: Any) -> Run:
-    return replace(run, params=dict(run.params) | {key.replace("__", "."): value for key, value in values.items()})
 
 
 def read(run: Run) -> str:
@@ -83,12 +78,11 @@ def named(run: Run, name: str) -> Run:
     """The run where all that a stranger can name has this name."""
     run = of_folder(run, name)
     return replace(
-        with_params(run, reference__note=f"There {name}", augment=[{"name": name}]),
+        with_params(run, reference__name=name, reference__note=f"There {name}", augment=[{"name": name}]),
         data_name=f"image folder {name}",
-        model=dict(run.model) | {"classes": [name, "other"], "hardware": name},
-        per_class=[{**row, "class": name} for row in run.per_class],
-        misclassified=[{**row, "true": name, "predicted": name} for row in run.misclassified],
-        reference=f"recorded by {name}",
+        model=but(run.model, classes=[name, "other"], hardware=name),
+        per_class=[but(row, name=name) for row in run.per_class],
+        misclassified=[but(row, true=name, predicted=name) for row in run.misclassified],
         name=f"run {name}",
         command=f"dvc exp run -S data.path='{name}'",
     )
@@ -98,11 +92,11 @@ def test_a_run_without_mistakes_or_validation_images() -> None:
     run = a_run()
     bare = replace(
         run,
-        data=dict(run.data) | {"val": 0},
-        train={key: value for key, value in run.train.items() if not key.startswith("val_")},
-        history=[{**row, "val_loss": "", "val_accuracy": ""} for row in run.history],
+        data=but(run.data, val=0),
+        train=but(run.train, val_loss=None, val_accuracy=None),
+        history=[but(row, val_loss=None, val_accuracy=None) for row in run.history],
         misclassified=[],
-        gradcam=dict(run.gradcam) | {"wrong": 0, "shown": 0},
+        maps=but(run.maps, wrong=0, shown=0),
         commit="",
     )
     card = render(bare)
@@ -118,7 +112,7 @@ def test_a_run_without_mistakes_or_validation_images() -> None:
 def test_limits_say_what_the_data_say() -> None:
     run = a_run()
     assert "Some classes have no test images" in limits(run)  # the only row of the table has none
-    few = replace(run, per_class=[{"class": "a", "precision": "1", "recall": "0.5", "f1": "0.6", "images": "8"}])
+    few = replace(run, per_class=[results.ClassScores(name="a", precision=1, recall=0.5, f1=0.6, images=8)])
     assert "has 8 test images" in limits(few)
     assert "too optimistic" not in limits(run)
     assert "too optimistic" in limits(with_params(run, train__keep="best"))
@@ -139,22 +133,23 @@ def test_what_is_known_of_a_folder_is_a_line_each() -> None:
     assert "Notes on the data: the test split has no image of odd; the test set is small.\n" in render(run)
     assert "read as odd/train/CLASS/*, odd/test/CLASS/*." in read(run)
     many = [{"reason": f"reason {i}", "files": 10 * i, "examples": []} for i in (5, 4, 3, 2, 1)]
-    assert "30 reason 3, 30 for other reasons." in limits(replace(run, data=dict(run.data) | {"left_out": many}))
+    assert "30 reason 3, 30 for other reasons." in limits(replace(run, data=but(run.data, left_out=many)))
     for said in ("left out", "Copies", "Notes", "read as", "| file |"):
         assert said not in render(a_run())
 
 
 def test_the_interval_of_a_class_is_of_its_own_images() -> None:
     # Wilson, by hand: z = 1.96, n = 10, k = 8: centre 0.7166, half width 0.2266
-    assert recall_interval({"recall": "0.800000", "images": "10"}) == "49.0 % to 94.3 %"
-    assert recall_interval({"recall": "0.333333", "images": "3"}).startswith("6.1 %")
-    assert recall_interval({"recall": "", "images": "0"}) == "–"
+    scores = results.ClassScores(name="a", precision=None, recall=0.8, f1=None, images=10)
+    assert recall_interval(scores) == "49.0 % to 94.3 %"
+    assert recall_interval(but(scores, recall=0.333333, images=3)).startswith("6.1 %")
+    assert recall_interval(but(scores, recall=None, images=0)) == "–"
 
 
 def test_many_classes_are_named_in_the_table() -> None:
     run = a_run()
     classes = [f"class {i}" for i in range(30)]
-    text = read(replace(run, model=dict(run.model) | {"classes": classes}))
+    text = read(replace(run, model=but(run.model, classes=classes)))
     assert 'class 19 and 10 more, listed under "Per class"' in text
 
 

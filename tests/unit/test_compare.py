@@ -26,7 +26,6 @@ from src.comparison.groups import (
     reached_targets,
     vote,
 )
-from src.comparison.page import to_html
 from src.comparison.pairs import GroupPair, compare_pairs
 from src.comparison.read import class_means, read_predictions, read_runs
 from src.comparison.result import Comparison, to_json
@@ -35,7 +34,9 @@ from src.comparison.words import plus_minus
 from src.errors import UserError
 from src.figures import compare as figures
 from src.figures.style import save
+from src.pages.comparison import to_html
 from src.statistics import Difference, Interval, McNemar, mean_interval
+from tests.map_measures import measures_of_maps
 from tests.run_files import make_store
 
 TRUE = ["cat"] * 4 + ["dog"] * 4
@@ -311,32 +312,34 @@ def test_classes_of_several_runs_are_compared_over_seeds() -> None:
 
 def test_each_run_has_a_line_and_each_group_a_mean(tmp_path: Path) -> None:
     three, two = [[0.1, 0.3], [0.2, 0.4], [0.3, 0.5, 0.6]], [[0.1, 0.2], [0.3, 0.2]]
-    figure = figures.curves(
+    drawn = figures.curves(
         {
             "three": {"val/accuracy": three, "val/loss": three},
             "two": {"val/accuracy": two, "val/loss": two},
             "one": {"val/accuracy": [[0.5]], "val/loss": [[]]},
         }
     )
-    drawn = [list(line.get_ydata()) for line in figure.axes[0].lines]
-    assert drawn == [pytest.approx([0.2, 0.4, 0.6]), *three, pytest.approx([0.2, 0.2]), *two, [0.5]]
-    accuracy, loss = (axes.get_title(loc="left") for axes in figure.axes)
+    lines = [list(line.get_ydata()) for line in drawn.figure.axes[0].lines]
+    assert lines == [pytest.approx([0.2, 0.4, 0.6]), *three, pytest.approx([0.2, 0.2]), *two, [0.5]]
+    accuracy, loss = (axes.get_title(loc="left") for axes in drawn.figure.axes)
     assert "one ends highest, at 50.0 %" in accuracy  # the three end at 0.3, 0.4 and 0.6
     assert "two ends lowest, at 0.2" in loss
-    save(figure, tmp_path / "figure.png")
+    assert "Final accuracy: three 43.3 %; two 20.0 %; one 50.0 %." in drawn.alt
+    save(drawn, tmp_path / "figure.png")
 
 
 def test_each_pair_has_a_panel_and_real_differences_full_dots(tmp_path: Path) -> None:
     real, maybe = Difference(-0.3, -0.4, -0.2, 0.001, p_holm=0.01), Difference(0.1)
     found = {"cat": real, "$x$ " + "y" * 99: maybe}
-    figure = figures.differences({f"b{i} − a": found for i in range(4)})
-    assert len(figure.axes) == 4
-    for axes in figure.axes:
+    drawn = figures.differences({f"b{i} − a": found for i in range(4)}, ["it is lowest for cat"])
+    assert drawn.alt.endswith("by class. It is lowest for cat.")
+    assert len(drawn.figure.axes) == 4
+    for axes in drawn.figure.axes:
         dots = [line for line in axes.lines if line.get_marker() == "o"]
         assert [line.get_xdata()[0] for line in dots] == [-0.3, 0.1]
         assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True]
         assert "1 of 2 classes" in axes.get_title(loc="left")
-    save(figure, tmp_path / "figure.png")
+    save(drawn, tmp_path / "figure.png")
 
 
 def test_other_data_are_not_compared() -> None:
@@ -362,15 +365,18 @@ def test_what_else_differs_is_said() -> None:
 
 def measured(run: StoredRun, gain: float, **changes: str) -> StoredRun:
     """A run with measures whose values are far from their gains."""
-    one = {"mean": 0.75, "better_than_random": {"mean": gain, "low": None, "high": None}}
-    alike = {"mean": 0.25, "curves": {"rank_correlation": [0.9, 0.25]}}
-    sections = {"road": one, "deletion": one, "randomisation": alike}
-    methods = {name: {"methods": {"GradCAM": {"layer3": {}, "layer4": found}}} for name, found in sections.items()}
-    content = {
-        "method": "GradCAM", "layer": "layer4", "sample": {"images": 5}, "insertion": None, "pointing_game": None,
-        "energy": None, **methods,
+    none = {"low": None, "high": None}
+    one = {"mean": 0.75, **none, "better_than_random": {"mean": gain, **none}}
+    alike = {"mean": 0.25, **none, "curves": {"rank_correlation": [0.9, 0.25]}}
+    measures = {
+        name: {
+            "what": "", "higher_is_better": True, "x": [], "baselines": {},
+            "methods": {"GradCAM": {"layer3": None, "layer4": estimate}},
+        }
+        for name, estimate in {"road": one, "deletion": one, "randomisation": alike}.items()
     }  # fmt: skip
-    return replace(run, gradcam=content, params={**run.params, "gradcam.method": "GradCAM", **changes})
+    maps = measures_of_maps(sample={"images": 5, "of": 8, "seed": 0}, insertion=None, **measures)
+    return replace(run, gradcam=maps, params={**run.params, "gradcam.method": "GradCAM", **changes})
 
 
 def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
@@ -399,7 +405,7 @@ def test_maps_are_worth_what_they_gain_over_random_ones() -> None:
     [
         (stored(4, "b"), "these runs have no measures of maps, or only those of older code: b-seed0"),
         (
-            replace(stored(4, "b"), gradcam={"road": {"mean": 1}}),
+            replace(stored(4, "b"), gradcam=measures_of_maps(road=None)),
             "these runs have no measures of maps, or only those of older code: b-seed0",
         ),
         (measured(stored(4, "b", data="other"), 0.1), "the runs have different data or test images"),
@@ -493,7 +499,7 @@ def test_runs_of_a_store(store: Path) -> None:
     # Not logged, as by older code: of cat and dog, both taken for a cat, recalls are 1 and 0, and F1 2/3 and 0.
     assert found.runs[0].metrics["test/balanced_accuracy"] == 0.5
     assert found.runs[0].metrics["test/macro_f1"] == pytest.approx(1 / 3)
-    assert [run.gradcam for run in found.runs] == [{"road": 1}, {}]
+    assert [run.gradcam for run in found.runs] == [None, None]
     said = "\n".join(found.left_out)
     for words in ("old (", "same model as a newer run", "half (", "no metrics/predictions.csv", "dead (", "killed"):
         assert words in said

@@ -416,13 +416,13 @@ def sheet_table(found: Comparison) -> list[list[str]]:
 
 def test_the_sheet_marks_wrong_answers(data: Prepared, tmp_path: Path) -> None:
     groups = [group("batch", 0, right=50), group("layer", 0, right=54)]
-    figure = figures.side_by_side(make_maps(groups, data, parameters(), 1))
-    said = texts(figure)
+    drawn = figures.side_by_side(make_maps(groups, data, parameters(), 1))
+    said = texts(drawn.figure)
     assert "GradCAM at layer4 for the class that each run predicts" in said
     assert said.count("both wrong") == said.count("only batch\nwrong") + said.count("only batch wrong") == 1
     assert sum(text.startswith("✗") for text in said) >= 9  # three times two, and three of one
     assert all("%" in text for text in said if text[0] in "✓✗")
-    save_figure(figure, tmp_path / "figure.png")
+    save_figure(drawn, tmp_path / "figure.png")
 
 
 def test_a_workspace_without_images_is_compared_without_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from src.data.raw import RawData
 from src.data_summary import class_table, group_left_out
 from src.figures.prepare import SHOWN_CLASSES, augmented_grid, class_counts
 from src.params import Params, load_params
+from src.results import ClassCounts
 from stages import download, prepare
 from tests.conftest import PARAMS_YAML
 from tests.unit.data_helpers import parameters, tree, write_folder
@@ -119,16 +120,16 @@ def test_reasons_and_classes_that_are_printed_are_bounded() -> None:
     empty = Split(np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, np.int64))
     left_out = {f"{folder}/{number}": f"in {folder}/" for folder in range(30) for number in range(30 - folder)}
     groups = group_left_out(RawData(empty, None, [], unreadable={"x": "broken"}, left_out=left_out))
-    assert [group["files"] for group in groups] == [*range(30, 21, -1), sum(range(22)) + 1]
-    assert "22 other reasons" in groups[-1]["reason"]
-    lines = class_table([{"class": f"c{label}", "train": 1, "val": 2, "test": 3} for label in range(1000)])
+    assert [group.files for group in groups] == [*range(30, 21, -1), sum(range(22)) + 1]
+    assert "22 other reasons" in groups[-1].reason
+    lines = class_table([ClassCounts(name=f"c{label}", train=1, val=2, test=3) for label in range(1000)])
     assert len(lines) < 30
     assert [line.split() for line in (lines[1], lines[-1])] == [["c0", "1", "2", "3"], ["c999", "1", "2", "3"]]
 
 
 def test_grid_shows_the_images_it_is_given() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    figure = augmented_grid(images, np.stack([images[::-1], images]), ["a", "b", "c"], [1, 2])
+    figure = augmented_grid(images, np.stack([images[::-1], images]), ["a", "b", "c"], [1, 2], []).figure
     (sheet,) = figure.axes
     shown = [np.asarray(picture.get_array()) for picture in sheet.images]
     np.testing.assert_array_equal(shown, np.concatenate([images, images[::-1], images]))
@@ -142,7 +143,7 @@ def test_grid_shows_the_images_it_is_given() -> None:
 @pytest.mark.parametrize("classes", [3, SHOWN_CLASSES + 5])
 def test_counts_are_the_bars(classes: int) -> None:
     counts = {name: np.arange(classes) + turn for turn, name in enumerate(prepared.SPLITS)}
-    figure = class_counts([f"class {label}" for label in range(classes)], counts)
+    figure = class_counts([f"class {label}" for label in range(classes)], counts).figure
     (ax,) = figure.axes
     shown = min(classes, SHOWN_CLASSES)
     labels = [int(text.get_text().removeprefix("class ")) for text in ax.get_yticklabels()]

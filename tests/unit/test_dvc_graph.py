@@ -21,7 +21,7 @@ LEAVES = sorted(flatten(PARAMS))
 # Files that shape no result of a stage: a change of theirs must not train anything again.
 EXEMPT_NAMES = (
     "record", "params", "yaml_files", "artifacts", "errors", "locks", "processes", "git", "markdown",
-    "launch", "addresses", "tracking_uri", "report/formats", "runtime/run", "runtime/slots",
+    "launch", "addresses", "tracking_uri", "results", "wording", "runtime/run", "runtime/slots",
     "announce", "config/changes", "distributed/training",
 )  # fmt: skip
 EXEMPT = {f"src/{name}.py" for name in EXEMPT_NAMES}

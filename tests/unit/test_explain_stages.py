@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from src import artifacts, record
+from src import artifacts, record, results
 from src.data.prepared import Prepared, Split, load, save
 from src.errors import UserError
 from src.explain.cams import cams_as_set
 from src.explain.summary import MEASURES
+from src.figures.gradcam import file_name
 from src.model.resnet import build
 from src.model.saved import Description
 from src.params import Params, parse_params
@@ -73,7 +74,7 @@ def params(**changes: object) -> Params:
 def test_the_model_sees_each_image_once_and_its_mirror_image_once(model: nn.Module, flip: bool) -> None:
     seen: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0].clone()))
-    evaluate.evaluate(params(evaluate__flip=flip, evaluate__batch_size=5), model, DESCRIPTION)
+    evaluate.write_results(params(evaluate__flip=flip, evaluate__batch_size=5), model, DESCRIPTION)
     result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
     images = torch.stack(seen[:-1] if len(seen) % COUNT else seen)  # the layer table runs the model once more
     assert len(images) == (2 * COUNT if flip else COUNT)
@@ -89,7 +90,7 @@ def test_the_model_sees_each_image_once_and_its_mirror_image_once(model: nn.Modu
 
 
 def test_means_over_classes_are_those_of_the_table_of_classes(model: nn.Module) -> None:
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    evaluate.write_results(params(), model, DESCRIPTION)
     result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
     rows = artifacts.read_csv(artifacts.METRICS / "per_class.csv")
     known = {name: [float(row[name]) for row in rows if row[name] != ""] for name in ("recall", "f1")}
@@ -101,20 +102,20 @@ def test_means_over_classes_are_those_of_the_table_of_classes(model: nn.Module) 
 
 
 def test_what_is_not_of_mirror_images_does_not_change_with_them(model: nn.Module) -> None:
-    results, files = [], []
+    found, files = [], []
     for flip in (True, False):
-        evaluate.evaluate(params(evaluate__flip=flip), model, DESCRIPTION)
+        evaluate.write_results(params(evaluate__flip=flip), model, DESCRIPTION)
         result = artifacts.read_json(artifacts.METRICS / "evaluate.json")
-        results.append({k: v for k, v in result.items() if not k.startswith("flip_") and k != "images_per_second"})
+        found.append({k: v for k, v in result.items() if not k.startswith("flip_") and k != "images_per_second"})
         files.append((artifacts.METRICS / "predictions.csv").read_bytes())
-    assert results[0] == results[1]
+    assert found[0] == found[1]
     assert files[0] == files[1]
 
 
 def test_predictions_and_mistakes_name_the_file(model: nn.Module) -> None:
     files = [f"test/cat/{i}/{name}" if i % 2 else name for i, name in enumerate([*ODD_NAMES, "a.png", "b.png"])]
     save_data(files)
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    evaluate.write_results(params(), model, DESCRIPTION)
     predictions = artifacts.read_csv(artifacts.METRICS / "predictions.csv")
     assert list(predictions[0]) == ["index", "file", "true", "predicted", "confidence"]
     assert [row["file"] for row in predictions] == files
@@ -126,29 +127,29 @@ def test_predictions_and_mistakes_name_the_file(model: nn.Module) -> None:
 
 
 def test_images_without_files_have_an_empty_cell(model: nn.Module) -> None:
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    evaluate.write_results(params(), model, DESCRIPTION)
     rows = artifacts.read_csv(artifacts.METRICS / "predictions.csv")
     assert [row["file"] for row in rows] == [""] * COUNT
-    gradcam.write_table([])
-    table = (artifacts.METRICS / "misclassified.csv").read_text()
-    assert table == ",".join(rows[0]) + "\n"  # the same heading without a mistake
+    results.Prediction.write_all([], results.MISCLASSIFIED)
+    assert results.MISCLASSIFIED.read_text() == ",".join(rows[0]) + "\n"  # the same heading without a mistake
+    assert results.Prediction.read_all(results.MISCLASSIFIED) == []
 
 
 def test_files_of_other_images_are_damage(model: nn.Module) -> None:
     save_data(["a.png"] * (COUNT - 1))
     with pytest.raises(UserError, match=r"damaged .*11 file names for 12"):
-        evaluate.evaluate(params(), model, DESCRIPTION)
+        evaluate.write_results(params(), model, DESCRIPTION)
 
 
 def test_every_layer_has_a_grid_and_its_maps_are_made_once(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    evaluate.write_results(params(), model, DESCRIPTION)
     calls: list[object] = []
 
     def counted(*arguments: Any) -> np.ndarray:
         calls.append(arguments[2])
         return cams_as_set(*arguments)
 
-    monkeypatch.setattr(gradcam, "cams_as_set", counted)
+    monkeypatch.setattr("src.explain.mistakes.cams_as_set", counted)
     gradcam.explain(params(gradcam__layers=LAYERS, gradcam__count=5, gradcam__measure=NO_MEASURES), model, DESCRIPTION)
     assert calls == [*dict.fromkeys(LAYERS), LAYERS[-1]]  # the last: for the true class
     written = {path.name for path in (artifacts.FIGURES / "gradcam").iterdir()}
@@ -173,8 +174,8 @@ def test_every_layer_has_a_grid_and_its_maps_are_made_once(model: nn.Module, mon
 
 def test_more_mistakes_than_a_figure_has_room_for(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.figures.gradcam.LARGEST", 2)
-    monkeypatch.setattr(gradcam, "MATRIX_ROWS", 2)
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    monkeypatch.setattr("src.figures.gradcam.MATRIX_ROWS", 2)
+    evaluate.write_results(params(), model, DESCRIPTION)
     changes = {"gradcam__count": 5, "gradcam__layers": ["layer4"], "gradcam__measure": NO_MEASURES}
     gradcam.explain(params(**changes), model, DESCRIPTION)
     assert len(artifacts.read_csv(artifacts.METRICS / "misclassified.csv")) == 5
@@ -186,7 +187,7 @@ def test_maps_are_measured_on_a_sample_of_all_test_images(model: nn.Module, mask
     masks = np.zeros((COUNT, 16, 16), np.bool_)
     masks[:, 4:8, 4:12] = True
     save(replace(load(), test_masks=masks if masked else None), artifacts.PREPARED)
-    evaluate.evaluate(params(), model, DESCRIPTION)
+    evaluate.write_results(params(), model, DESCRIPTION)
     changes = {"gradcam__measure": {"images": 6, "methods": ["EigenCAM"]}, "gradcam__layers": ["layer2", "layer4"]}
     contents, figures = [], []
     for _ in range(2):
@@ -229,4 +230,4 @@ def test_maps_are_measured_on_a_sample_of_all_test_images(model: nn.Module, mask
     [("layer4", "layer4"), ("layer2[-2]", "layer2.-2"), ("layer1[0].conv1", "layer1.0.conv1")],
 )
 def test_file_names(layer: str, name: str) -> None:
-    assert gradcam.file_name(layer) == name
+    assert file_name(layer) == name

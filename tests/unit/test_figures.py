@@ -14,8 +14,13 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from src.evaluation.calibration import reliability
-from src.figures import curves, evaluate, gradcam
-from src.figures.style import new_figure, new_sheet, plain, put, save
+from src.explain.mistakes import Mistakes
+from src.figures import curves, evaluate, gradcam, lr_range, measures, prepare
+from src.figures.style import Described, new_figure, new_sheet, plain, put, save
+from src.params import load_params
+from src.results import Epoch, Prediction
+from tests.conftest import PARAMS_YAML
+from tests.map_measures import measures_of_maps, untested
 
 LONG = "a class with a very long name indeed"
 
@@ -36,9 +41,10 @@ def test_save_writes_the_same_png_twice(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         figure = new_figure(3, 2)
         figure.subplots().plot([1, 2], [3, 4])
-        save(figure, tmp_path / name)
+        save(Described(figure, "A line – 猫"), tmp_path / name)
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (450, 300)
+        assert image.info["Description"] == "A line – 猫"
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -49,17 +55,22 @@ def test_plain_names() -> None:
 
 
 def test_confusion_matrix_writes_the_counts(tmp_path: Path) -> None:
-    figure = evaluate.confusion_matrix(np.array([[7, 1, 0], [0, 0, 0], [2, 0, 5]]), ["$x$", LONG, "<b>"])
-    axes = figure.axes[0]
+    drawn = evaluate.confusion_matrix(np.array([[7, 1, 0], [0, 0, 0], [2, 0, 5]]), ["$x$", LONG, "<b>"])
+    axes = drawn.figure.axes[0]
     assert sorted(t.get_text() for t in axes.texts) == ["1", "2", "5", "7"]
     shares = np.array([[7 / 8, 1 / 8, 0], [0, 0, 0], [2 / 7, 0, 5 / 7]])
     assert np.asarray(axes.images[0].get_array()) == pytest.approx(shares)
-    save(figure, tmp_path / "figure.png")
+    assert "12 of 15 test images are on the diagonal" in drawn.alt
+    assert "highest for $x$ (87.50 %) and lowest for <b> (71.43 %)" in drawn.alt  # a class without images has none
+    save(drawn, tmp_path / "figure.png")
 
 
 @pytest.mark.parametrize("classes", [2, 14, 30])
 def test_confusion_matrix_has_room_for_long_names(classes: int) -> None:
-    figure = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i} {'x' * 180}" for i in range(classes)])
+    figure, alt = evaluate.confusion_matrix(
+        np.eye(classes, dtype=int), [f"class {i} {'x' * 180}" for i in range(classes)]
+    )
+    assert len(alt) < 300
     figure.draw_without_rendering()
     axes = figure.axes[0]
     labels = (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels())  # type: ignore[attr-defined]
@@ -70,47 +81,65 @@ def test_confusion_matrix_has_room_for_long_names(classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [2, 30, 100])
 def test_confusion_matrix_of_any_number_of_classes(tmp_path: Path, classes: int) -> None:
-    figure = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i}" for i in range(classes)])
-    assert len(figure.axes[0].texts) == (classes if classes <= evaluate.WRITTEN_UP_TO else 0)
-    save(figure, tmp_path / "figure.png")
+    drawn = evaluate.confusion_matrix(np.eye(classes, dtype=int), [f"class {i}" for i in range(classes)])
+    assert len(drawn.figure.axes[0].texts) == (classes if classes <= evaluate.WRITTEN_UP_TO else 0)
+    save(drawn, tmp_path / "figure.png")
 
 
 def test_reliability_bars_end_at_the_accuracy() -> None:
     binned = reliability(np.array([0.3, 0.5, 0.6, 0.8]), np.array([True, False, True, True]), 2)
-    figure = evaluate.reliability_diagram(binned, 0.25)
+    figure, alt = evaluate.reliability_diagram(binned, 0.25)
     bars, gaps = figure.axes[0].containers
     assert [bar.get_height() for bar in bars] == [0.5, 1.0]
     assert [gap.get_height() for gap in gaps] == pytest.approx([-0.1, -0.3])
     assert "25.00 %" in " ".join(texts(figure))
+    assert "in 2 bins of confidence" in alt
+    assert "25.00 %" in alt
+
+
+def history_of(*values: float, validated: bool = True) -> list[Epoch]:
+    """A history whose losses, accuracies and rates are `values`, one for each epoch."""
+    val = ("val_loss", "val_accuracy") if validated else ()
+    names = ("train_loss", "train_accuracy", "lr", "images_per_second", "seconds", *val)
+    return [Epoch.model_validate({"epoch": i} | dict.fromkeys(names, value)) for i, value in enumerate(values, 1)]
+
+
+def test_the_text_of_the_rates_tells_their_course() -> None:
+    assert "0.1 in every epoch" in curves.learning_rate(history_of(0.1, 0.1)).alt
+    assert (
+        "0.02 at the end of epoch 1, highest in epoch 2 with 0.3, and 0.001 at the end of epoch 3"
+        in curves.learning_rate(history_of(0.02, 0.3, 0.001)).alt
+    )
 
 
 @pytest.mark.parametrize("epochs", [1, 20, 200])
 @pytest.mark.parametrize("validated", [True, False])
 def test_curves(tmp_path: Path, epochs: int, validated: bool) -> None:
-    values = list(np.linspace(1, 0.5, epochs))
-    val = values if validated else []
-    data = curves.Curves(values, values, val, val, values)
-    figure = curves.learning_curves(data, epochs, 0.9)
-    for axes in figure.axes:
+    values = np.linspace(1, 0.5, epochs).tolist()
+    history = history_of(*values, validated=validated)
+    drawn = curves.learning_curves(history, epochs, 0.9)
+    for axes in drawn.figure.axes:
         lines = {str(line.get_label()): line for line in axes.lines}
         assert ("validation" in lines) == validated
         assert list(np.asarray(lines["train (augmented)"].get_ydata())) == values
         assert lines["train (augmented)"].get_marker() == ("o" if epochs <= 60 else "")  # one epoch is one point
-    save(figure, tmp_path / "curves.png")
-    save(curves.learning_rate(data), tmp_path / "learning_rate.png")
+    ends = "1" if epochs == 1 else "from 1 to 0.5"
+    assert f"Training loss {ends}{f', validation loss {ends}' if validated else ''}. Training accuracy" in drawn.alt
+    assert f"over {epochs} epoch{'' if epochs == 1 else 's'}. " in drawn.alt
+    save(drawn, tmp_path / "curves.png")
+    save(curves.learning_rate(history), tmp_path / "learning_rate.png")
 
 
 def test_the_curves_have_a_target_line_where_there_is_a_target(tmp_path: Path) -> None:
-    values = [0.5, 0.7]
-    data = curves.Curves(values, values, values, values, values)
-    figure = curves.learning_curves(data, 2, 0.7, 0.8925, "recorded by $x$.txt")
-    accuracy = figure.axes[1]
+    history = history_of(0.5, 0.7)
+    drawn = curves.learning_curves(history, 2, 0.7, 0.8925, "recorded by $x$.txt")
+    accuracy = drawn.figure.axes[1]
     (line,) = [line for line in accuracy.lines if list(np.asarray(line.get_ydata())) == [0.8925, 0.8925]]
     assert line.get_label() == r"recorded by \$x\$.txt: 89.25 %"
     assert accuracy.get_ylim()[1] > 0.8925
-    save(figure, tmp_path / "curves.png")
-    without = curves.learning_curves(data, 2, 0.7)
-    assert len(without.axes[1].lines) == len(accuracy.lines) - 1
+    save(drawn, tmp_path / "curves.png")
+    without = curves.learning_curves(history, 2, 0.7)
+    assert len(without.figure.axes[1].lines) == len(accuracy.lines) - 1
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
@@ -136,7 +165,7 @@ def words(sheet: Axes) -> list[tuple[str, float, float]]:
 def test_a_sheet_is_measured_in_inches_from_the_top_left(tmp_path: Path) -> None:
     figure, sheet = new_sheet(3, 2)
     put(sheet, np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 1, 0.5, 1, interpolation="nearest")
-    save(figure, tmp_path / "sheet.png")
+    save(Described(figure, ""), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (450, 300)
         across = [image.convert("RGB").getpixel((x, 150)) for x in (140, 160, 290, 310)]
@@ -167,8 +196,8 @@ def test_grids_show_the_same_images_in_the_same_places(tmp_path: Path) -> None:
         assert over.get_clim() == (0, 1)  # maps share one scale
     assert place(one.images[4])[0] > place(one.images[3])[0]
     assert place(one.images[5])[3] > place(one.images[4])[2]  # the second row is below the first
-    save(plain_grid, tmp_path / "images.png")
-    save(overlay, tmp_path / "overlays.png")
+    save(Described(plain_grid, ""), tmp_path / "images.png")
+    save(Described(overlay, ""), tmp_path / "overlays.png")
 
 
 def test_layer_matrix_has_a_row_an_image_and_a_column_a_layer(tmp_path: Path) -> None:
@@ -182,7 +211,7 @@ def test_layer_matrix_has_a_row_an_image_and_a_column_a_layer(tmp_path: Path) ->
     assert (np.asarray(rows[1][4].get_array()) == MAPS[2]).all()  # row 1, second layer
     assert len({place(row[0])[0] for row in rows}) == 1
     assert len({place(picture)[3] for picture in rows[2]}) == 1
-    save(figure, tmp_path / "layers.png")
+    save(Described(figure, ""), tmp_path / "layers.png")
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 15, 20, 25, 40])
@@ -226,7 +255,7 @@ def test_without_mistakes_the_figures_say_so(tmp_path: Path) -> None:
         gradcam.layer_matrix(none, MAPS[:0, None], [], ["layer1"], "heading", 0.5),
     ):
         assert "No test image is misclassified." in texts(figure)
-        save(figure, tmp_path / "none.png")
+        save(Described(figure, ""), tmp_path / "none.png")
 
 
 def test_a_figure_holds_a_bounded_number_of_images() -> None:
@@ -234,3 +263,60 @@ def test_a_figure_holds_a_bounded_number_of_images() -> None:
     figure = gradcam.image_grid(many, ["a / b"] * len(many), 20, "heading")
     assert len(figure.axes[0].images) == gradcam.LARGEST
     assert f"heading (the first {gradcam.LARGEST} of {len(many)})" in texts(figure)
+
+
+def mistakes_of(*names: str) -> Mistakes:
+    """A mistake for each name of a true class, with maps at two layers."""
+    rows = [Prediction(index=i, true=name, predicted="dog", confidence=0.987654) for i, name in enumerate(names)]
+    maps = MAPS[: len(rows)]
+    return Mistakes(rows, IMAGES[: len(rows)], {"layer2[-2]": maps, "layer4": maps}, maps, 1.0)
+
+
+def test_the_texts_of_mistakes_name_them() -> None:
+    settings = load_params(PARAMS_YAML).gradcam.model_copy(update={"layers": ["layer2[-2]", "layer4"]})
+    said = {name: drawn.alt for name, drawn in gradcam.figures(settings, mistakes_of("<b>", "x" * 60))}
+    assert said.keys() == {"misclassified", "predicted-layer2.-2", "predicted", "true", "layers"}
+    assert len(set(said.values())) == len(said)
+    assert f"<b> as dog (99 %); {'x' * 39}… as dog (99 %)." in said["misclassified"]
+    assert "GradCAM maps at layer2[-2]" in said["predicted-layer2.-2"]
+    assert "at layer4" in said["true"]
+    assert "at layer2[-2], layer4" in said["layers"]
+    many = dict(gradcam.figures(settings, mistakes_of(*"abcdefg")))["misclassified"].alt
+    assert many.endswith("e as dog (99 %), and so on.")
+    assert {drawn.alt for _, drawn in gradcam.figures(settings, mistakes_of())} == {"No test image is misclassified."}
+
+
+def test_the_texts_of_measures_have_their_numbers() -> None:
+    said = {name: drawn.alt for name, drawn in measures.figures(measures_of_maps())}
+    assert said.keys() == {"removal", "by_layer", "randomisation"}
+    assert (
+        "With 80 % of the pixels removed in the order of GradCAM, the probability is 0 % without the most relevant "
+        "ones and 60 %" in said["removal"]
+    )
+    assert (
+        "by layer (layer2[-2], layer4) and method (GradCAM), with random maps and a blob in the centre as baselines. "
+        "ROAD of GradCAM at layer4 is 0.60. ROAD of random maps is 0.10." in said["by_layer"]
+    )
+    assert "GradCAM at layer4 goes from 1.00 to 0.21." in said["randomisation"]
+    other = {name: drawn.alt for name, drawn in measures.figures(untested())}
+    assert "GradCAM at layer4 goes from 1.00 to 0.21." in other["randomisation"]  # ScoreCAM was not tested
+    assert "randomisation" not in dict(measures.figures(measures_of_maps(randomisation=None)))
+    assert dict(measures.figures(measures_of_maps(road=None))) == {}
+
+
+def test_the_texts_of_data_and_of_the_range_test_have_their_numbers() -> None:
+    counts = {name: np.array(of) for name, of in (("train", [5, 5395]), ("val", [300, 300]), ("test", [0, 30]))}
+    assert "2 classes. In total there are 5,400 training, 600 validation and 30 test images, 0 to 30 per class." in (
+        prepare.class_counts(["cat", LONG], counts).alt
+    )
+    same = prepare.class_counts(["cat", LONG], counts | {"test": np.array([7, 7])})
+    assert same.alt.endswith("14 test images, 7 per class.")
+    steps = ["Pad", "RandomCrop"]
+    grid = prepare.augmented_grid(IMAGES, IMAGES[None], ["cat"] * 7, [1], steps)
+    assert "16 x 16 pixels" in grid.alt
+    assert "after Pad, RandomCrop in several epochs" in grid.alt
+    assert "unchanged" in prepare.augmented_grid(IMAGES, IMAGES[None], ["cat"] * 7, [1], []).alt
+    rates, losses = np.geomspace(1e-5, 1.5, 80).tolist(), np.linspace(2, 1, 80).tolist()
+    swept = lr_range.lr_range_figure(rates, losses, losses, {"valley": 0.0123, "minimum": 0.1}, 0.012)
+    assert "1e-05 to 1.5 in 80 batches. Suggestions: valley 0.0123, minimum 0.1." in swept.alt
+    assert swept.alt.endswith("0.012.")

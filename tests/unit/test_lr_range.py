@@ -245,7 +245,7 @@ def test_the_figure_marks_every_suggestion_and_the_rate_in_use() -> None:
     lrs = np.geomspace(1e-5, 10, 30).tolist()
     losses = [2 - 0.5 * math.exp(-((math.log10(lr) + 1) ** 2)) for lr in lrs]
     found = suggestions(exact(curve(lrs), curve(losses)))
-    axes = lr_range_figure(lrs, losses, losses, found, 0.01).axes[0]
+    axes = lr_range_figure(lrs, losses, losses, found, 0.01).figure.axes[0]
     labels = axes.get_legend_handles_labels()[1]
     assert labels[2:] == ["rate in use: 0.01"] + [
         f"{shown}: {found[name]:.2g}"

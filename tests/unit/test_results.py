@@ -311,7 +311,7 @@ def test_each_run_is_a_curve_and_each_recipe_has_one_label() -> None:
         a_run("seed-000", val_accuracy=[0.1, 0.2, 0.3]),
         a_run("seed-001", val_accuracy=[]),
     ]
-    figure = curves(runs)
+    figure = curves(runs).figure
     lines = [np.asarray(line.get_xydata()).tolist() for line in figure.axes[0].get_lines()]
     assert lines == [[[1, 0.2], [2, 0.4]], [[1, 0.4], [2, 0.8]], [[1, 0.1], [2, 0.2], [3, 0.3]]]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -24,6 +24,7 @@ from src.errors import UserError
 from src.figures.style import save
 from src.params import Params
 from tests.conftest import REPOSITORY
+from tests.map_measures import measures_of_maps
 from tests.run_files import committed_params
 from tests.unit.test_compare_maps import COUNT, Store, noise, run
 from tests.unit.test_results import a_run
@@ -114,7 +115,7 @@ def study_runs() -> dict[tuple[str, int], StoredRun]:
             curves = {**one.curves, "val/accuracy": [0.25, 0.5 + 0.01 * seed], "val/loss": [1.0, 0.5]}
             confidence = np.round(np.random.default_rng(seed).random(COUNT), 6)
             predictions = replace(one.predictions, confidence=confidence)
-            runs[arm, seed] = replace(one, curves=curves, predictions=predictions, gradcam={"method": "GradCAM"})
+            runs[arm, seed] = replace(one, curves=curves, predictions=predictions, gradcam=measures_of_maps())
     return runs
 
 
@@ -177,14 +178,14 @@ def test_the_hero_needs_a_run_of_each_norm(kept: Path) -> None:
     assert study.hero(found, kept) is None
     for arm, lender in (("layer2d", "batch"), ("group", "layer")):
         write_run(file_of(kept, arm, 0), found[lender, 0])
-    figure = study.hero(read_all(kept), kept)
-    assert figure is not None
-    sheet = figure.axes[0]
+    drawn = study.hero(read_all(kept), kept)
+    assert drawn is not None
+    sheet = drawn.figure.axes[0]
     assert len(sheet.images) == 1 + 2 * 4  # the image, and for each norm the image and its map
     texts = [text.get_text() for text in sheet.texts]
     assert "batch norm\n85.00 ± 4.14 %" in texts
     assert "group norm\n90.00 %" in texts  # a single seed has no interval
-    save(figure, kept / "hero.png")
+    save(drawn, kept / "hero.png")
 
 
 def test_runs_at_a_common_rate_differ_in_the_norm_only(kept: Path) -> None:

@@ -29,6 +29,7 @@ from src.params import Params, Reference, parse_params
 from src.tracking import mirror as mirror_module
 from src.tracking import store
 from src.tracking.store import unsynced
+from src.wording import reference_label
 from tests.conftest import REPOSITORY
 from tests.run_files import ROWS, committed_params, enter_run, make_store
 from tests.unit.test_markdown import Shown
@@ -160,7 +161,7 @@ def test_what_differs_from_a_recipe(workspace: Path, params: Params) -> None:
 
 
 def test_a_result_to_compare_with_is_named() -> None:
-    named = [record.reference_label(Reference(name=n, accuracy=a, note="")) for n, a in (("", 0), ("", 0.9), ("x", 0))]
+    named = [reference_label(Reference(name=n, accuracy=a, note="")) for n, a in (("", 0), ("", 0.9), ("x", 0))]
     assert named == ["", "target", "recorded by x"]
 
 

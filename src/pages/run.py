@@ -3,22 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src.report.alt import texts
-from src.report.formats import (
-    copies_found,
-    counted,
-    duration,
-    hundredths,
-    listed,
-    norm_name,
-    number,
-    percent,
-    points,
-    shown,
-)
-from src.report.page import fill
-from src.report.pictures import pictures
-from src.report.run import Run
+from src.pages.base import fill
+from src.pages.content import Run
+from src.pages.pictures import pictures
+from src.yaml_files import flatten
 
 COPIES_SHOWN = 6  # of each image in the list of duplicates
 
@@ -29,19 +17,12 @@ def render(run: Run) -> str:
     Figures are data URIs, styles are inline, and there is no script.
     """
     return fill(
-        "src.report",
-        (percent, points, hundredths, duration, number, norm_name, shown, listed, counted, copies_found),
+        "run.html.j2",
         run=run,
-        counts={row["class"]: row for row in run.data["counts"]},
+        counts={row.name: row for row in run.data.counts},
         shown_copies=COPIES_SHOWN,
-        groups=grouped(run.params),
+        groups=grouped(flatten(run.params.model_dump())),
         pictures=pictures(run.figures),
-        alt=texts(run),
-        measures={
-            name: section
-            for name, section in run.gradcam.items()
-            if isinstance(section, Mapping) and "methods" in section
-        },
     )
 
 

@@ -6,11 +6,12 @@ Mitchell et al.: Model Cards for Model Reporting. FAT* 2019, https://arxiv.org/a
 import re
 
 from src.markdown import code_block
-from src.report.alt import texts
-from src.report.formats import copies_found, counted, duration, listed, norm_name, number, percent, shown
-from src.report.page import fill
-from src.report.run import Row, Run
+from src.pages.base import fill
+from src.pages.content import Run
+from src.pages.pictures import description
+from src.results import ClassScores
 from src.statistics import wilson_interval
+from src.wording import percent_interval
 
 NAMED = 20  # classes in the first section; the table has all
 MISTAKES = 10  # in the list; the report has all
@@ -21,25 +22,23 @@ IMAGE = re.compile(r"^!\[.*\n\n?", re.MULTILINE)
 def render(run: Run) -> str:
     """Return the card for the folder reports/, with links to the figures in ../figures."""
     return fill(
-        "src.report",
-        (percent, number, norm_name, duration, listed, shown, counted, copies_found, recall_interval, code_block),
-        template="card.md.j2",
+        "card.md.j2",
+        recall_interval,
+        code_block,
         run=run,
-        alt={name: text for name, text in texts(run).items() if name in run.figures},
+        alt={name: description(png) for name, png in run.figures.items()},
         named=NAMED,
         mistakes=run.misclassified[:MISTAKES],
-        reasons=run.data["left_out"][:REASONS],
-        fewest=min(int(row["images"]) for row in run.per_class),
+        reasons=run.data.left_out[:REASONS],
+        fewest=min(row.images for row in run.per_class),
     )
 
 
-def recall_interval(row: Row) -> str:
+def recall_interval(row: ClassScores) -> str:
     """The 95 % interval of the recall of a class, or a dash if it has no test images. -> 81.2 % to 93.0 %"""
-    images = int(row["images"])
-    if not images:
+    if row.recall is None:
         return "–"
-    low, high = wilson_interval(round(float(row["recall"]) * images), images)
-    return f"{percent(low, 1)} to {percent(high, 1)}"
+    return percent_interval(*wilson_interval(round(row.recall * row.images), row.images), 1)
 
 
 def without_figures(card: str, longest: int) -> str:

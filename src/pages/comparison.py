@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from src.comparison.alt import texts
 from src.comparison.classes import spread
 from src.comparison.groups import agreement, same_images
 from src.comparison.result import Comparison
@@ -17,17 +16,19 @@ from src.comparison.tables import (
 )
 from src.comparison.words import interval, p_value, plus_minus
 from src.explain.agreement import CHANCE
-from src.report.formats import percent, points
-from src.report.page import fill
-from src.report.pictures import pictures
+from src.pages.base import fill
+from src.pages.pictures import pictures
 
 
 def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
-    """Return the page with `figures`, PNG files named as in `texts`. It needs no other file and no network."""
+    """Return the page with `figures`, PNG files by name. It needs no other file and no network."""
     whole = same_images([run for group in comparison.groups for run in group.runs])
     return fill(
-        "src.comparison",
-        (percent, points, p_value, spread, interval, plus_minus),
+        "comparison.html.j2",
+        p_value,
+        spread,
+        interval,
+        plus_minus,
         comparison=comparison,
         header=header(comparison.targets),
         rows=[cells(group, comparison.targets) for group in comparison.groups],
@@ -42,5 +43,4 @@ def to_html(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         worth=quality_rows(comparison.map_quality.means),
         chance=CHANCE,
         pictures=pictures(figures),
-        alt=texts(comparison),
     )

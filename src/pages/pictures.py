@@ -21,6 +21,7 @@ class Picture:
     uri: str
     width: int
     height: int
+    alt: str  # alternative text
 
 
 def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Picture]:
@@ -29,7 +30,6 @@ def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Pi
     Drawn figures are embedded unchanged. The others become JPEG. If they exceed the rest of the budget, all of them are
     scaled down by the same factor, to SMALLEST at least. The PNG files themselves do not change.
     """
-    sizes = {name: _css_size(png) for name, png in figures.items()}
     kept = {name: png for name, png in figures.items() if len(png) < DRAWN}
     if sum(map(len, kept.values())) > budget:
         kept = {}
@@ -44,9 +44,19 @@ def pictures(figures: Mapping[str, bytes], budget: int = BUDGET) -> dict[str, Pi
         scale = max(SMALLEST, 0.95 * scale * (room / total) ** 0.5)  # bytes grow about as fast as the area
     types = dict.fromkeys(kept, "png") | dict.fromkeys(sheets, "jpeg")
     return {
-        name: Picture(f"data:image/{types[name]};base64,{base64.b64encode(data).decode()}", *sizes[name])
+        name: Picture(
+            f"data:image/{types[name]};base64,{base64.b64encode(data).decode()}",
+            *_css_size(figures[name]),
+            description(figures[name]),
+        )
         for name, data in (kept | small).items()
     }
+
+
+def description(png: bytes) -> str:
+    """The alternative text that `src.figures.style.save` wrote into a PNG file, or '' if it has none."""
+    with Image.open(io.BytesIO(png)) as image:
+        return str(image.info.get("Description", ""))
 
 
 def _jpeg(png: bytes, scale: float) -> bytes:
