@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.measure import Row, Settings, in_turn, seconds_of
+from benchmarks.harness import Row, Settings, in_turn, seconds_of
 from src.errors import UserError
 from src.explain.cams import ONE_BY_ONE, compute_cams
 from src.model.device import exact_fp32

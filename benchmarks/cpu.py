@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import RESULTS, Settings
+from benchmarks.harness import RESULTS, Settings
 from benchmarks.run import run
 from commands import run_command
 

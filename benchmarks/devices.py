@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import ours, together
-from benchmarks.measure import RESULTS, Row, Settings, in_turn_cold
+from benchmarks.harness import RESULTS, Row, Settings, in_turn_cold
 from benchmarks.run import run
 from commands import run_command
 from src.errors import UserError

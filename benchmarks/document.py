@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import cpu, devices, gpu, peers, scale
-from benchmarks.measure import RESULTS
+from benchmarks.harness import RESULTS
 from benchmarks.results import read, table
 from commands import run_command
 from src import artifacts

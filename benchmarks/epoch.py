@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import in_process, params_with, random_data
+from benchmarks.harness import in_process, params_with, random_data
 from src.launch import launch, launched
 from src.model.device import resolve_precision
 from src.training.loop import train

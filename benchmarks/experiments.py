@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Row, Settings
+from benchmarks.harness import Row, Settings
 from benchmarks.overhead import python
 from benchmarks.store import real_run
 from src.errors import UserError

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import train_rates
-from benchmarks.measure import RESULTS, Row, Settings
+from benchmarks.harness import RESULTS, Row, Settings
 from benchmarks.peers import MEASURES as PEER_MEASURES
 from benchmarks.peers import plan as peer_plan
 from benchmarks.run import run

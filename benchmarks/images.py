@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import params_with
+from benchmarks.harness import params_with
 from src.data import prepared
 from src.data.prepare import prepare
 from src.data.sources import FETCHERS

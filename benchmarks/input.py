@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.measure import Row, Settings, in_turn, now, params_with, random_data
+from benchmarks.harness import Row, Settings, in_turn, now, params_with, random_data
 from benchmarks.session import our_loader
 from src.data.loader import set_epoch
 from src.data.prepared import Split

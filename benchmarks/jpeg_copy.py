@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import params_with
+from benchmarks.harness import params_with
 from commands import run_command
 from src import artifacts
 from src.data.cifar_batches import read

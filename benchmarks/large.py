@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.measure import Row, Settings, median_seconds
+from benchmarks.harness import Row, Settings, median_seconds
 
 PHOTO = (500, 375)  # pixels, about the mean of ImageNet's
 BYTES = 110_000  # of such a file: 138 GB / 1,281,167 images

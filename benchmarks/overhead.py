@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Row, Settings, in_process, in_turn
+from benchmarks.harness import Row, Settings, in_process, in_turn
 from benchmarks.workspace import copy_repository
 from src import artifacts
 from src.errors import UserError

@@ -24,7 +24,7 @@ import torchvision
 from PIL import Image
 
 from benchmarks import session
-from benchmarks.measure import now, params_with, random_data
+from benchmarks.harness import now, params_with, random_data
 from benchmarks.seed_loop import WORKERS, recipe, seed_schedule, seed_transform
 from commands import run_command
 from src.data.loader import set_epoch

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
 from benchmarks.epoch import ours
-from benchmarks.measure import PLAIN, RESULTS, Row, Settings, in_process, in_turn_cold
+from benchmarks.harness import PLAIN, RESULTS, Row, Settings, in_process, in_turn_cold
 from benchmarks.peer_side import FOLDERS
 from benchmarks.run import Plan, run
 from benchmarks.seed_loop import recipe

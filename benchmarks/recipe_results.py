@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.document import put
+from benchmarks.harness import RESULTS
 from benchmarks.logged import Logged
-from benchmarks.measure import RESULTS
 from commands import run_command
 from recipes.read import base, read_recipe, with_recipe
 from src import artifacts

@@ -31,8 +31,8 @@ from typing import Any
 
 from benchmarks import recipe_results
 from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.harness import RESULTS, commit
 from benchmarks.logged import COMMIT, Logged, find
-from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from commands import run_command

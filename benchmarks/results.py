@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Row, Settings, code_digest, commit, machine
+from benchmarks.harness import Row, Settings, code_digest, commit, machine
 from commands import run_command
 from src import artifacts
 from src.errors import UserError

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Measure, Row, Settings
+from benchmarks.harness import Measure, Row, Settings
 from benchmarks.results import Results, table
 from src import artifacts
 from src.errors import UserError

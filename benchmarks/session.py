@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import now, params_with, random_data
+from benchmarks.harness import now, params_with, random_data
 from src.data.augmenters import make_augmenter
 from src.data.loader import Batch, set_epoch, train_loader
 from src.data.prepared import Prepared

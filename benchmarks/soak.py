@@ -28,7 +28,7 @@ import psutil
 import torch
 
 from benchmarks.cpu import SMOKE_RESULTS
-from benchmarks.measure import RESULTS, commit, machine
+from benchmarks.harness import RESULTS, commit, machine
 from benchmarks.recipes import SMOKE as TINY
 from benchmarks.workspace import copy_repository
 from commands import run_command

@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 import sqlalchemy as sql
 
-from benchmarks.measure import Row, Settings, median_seconds
+from benchmarks.harness import Row, Settings, median_seconds
 from benchmarks.overhead import python, settings_of
 from benchmarks.workspace import copy_repository
 from commands.ui import listen

@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import study_page
 from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.harness import RESULTS, commit
 from benchmarks.logged import Logged, find
-from benchmarks.measure import RESULTS, commit
 from benchmarks.recipes import SMOKE, Planned, experiment, own_images
 from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample

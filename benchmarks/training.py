@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.epoch import train_rates
-from benchmarks.measure import (
+from benchmarks.harness import (
     COPY_BYTES,
     MATMUL_SIDE,
     PLAIN,

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import RESULTS, commit, machine
 from benchmarks.images import prepare_once
-from benchmarks.measure import RESULTS, commit, machine
 from benchmarks.recipe_results import TRIALS_FILE, write_document
 from commands import run_command
 from recipes.read import nest, with_recipe

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from benchmarks.measure import CODE
+from benchmarks.harness import CODE
 
 FILES = (
     ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", "metrics/.gitignore", "metrics/README.md",

@@ -25,7 +25,7 @@ from benchmarks import (
     store,
     workspace,
 )
-from benchmarks.measure import (
+from benchmarks.harness import (
     RESULTS,
     Row,
     Settings,
@@ -106,7 +106,7 @@ def test_the_floor_is_arithmetic_plus_traffic() -> None:
 def test_rates_of_the_machine_count_two_operations_a_product_and_both_directions_of_a_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("benchmarks.measure.median_seconds", lambda work, device, repeats: (work(), 0.5)[1])
+    monkeypatch.setattr("benchmarks.harness.median_seconds", lambda work, device, repeats: (work(), 0.5)[1])
     assert matmul_rate(CPU, side=8) == 2 * 8**3 / 0.5
     assert copy_bandwidth(CPU, size=1000) == 2 * 1000 / 0.5
     assert matmul_dtype(CPU) in (torch.bfloat16, torch.float32)
