@@ -34,7 +34,7 @@ import torch
 
 from benchmarks.document import put
 from benchmarks.harness import RESULTS, commit, machine, params_with
-from benchmarks.images import prepare_once
+from benchmarks.workspace import prepare_once
 from commands import run_command
 from src import artifacts
 from src.data import prepared

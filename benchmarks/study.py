@@ -27,13 +27,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import study_page
-from benchmarks.cpu import SMOKE_RESULTS
-from benchmarks.harness import RESULTS, commit
+from benchmarks.harness import RESULTS, SMOKE_RESULTS, commit
 from benchmarks.logged import Logged, find
 from benchmarks.recipes import SMOKE, Planned, experiment, own_images
-from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
-from benchmarks.workspace import copy_repository
+from benchmarks.workspace import copy_repository, processes_in
 from commands import run_command
 from recipes.read import nest, with_recipe
 from src import artifacts, git, tracking

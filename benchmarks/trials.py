@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS, commit, machine
-from benchmarks.images import prepare_once
 from benchmarks.recipe_results import TRIALS_FILE, write_document
+from benchmarks.workspace import prepare_once
 from commands import run_command
 from recipes.read import nest, with_recipe
 from src import artifacts
