@@ -161,15 +161,12 @@ def multiply(store: Path, count: int, files: Path) -> None:
 
 def copied(row: dict[str, Any], original: str, run_id: str, number: int) -> dict[str, Any]:
     """A row of the run `original`, for its copy `run_id`."""
-    copy = {name: value.replace(original, run_id) if isinstance(value, str) else value for name, value in row.items()}
+    changes: dict[str, Any] = {"input_uuid": uuid.uuid4().hex, "start_time": row.get("start_time", 0) + number}
     own = {"run_key": run_id, "model_key": run_id, "seed": str(number)}
     if row.get("key") in own:
-        copy["value"] = own[row["key"]]
-    if "input_uuid" in row:
-        copy["input_uuid"] = uuid.uuid4().hex
-    if "start_time" in row:
-        copy["start_time"] += number
-    return copy
+        changes["value"] = own[row["key"]]
+    copy = {name: value.replace(original, run_id) if isinstance(value, str) else value for name, value in row.items()}
+    return copy | {name: value for name, value in changes.items() if name in row}
 
 
 @contextmanager
@@ -215,7 +212,7 @@ def cache(settings: Settings) -> list[Row]:
 
 def save_experiments(first: int, last: int) -> None:
     """Save experiments number `first` to `last` - 1 in this folder, as `dvc exp save` does."""
-    from dvc.repo import Repo
+    from dvc.repo import Repo  # type: ignore[import-untyped]
 
     params, weights = artifacts.PARAMS.read_text(encoding="utf-8"), artifacts.WEIGHTS.read_bytes()
     for number in range(first, last):

@@ -199,7 +199,7 @@ def run(plan: Plan, file: Path, again: bool, minutes: float = math.inf) -> None:
         raise UserError("nothing to measure, see --help")
     started, code, revision = time.perf_counter(), code_digest(), commit()
     about = machine(next(iter(plan.values())).device)
-    result = artifacts.read_json(file) if file.exists() else {"machine": about}
+    result: dict[str, Any] = artifacts.read_json(file) if file.exists() else {"machine": about}
     # A machine that is lent in pieces may come back with another kernel.
     if result["machine"] | {"system": about["system"]} != about:
         print(f"{file} has results of another machine or other versions. They are replaced")

@@ -55,8 +55,8 @@ def noop(settings: Settings) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         copy, empty = copy_repository(Path(folder) / "normlens"), empty_pipeline(Path(folder) / "empty")
         python(copy, "-m", "recipes", "quick", *flags(SMOKE))
-        sides = (partial(python, place, *DVC_REPRO) for place in (copy, empty))
-        seconds = in_turn(*sides, 3 * settings.repeats)
+        all_of, one = (partial(python, place, *DVC_REPRO) for place in (copy, empty))
+        seconds = in_turn(all_of, one, 3 * settings.repeats)
     note = "against: one stage without dependencies, the same settings of DVC"
     return [Row("dvc repro of 8 stages / of 1, nothing to do", *seconds, "s", 1.5, True, note)]
 

@@ -32,7 +32,7 @@ from benchmarks.harness import (
 )
 from benchmarks.peer_side import FOLDERS
 from benchmarks.seed_loop import recipe
-from benchmarks.training import ours
+from benchmarks.speed import ours
 from commands import run_command
 
 MEASURES = tuple(f"peers.{peer}" for peer in FOLDERS)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from benchmarks.harness import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
-from benchmarks.training import EPOCHS, ours
+from benchmarks.speed import EPOCHS, ours
 from commands import run_command
 from recipes.read import read_recipe
 from src.artifacts import PARAMS

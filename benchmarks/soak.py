@@ -1,6 +1,6 @@
 """Check that nothing grows over 20 tiny experiments in DVC's queue, in a copy of this repository.
 
-    python -m benchmarks.soak    half an hour on two cores; --smoke runs 2 experiments, to see that it runs
+    python -m benchmarks.soak    half an hour on two cores; --smoke runs 3 experiments, to see that it runs
 
 One worker runs them all, and it is the only process that lives on. The command fails if anything grows by more than
 LIMITS from the second experiment to the last (by the first, all code is loaded), if an MLflow run is incomplete, or if
@@ -9,7 +9,6 @@ anything is left behind. It writes benchmarks/results/soak.json.
 
 import argparse
 import os
-import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -87,18 +86,15 @@ def soak(root: Path, count: int) -> list[Sample]:
 
 def growth(samples: Sequence[Sample]) -> dict[str, float]:
     """How much each of LIMITS grows from the second sample to the last, by the straight line through them all."""
-    last = len(samples) - 2
-    if last < 1:
-        return dict.fromkeys(LIMITS, 0.0)
     values = np.array([[one[name] for name in LIMITS] for one in samples[1:]])
-    slopes = np.polyfit(np.arange(last + 1), values, 1)[0]
-    return {name: round(float(slope) * last, 2) for name, slope in zip(LIMITS, slopes, strict=True)}
+    slopes = np.polyfit(np.arange(len(values)), values, 1)[0]
+    return {name: round(float(slope) * (len(values) - 1), 2) for name, slope in zip(LIMITS, slopes, strict=True)}
 
 
 def left_behind(root: Path) -> list[str]:
     """A message for each copy of the repository and each temporary file of `artifacts.atomic` in `root`."""
-    files = [path for path in root.rglob(".*") if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name)]
-    return [f"{path.relative_to(root)} is left" for path in (*root.glob(FILES["copies"]), *files)]
+    left = (*root.glob(FILES["copies"]), *root.rglob(".*.[0-9]*"))
+    return [f"{path.relative_to(root)} is left" for path in left]
 
 
 def broken_runs(count: int) -> list[str]:
@@ -116,9 +112,9 @@ def main() -> None:
     """Run, and write the result. Raises UserError if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--smoke", action="store_true", help="2 experiments, to see that it runs; nothing is kept")
+    parser.add_argument("--smoke", action="store_true", help="3 experiments, to see that it runs; nothing is kept")
     smoke = parser.parse_args().smoke
-    count, file = (2, SMOKE_RESULTS / "soak.json") if smoke else (20, RESULTS / "soak.json")
+    count, file = (3, SMOKE_RESULTS / "soak.json") if smoke else (20, RESULTS / "soak.json")
     content = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": commit() or "unknown",

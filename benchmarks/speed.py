@@ -223,8 +223,8 @@ def norms(settings: Settings) -> list[Row]:
     """Images/s of training with layer norm against batch norm."""
     batch = 8 if settings.smoke else _by_device(settings, 256, 512)
     changes, steps = {"train.batch_size": batch} | _small(settings), _steps(settings, batch)
-    sides = (partial(Ours(changes | {"norm": norm}, settings.device).resident, steps) for norm in ("layer", "batch"))
-    rates = in_turn(*sides, 2 * settings.repeats + 1)
+    layer, batches = (Ours(changes | {"norm": norm}, settings.device) for norm in ("layer", "batch"))
+    rates = in_turn(partial(layer.resident, steps), partial(batches.resident, steps), 2 * settings.repeats + 1)
     name, note = "training step: layer norm / batch norm", f"batch {batch}, {steps} steps"
     return [Row(name, *rates, "images/s", _by_device(settings, 0.95, 0.85), note=note)]
 
@@ -236,10 +236,11 @@ def growth(settings: Settings) -> list[Row]:
     for width, images in itertools.product((4,) if settings.smoke else (16, 32, 64), larger):
         changes = {"model.width": width, "train.batch_size": 8 if settings.smoke else 128}
         steps = min(16, _steps(settings, 128 * width**2 // 64**2))  # the time of a step grows with the square
-        sides = (partial(Ours(changes, settings.device, count).augmented, steps) for count in (images, first))
+        many, few = (Ours(changes, settings.device, count) for count in (images, first))
+        rates = in_turn(partial(many.augmented, steps), partial(few.augmented, steps), settings.repeats)
         name = f"training, width {width}: {images:,} / {first:,} images"
         note = f"batch 128, {steps} steps with augmentation"
-        rows.append(Row(name, *in_turn(*sides, settings.repeats), "images/s", 0.95, note=note))
+        rows.append(Row(name, *rates, "images/s", 0.95, note=note))
     return rows
 
 
@@ -313,13 +314,14 @@ def compiled(norm: str, settings: Settings) -> list[Row]:
     rows = []
     for batch, images in ((16, 32),) if settings.smoke else ((256, 44_032), (512, 44_032), (1024, 44_032)):
         changes = {"norm": norm, "train.batch_size": batch, "data.size": 32} | _small(settings)
-        rates = (
+        fast, eager = (
             train_rates(changes | {"train.compile": chosen}, 0.01, images, settings.device, 1 + settings.repeats)
             for chosen in (True, False)
         )
+        rates = statistics.median(fast), statistics.median(eager)
         name = f"training, {norm} norm, batch {batch}: compiled / eager"
-        note = f"epochs of {images:,} images with augmentation"
-        rows.append(Row(name, *map(statistics.median, rates), "images/s", None, note=note))
+        note = f"epochs of {images:,} images with augmentation, width {changes.get('model.width', 64)}"
+        rows.append(Row(name, *rates, "images/s", None, note=note))
     return rows
 
 
@@ -396,8 +398,11 @@ def gradcam(settings: Settings) -> list[Row]:
     difference = float(np.abs(ours() - theirs()).max())
     if not difference <= TOLERANCE:
         raise UserError(f"Grad-CAM: maps differ from the library's by {difference:.1e}, more than {TOLERANCE:.0e}")
-    sides = (partial(seconds_of, work, settings.device) for work in (ours, theirs))
-    rates = (count / seconds for seconds in in_turn(*sides, settings.repeats))
+
+    def rate(work: Callable[[], object]) -> float:
+        return count / seconds_of(work, settings.device)
+
+    rates = in_turn(partial(rate, ours), partial(rate, theirs), settings.repeats)
     note = f"{count} images 32x32 in batches of {batch_size}, width {width}, layer4[-1], fp32"
     note += f"; maps differ by at most {difference:.1e}"
     if settings.device.type == "cpu":
