@@ -1,6 +1,7 @@
 """What MLflow, DVC and images cost as runs, experiments and images become many."""
 
 import io
+import logging
 import os
 import shutil
 import signal
@@ -214,6 +215,7 @@ def save_experiments(first: int, last: int) -> None:
     """Save experiments number `first` to `last` - 1 in this folder, as `dvc exp save` does."""
     from dvc.repo import Repo  # type: ignore[import-untyped]
 
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # else a few lines per experiment
     params, weights = artifacts.PARAMS.read_text(encoding="utf-8"), artifacts.WEIGHTS.read_bytes()
     for number in range(first, last):
         artifacts.PARAMS.write_text(params.replace("seed: 0 ", f"seed: {number} ", 1), encoding="utf-8")

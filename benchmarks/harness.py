@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import import_module, metadata
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -121,7 +121,12 @@ def in_process(module: str, *arguments: object, environment: Mapping[str, str] |
 def in_new_process(function: Callable[..., T], *arguments: Any, environment: Mapping[str, str] | None = None) -> T:
     """The result of `function(*arguments)` in a Python process that only does this, with additional `environment`."""
     with mock.patch.dict(os.environ, environment or {}), ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(_call, function, arguments).result()
+
+
+def _call(function: Callable[..., T], arguments: Sequence[Any]) -> T:
+    set_start_method(None, force=True)  # the workers of a DataLoader would inherit `spawn`
+    return function(*arguments)
 
 
 def now(device: torch.device) -> float:

@@ -16,8 +16,7 @@ from tests.conftest import REPOSITORY, copy_repository
 
 CPU = torch.device("cpu")
 SMOKE = Settings(CPU, smoke=True, repeats=1)
-QUICK = ("training.floor", "training.augmented", "training.norms", "training.growth", "input.pipeline", "large.decode",
-         "large.read")  # fmt: skip
+QUICK = ("training.floor", "training.augmented", "training.norms", "training.growth", "large.decode", "large.read")
 ALIKE = ("gpu.batch_norm", "devices.batch_norm", "devices.own_batch_norms")  # as layer_norm, with other parameters
 SCALE = ("store.local", "store.server", "experiments.cache", "devices.layer_norm")
 
@@ -80,7 +79,7 @@ class Machine:
         self.failing: dict[str, BaseException] = {}
         monkeypatch.setattr(harness, "in_new_process", self.measure)
 
-    def measure(self, function: object, name: str, settings: Settings) -> list[Row]:
+    def measure(self, _: object, name: str, settings: Settings) -> list[Row]:
         self.measured.append(name)
         if name in self.failing:
             raise self.failing[name]
