@@ -52,7 +52,7 @@ SIDE = 224
 Quantities = dict[str, tuple[float, str]]  # value and unit, by name
 
 
-def local(settings: Settings) -> list[Row]:
+def local(settings: Settings) -> Iterator[Row]:
     """The SQLite file of one machine, as stages and `compare` use it."""
     measured = []
     with real_run(settings) as (root, counts):
@@ -62,10 +62,11 @@ def local(settings: Settings) -> list[Row]:
             stored = size(root / "mlflow.db") / 2**10 / count
             measured.append(as_clients(count, settings) | {"the store, a run": (stored, "KiB")})
     note = f"{EPOCHS} epochs and a range test of 300 batches; with its model and figures"
-    return [*grown("SQLite", counts, measured), Row("files of a run", files, 1.0, "MiB", None, note=note)]
+    yield from grown("SQLite", counts, measured)
+    yield Row("files of a run", files, 1.0, "MiB", None, note=note)
 
 
-def server(settings: Settings) -> list[Row]:
+def server(settings: Settings) -> Iterator[Row]:
     """`mlflow server` with two workers over such a file."""
     measured = []
     with real_run(settings) as (root, counts), serving(root) as address:
@@ -79,7 +80,7 @@ def server(settings: Settings) -> list[Row]:
             clients = as_clients(count, settings, compared=count <= COMPARED)
             listed = 1000 * median_seconds(page, settings.device, settings.repeats)
             measured.append(clients | {"list 100 runs": (listed, "ms")})
-    return grown("server, sqlite", counts, measured)
+    yield from grown("server, sqlite", counts, measured)
 
 
 def as_clients(count: int, settings: Settings, compared: bool = True) -> Quantities:
@@ -105,9 +106,8 @@ def as_clients(count: int, settings: Settings, compared: bool = True) -> Quantit
     return measured
 
 
-def grown(where: str, counts: Sequence[int], measured: Sequence[Quantities]) -> list[Row]:
+def grown(where: str, counts: Sequence[int], measured: Sequence[Quantities]) -> Iterator[Row]:
     """Each quantity with every larger number of runs, and on the straight line at FAR, against the smallest number."""
-    rows = []
     for name, (first, unit) in measured[0].items():
         points = [
             (n, quantities[name][0], "") for n, quantities in zip(counts, measured, strict=True) if name in quantities
@@ -117,8 +117,7 @@ def grown(where: str, counts: Sequence[int], measured: Sequence[Quantities]) -> 
         line = f"not measured: the line through {counts[0]:,} and {most:,} runs"
         for count, value, note in [*points[1:], (FAR, first + slope * (FAR - counts[0]), line)]:
             title = f"{where}: {name}, {count:,} runs / {counts[0]:,}"
-            rows.append(Row(title, value, first, unit, None, note=note))
-    return rows
+            yield Row(title, value, first, unit, None, note=note)
 
 
 @contextmanager
@@ -189,7 +188,7 @@ def serving(root: Path) -> Iterator[str]:
         process.wait()
 
 
-def cache(settings: Settings) -> list[Row]:
+def cache(settings: Settings) -> Iterator[Row]:
     """DVC's commands and the size of its cache with 10 and 100 experiments of the whole pipeline.
 
     One is run. The others are its workspace with another seed and other weights.
@@ -205,10 +204,8 @@ def cache(settings: Settings) -> list[Row]:
                 for name, command in DVC_COMMANDS.items()
             }
             measured.append(taken | {"DVC's cache": (size(root / ".dvc/cache") / 2**20, "MiB")})
-    return [
-        Row(f"{name}, {many:,} experiments / {few:,}", measured[1][name][0], value, unit, None)
-        for name, (value, unit) in measured[0].items()
-    ]
+    for name, (value, unit) in measured[0].items():
+        yield Row(f"{name}, {many:,} experiments / {few:,}", measured[1][name][0], value, unit, None)
 
 
 def save_experiments(first: int, last: int) -> None:
@@ -231,7 +228,7 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
-def decode(settings: Settings) -> list[Row]:
+def decode(settings: Settings) -> Iterator[Row]:
     """One core: JPEG files to squares of 224 pixels as `prepare` makes them, against copies of such squares."""
     rng = np.random.default_rng(0)
     files = [photo(rng) for _ in range(4 if settings.smoke else 32)]
@@ -245,10 +242,8 @@ def decode(settings: Settings) -> list[Row]:
     copied = rate(lambda: [image.copy() for image in squares])
     kilobytes = statistics.mean(map(len, files)) / 1000
     note = f"{PHOTO[0]}x{PHOTO[1]}, {kilobytes:.0f} kB, to {SIDE}x{SIDE}, one core"
-    return [
-        Row("decode and cut a JPEG / with libjpeg's half size", decoded, drafted, "images/s", None, note=note),
-        Row("decode and cut a JPEG / copy a prepared image", decoded, copied, "images/s", None, note=note),
-    ]
+    yield Row("decode and cut a JPEG / with libjpeg's half size", decoded, drafted, "images/s", None, note=note)
+    yield Row("decode and cut a JPEG / copy a prepared image", decoded, copied, "images/s", None, note=note)
 
 
 def photo(rng: np.random.Generator) -> bytes:
@@ -270,7 +265,7 @@ def square(file: bytes, draft: bool = False) -> npt.NDArray[np.uint8]:
         return fit(image, SIDE)
 
 
-def read(settings: Settings) -> list[Row]:
+def read(settings: Settings) -> Iterator[Row]:
     """Prepared images from a disk whose cache is empty: one by one in random order, against whole shards."""
     shard = 16 if settings.smoke else 256  # images that are read at once
     count = 40 * shard
@@ -288,10 +283,8 @@ def read(settings: Settings) -> list[Row]:
             settings.repeats,
         )
     note = f"{count:,} images of {SIDE}x{SIDE} in one file, {count * SIDE**2 * 3 / 1e9:.1f} GB; shards of {shard}"
-    return [
-        Row("read from the disk in random order / in whole shards", cold, whole, "images/s", None, note=note),
-        Row("bytes so read", cold * SIDE**2 * 3 / 1e6, whole * SIDE**2 * 3 / 1e6, "MB/s", None),
-    ]
+    yield Row("read from the disk in random order / in whole shards", cold, whole, "images/s", None, note=note)
+    yield Row("bytes so read", cold * SIDE**2 * 3 / 1e6, whole * SIDE**2 * 3 / 1e6, "MB/s", None)
 
 
 def read_rate(file: Path, order: npt.NDArray[np.int64], size: int) -> float:

@@ -1,6 +1,6 @@
 """How every set of measures runs: in turns, one process per measure, into a result file that can be continued.
 
-A measure is a function `(settings: Settings) -> list[Row]`, with the name GROUP.FUNCTION. See `find` for its module.
+A measure is a function `(settings: Settings) -> Iterable[Row]` with the name GROUP.FUNCTION. `find` knows its module.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -91,7 +91,7 @@ class Row:
         return {"measure": measure, **asdict(self), "ratio": self.ratio, "reached": self.reached}
 
 
-Measure = Callable[[Settings], list[Row]]
+Measure = Callable[[Settings], Iterable[Row]]
 Plan = Mapping[str, Settings]
 
 
@@ -255,7 +255,7 @@ def measure(name: str, settings: Settings) -> tuple[list[Row], str | None]:
 
 def _measure(name: str, settings: Settings) -> list[Row]:
     keep_memory()  # as a stage does
-    return find(name)(settings)
+    return list(find(name)(settings))
 
 
 def find(name: str) -> Measure:

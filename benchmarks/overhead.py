@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ DVC_REPRO = ("-m", "dvc", "repro")
 ONE_STAGE = "stages:\n  one:\n    cmd: touch made\n    outs:\n    - made\n"
 
 
-def quickstart(settings: Settings) -> list[Row]:
+def quickstart(settings: Settings) -> Iterator[Row]:
     """`make quickstart` after installation, without its work, against the least that its processes need."""
     with tempfile.TemporaryDirectory() as folder:
         copy, empty = copy_repository(Path(folder) / "normlens"), empty_pipeline(Path(folder) / "empty")
@@ -47,10 +48,10 @@ def quickstart(settings: Settings) -> list[Row]:
         f"of {len(LIBRARIES)} stages {imports:.1f} s, an MLflow store {store:.1f} s, DVC's no-op {nothing:.1f} s"
     )
     against = imports + store + nothing
-    return [Row("quickstart without its work / imports + store + DVC", whole - work, against, "s", 1.4, True, note)]
+    yield Row("quickstart without its work / imports + store + DVC", whole - work, against, "s", 1.4, True, note)
 
 
-def noop(settings: Settings) -> list[Row]:
+def noop(settings: Settings) -> Iterator[Row]:
     """`dvc repro` with nothing to do: this pipeline against a pipeline of one stage."""
     with tempfile.TemporaryDirectory() as folder:
         copy, empty = copy_repository(Path(folder) / "normlens"), empty_pipeline(Path(folder) / "empty")
@@ -58,7 +59,7 @@ def noop(settings: Settings) -> list[Row]:
         all_of, one = (partial(python, place, *DVC_REPRO) for place in (copy, empty))
         seconds = in_turn(all_of, one, 3 * settings.repeats)
     note = "against: one stage without dependencies, the same settings of DVC"
-    return [Row("dvc repro of 8 stages / of 1, nothing to do", *seconds, "s", 1.5, True, note)]
+    yield Row("dvc repro of 8 stages / of 1, nothing to do", *seconds, "s", 1.5, True, note)
 
 
 def seconds_of_work(metrics: Path) -> float:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -138,9 +138,8 @@ def plain_rate(changes: dict[str, Any], device: torch.device, steps: int) -> flo
     return steps * len(images) / seconds_of(lambda: train_steps(steps), device)
 
 
-def step(settings: Settings) -> list[Row]:
+def step(settings: Settings) -> Iterator[Row]:
     """Images/s of our step against a plain one, for several batch sizes."""
-    rows = []
     for batch in (8,) if settings.smoke else _by_device(settings, (64, 512), (256, 512, 1024)):
         changes, steps = {"train.batch_size": batch} | _small(settings), _steps(settings, batch)
         # Each after a step of warm-up, because the system takes memory back while the other side computes.
@@ -151,11 +150,10 @@ def step(settings: Settings) -> list[Row]:
         )
         name = f"training step, batch {batch}: ours / plain eager loop"
         note = "one resident batch; against: the same model in fp32, NCHW, PyTorch's defaults"
-        rows.append(Row(name, *rates, "images/s", 2.4, note=note))
-    return rows
+        yield Row(name, *rates, "images/s", 2.4, note=note)
 
 
-def floor(settings: Settings) -> list[Row]:
+def floor(settings: Settings) -> Iterator[Row]:
     """Images/s of our step against what the machine's products and copies allow for the same operations."""
     device, batch = settings.device, 8 if settings.smoke else _by_device(settings, 512, 1024)
     training = Ours({"train.batch_size": batch} | _small(settings), device)
@@ -179,7 +177,7 @@ def floor(settings: Settings) -> list[Row]:
         f"batch {batch}, {operations / batch / 1e9:.2f} G operations and {moved / batch / 1e6:.1f} MB an image; "
         f"against: the rate of a {precision} product of 4096 x 4096 matrices, and of a copy of 1 GiB"
     )
-    return [Row("training step: ours / floor", *rates, "images/s", _by_device(settings, 0.65, 0.6), note=note)]
+    yield Row("training step: ours / floor", *rates, "images/s", _by_device(settings, 0.65, 0.6), note=note)
 
 
 def floor_seconds(operations: float, moved: float, rate: float, bandwidth: float) -> float:
@@ -209,30 +207,29 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def augmented(settings: Settings) -> list[Row]:
+def augmented(settings: Settings) -> Iterator[Row]:
     """Images/s of training with the augmentation of params.yaml against one batch that is there already."""
     batch, images = (8, 64) if settings.smoke else (_by_device(settings, 128, 512), 10_000)
     training = Ours({"train.batch_size": batch} | _small(settings), settings.device, images)
     steps = _steps(settings, batch)
     rates = in_turn(partial(training.augmented, steps), partial(training.resident, steps), 3 * settings.repeats)
     name, note = "training with augmentation / with one resident batch", f"batch {batch}, {steps} steps"
-    return [Row(name, *rates, "images/s", _by_device(settings, 0.97, 0.92), note=note)]
+    yield Row(name, *rates, "images/s", _by_device(settings, 0.97, 0.92), note=note)
 
 
-def norms(settings: Settings) -> list[Row]:
+def norms(settings: Settings) -> Iterator[Row]:
     """Images/s of training with layer norm against batch norm."""
     batch = 8 if settings.smoke else _by_device(settings, 256, 512)
     changes, steps = {"train.batch_size": batch} | _small(settings), _steps(settings, batch)
     layer, batches = (Ours(changes | {"norm": norm}, settings.device) for norm in ("layer", "batch"))
     rates = in_turn(partial(layer.resident, steps), partial(batches.resident, steps), 2 * settings.repeats + 1)
     name, note = "training step: layer norm / batch norm", f"batch {batch}, {steps} steps"
-    return [Row(name, *rates, "images/s", _by_device(settings, 0.95, 0.85), note=note)]
+    yield Row(name, *rates, "images/s", _by_device(settings, 0.95, 0.85), note=note)
 
 
-def growth(settings: Settings) -> list[Row]:
+def growth(settings: Settings) -> Iterator[Row]:
     """Images/s of training with augmentation as the data set grows, at three widths."""
     first, *larger = (100, 200) if settings.smoke else (1_000, 10_000, 50_000)
-    rows = []
     for width, images in itertools.product((4,) if settings.smoke else (16, 32, 64), larger):
         changes = {"model.width": width, "train.batch_size": 8 if settings.smoke else 128}
         steps = min(16, _steps(settings, 128 * width**2 // 64**2))  # the time of a step grows with the square
@@ -240,20 +237,17 @@ def growth(settings: Settings) -> list[Row]:
         rates = in_turn(partial(many.augmented, steps), partial(few.augmented, steps), settings.repeats)
         name = f"training, width {width}: {images:,} / {first:,} images"
         note = f"batch 128, {steps} steps with augmentation"
-        rows.append(Row(name, *rates, "images/s", 0.95, note=note))
-    return rows
+        yield Row(name, *rates, "images/s", 0.95, note=note)
 
 
-def memory(settings: Settings) -> list[Row]:
+def memory(settings: Settings) -> Iterator[Row]:
     """Peak memory of a process that trains with params.yaml, without and with a transform that needs workers."""
     images = 64 if settings.smoke else 45_000
     note = "resident memory, with what its workers hold alone, in GB; against: the limit"
-    rows = []
     for name, augment in {"": {}, " with a rotation": {"augment": [{"name": "Rotate", "limit": 5}]}}.items():
         size = in_new_process(peak_memory, {"train.workers": 2} | augment | _small(settings), settings.device, images)
         gigabytes = size / 1e9, MEMORY_LIMIT / 1e9
-        rows.append(Row(f"peak memory, params.yaml{name} / limit", *gigabytes, "GB", 1.0, True, note))
-    return rows
+        yield Row(f"peak memory, params.yaml{name} / limit", *gigabytes, "GB", 1.0, True, note)
 
 
 def peak_memory(changes: dict[str, Any], device: torch.device, images: int) -> float:
@@ -309,9 +303,8 @@ def train_rank(changes: str, rate: str, images: str, device: str, out: str) -> N
             Path(out).write_text(str(measured), encoding="utf-8")
 
 
-def compiled(norm: str, settings: Settings) -> list[Row]:
+def compiled(norm: str, settings: Settings) -> Iterator[Row]:
     """Images/s of training by batch size, compiled against eager."""
-    rows = []
     for batch, images in ((16, 32),) if settings.smoke else ((256, 44_032), (512, 44_032), (1024, 44_032)):
         changes = {"norm": norm, "train.batch_size": batch, "data.size": 32} | _small(settings)
         fast, eager = (
@@ -321,8 +314,7 @@ def compiled(norm: str, settings: Settings) -> list[Row]:
         rates = statistics.median(fast), statistics.median(eager)
         name = f"training, {norm} norm, batch {batch}: compiled / eager"
         note = f"epochs of {images:,} images with augmentation, width {changes.get('model.width', 64)}"
-        rows.append(Row(name, *rates, "images/s", None, note=note))
-    return rows
+        yield Row(name, *rates, "images/s", None, note=note)
 
 
 def device_counts(device: torch.device) -> list[int]:
@@ -333,20 +325,18 @@ def device_counts(device: torch.device) -> list[int]:
     return sorted({2**power for power in range(1, most.bit_length())} | {most})
 
 
-def speed_up(name: str, changes: dict[str, Any], settings: Settings) -> list[Row]:
+def speed_up(name: str, changes: dict[str, Any], settings: Settings) -> Iterator[Row]:
     """Images/s of an epoch on several devices against one."""
     batch, images = (8, 16) if settings.smoke else _by_device(settings, (128, 512), (1024, 40_960))
     given = changes | {"train.batch_size": batch} | _small(settings), 0.01, images, settings.device
-    rows = []
     for count in device_counts(settings.device)[: 1 if settings.smoke else None]:
         rates = in_turn_cold(partial(together, *given, count), partial(ours, *given), settings.repeats)
         title = f"training, {name}: {count} {_by_device(settings, 'processes', 'GPUs')} / 1"
         note = f"{images:,} images in batches of {batch}, the second epoch"
-        rows.append(Row(title, *rates, "images/s", None, note=note))
-    return rows
+        yield Row(title, *rates, "images/s", None, note=note)
 
 
-def pipeline(settings: Settings) -> list[Row]:
+def pipeline(settings: Settings) -> Iterator[Row]:
     """Images/s of the training loader against the usual one, with the transforms and workers of params.yaml."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
@@ -382,10 +372,10 @@ def pipeline(settings: Settings) -> list[Row]:
         f"batches of {batch} with the augmentation of params.yaml; against: an Albumentations Compose for each item of "
         f"a Dataset, in a DataLoader with {workers} workers"
     )
-    return [Row("input pipeline: ours / an image at a time", *rates, "images/s", 9.0, note=note)]
+    yield Row("input pipeline: ours / an image at a time", *rates, "images/s", 9.0, note=note)
 
 
-def gradcam(settings: Settings) -> list[Row]:
+def gradcam(settings: Settings) -> Iterator[Row]:
     """Images/s of Grad-CAM against the library's defaults. Raises UserError if the maps differ."""
     count, width = (4, 8) if settings.smoke else (64, 64)
     model, images, batch_size = _for_maps(settings, count, width)
@@ -407,10 +397,10 @@ def gradcam(settings: Settings) -> list[Row]:
     note += f"; maps differ by at most {difference:.1e}"
     if settings.device.type == "cpu":
         note += f"; convolutions take {convolutions(ours):.0%} of ours"
-    return [Row("Grad-CAM / one image at a time, library's defaults", *rates, "images/s", 6.0, note=note)]
+    yield Row("Grad-CAM / one image at a time, library's defaults", *rates, "images/s", 6.0, note=note)
 
 
-def slow(settings: Settings) -> list[Row]:
+def slow(settings: Settings) -> Iterator[Row]:
     """Seconds per image of the methods that try every channel, against Grad-CAM, at the first and the last stage."""
     many, width = (2, 4) if settings.smoke else (64, 64)
     model, images, batch_size = _for_maps(settings, many, width)
@@ -420,12 +410,10 @@ def slow(settings: Settings) -> list[Row]:
         work = partial(compute_cams, model, layer, chosen, [0] * count, method=method, batch_size=batch_size)
         return seconds_of(work, settings.device) / count
 
-    rows = []
     for method, name in itertools.product(ONE_BY_ONE, ("layer1", "layer4")):
         times = in_turn(partial(seconds, method, name, 1), partial(seconds, "GradCAM", name, many), settings.repeats)
         note = f"a 32x32 image at {name}, width {width}, batches of {batch_size}, fp32"
-        rows.append(Row(f"{method} / Grad-CAM, {name}", *times, "s", None, at_most=True, note=note))
-    return rows
+        yield Row(f"{method} / Grad-CAM, {name}", *times, "s", None, at_most=True, note=note)
 
 
 def convolutions(work: Callable[[], object]) -> float:

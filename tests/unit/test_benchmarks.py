@@ -186,7 +186,7 @@ def test_a_place_without_results_lists_the_measures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_quick_measure_runs(name: str) -> None:
-    rows = harness.find(name)(SMOKE)
+    rows = list(harness.find(name)(SMOKE))
     assert rows
     assert all(row.ours > 0 for row in rows)
 
