@@ -1,7 +1,7 @@
 """Put the tables of benchmarks/results into the documents: `python -m benchmarks.document`
 
-A table stands between `<!-- results: NAME -->` and `<!-- end of results -->` and comes from NAME.json, with the names
-of the measures that are still to be taken. No number in it is typed; a test compares the documents with the files.
+A table is between `<!-- results: NAME -->` and `<!-- end of results -->`. It comes from NAME.json, followed by the
+names of the measures that are missing. A test compares the documents with the files.
 """
 
 import argparse
@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import cpu, devices, gpu, peers, scale
-from benchmarks.measure import RESULTS
-from benchmarks.results import read, table
+from benchmarks.harness import RESULTS, table
 from src import artifacts
 from src.errors import UserError
 from src.runtime.run import run_command
@@ -28,17 +27,23 @@ PLACE = re.compile(r"<!-- results: (\S+) -->\n(.*?)<!-- end of results -->", re.
 
 def put(document: str, contents: Mapping[str, str]) -> str:
     """Put `contents` into the places of `document`. Raises UserError unless both have exactly the same names."""
-    if wrong := _places(document) ^ contents.keys():
+    if wrong := {name for name, _ in PLACE.findall(document)} ^ contents.keys():
         raise UserError(f"the document must have exactly the places {', '.join(contents)}; see {', '.join(wrong)}")
     return PLACE.sub(lambda p: f"<!-- results: {p[1]} -->\n{contents[p[1]]}\n<!-- end of results -->", document)
 
 
+def section(file: Path, measures: Sequence[str]) -> str:
+    """The table of a result file, and which of `measures` it lacks."""
+    result = artifacts.read_json(file) if file.exists() else None
+    parts = [table(result)] if result else []
+    if left := [f"`{name}`" for name in measures if not result or name not in result["measures"]]:
+        parts.append(f"Not measured yet: {', '.join(left)}.")
+    return "\n\n".join(parts)
+
+
 def fill(document: str, folder: Path, sets: Mapping[str, Sequence[str]]) -> str:
-    """`document` with the table of `folder`/NAME.json in each place; UserError where a set of `sets` has no place."""
-    places = _places(document)
-    if missing := sets.keys() - places:
-        raise UserError(f"the document has no place for: {', '.join(sorted(missing))}")
-    return put(document, {name: _section(name, folder, sets.get(name, ())) for name in places})
+    """`document` with the tables of `sets`, from the result files in `folder`."""
+    return put(document, {name: section(folder / f"{name}.json", measures) for name, measures in sets.items()})
 
 
 def main() -> None:
@@ -46,21 +51,6 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.document", description=__doc__).parse_args()
     for document, sets in DOCUMENTS.items():
         artifacts.write_text(document, fill(document.read_text(encoding="utf-8"), RESULTS, sets))
-
-
-def _places(document: str) -> set[str]:
-    return {name for name, _ in PLACE.findall(document)}
-
-
-def _section(name: str, folder: Path, measures: Sequence[str]) -> str:
-    file = folder / f"{name}.json"
-    result = read(file) if file.exists() else None
-    taken = set(result["measures"]) if result else set()
-    parts = [table(result)] if result else []
-    left = [f"`{measure}`" for measure in measures if measure not in taken]
-    if left:
-        parts.append(f"Not measured yet: {', '.join(left)}.")
-    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

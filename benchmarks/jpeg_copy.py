@@ -2,8 +2,8 @@
 
     python -m benchmarks.jpeg_copy cifar-10-python.tar.gz own/cifar10-jpeg.tar.xz
 
-writes train/CLASS/NNNN.jpg and test/CLASS/NNNN.jpg, which `data.source=folder` reads. The copy that this project's
-results name has the same layout and quality. Another version of the JPEG library may give other bytes.
+writes train/CLASS/NNNN.jpg and test/CLASS/NNNN.jpg, which `data.source=folder` reads. The copy that the results name
+has the same layout and quality. Another version of the JPEG library may give other bytes.
 """
 
 import argparse
@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import params_with
+from benchmarks.harness import params_with
 from src import artifacts
 from src.data.cifar_batches import read
 from src.data.raw import RawData
 from src.runtime.run import run_command
-
-QUALITY = 75
 
 
 def write(raw: RawData, file: Path) -> None:
@@ -31,7 +29,7 @@ def write(raw: RawData, file: Path) -> None:
             for label, class_name in enumerate(raw.classes):
                 for number, index in enumerate(np.flatnonzero(split.labels == label)):
                     encoded = io.BytesIO()
-                    Image.fromarray(split.images[index]).save(encoded, "JPEG", quality=QUALITY)
+                    Image.fromarray(split.images[index]).save(encoded, "JPEG", quality=75)
                     member = tarfile.TarInfo(f"{name}/{class_name}/{number:04}.jpg")
                     member.size = encoded.tell()
                     encoded.seek(0)
@@ -40,9 +38,8 @@ def write(raw: RawData, file: Path) -> None:
 
 def main() -> None:
     """Read the official archive and write the copy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.jpeg_copy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.jpeg_copy", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("archive", type=Path, help="the official cifar-10-python.tar.gz")
     parser.add_argument("copy", type=Path, help="the archive to write, such as own/cifar10-jpeg.tar.xz")
     arguments = parser.parse_args()

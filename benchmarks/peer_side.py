@@ -23,8 +23,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from benchmarks import session
-from benchmarks.measure import now, params_with, random_data
+from benchmarks import speed
+from benchmarks.harness import now, params_with, random_data
 from benchmarks.seed_loop import WORKERS, recipe, seed_schedule, seed_transform
 from src.data.loader import set_epoch
 from src.errors import UserError
@@ -120,7 +120,7 @@ def our_loader(images: int, device: torch.device, batch: int) -> Epoch:
     """This project's loader with airbench's augmentation, up to the normalised fp32 input of the model."""
     params = params_with(recipe() | {"augment": AIRBENCH_AUGMENT, "train.batch_size": batch})
     data = random_data(images)
-    loader = session.our_loader(data, params, device)
+    loader = speed.our_loader(data, params, device)
     channels_last = prefers_channels_last(params.norm, device)
     epochs = itertools.count(1)
 

@@ -17,12 +17,22 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.cpu import REPEATS, SMOKE_RESULTS, add_options
-from benchmarks.epoch import ours
-from benchmarks.measure import PLAIN, RESULTS, Row, Settings, in_process, in_turn_cold
+from benchmarks.harness import (
+    PLAIN,
+    REPEATS,
+    RESULTS,
+    SMOKE_RESULTS,
+    Plan,
+    Row,
+    Settings,
+    add_options,
+    in_process,
+    in_turn_cold,
+    run,
+)
 from benchmarks.peer_side import FOLDERS
-from benchmarks.run import Plan, run
 from benchmarks.seed_loop import recipe
+from benchmarks.speed import ours
 from src.runtime.run import run_command
 
 MEASURES = tuple(f"peers.{peer}" for peer in FOLDERS)

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 
 from benchmarks.document import put
-from benchmarks.images import prepare_once
-from benchmarks.measure import RESULTS, commit, machine, params_with
+from benchmarks.harness import RESULTS, commit, machine, params_with
+from benchmarks.workspace import prepare_once
 from src import artifacts
 from src.data import prepared
 from src.data.prepare import channel_statistics

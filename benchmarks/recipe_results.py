@@ -18,8 +18,8 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.document import put
+from benchmarks.harness import RESULTS
 from benchmarks.logged import Logged
-from benchmarks.measure import RESULTS
 from src import artifacts
 from src.comparison.words import interval
 from src.config.recipes import base, read_recipe, with_recipe

@@ -30,9 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import recipe_results
-from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.harness import RESULTS, SMOKE_RESULTS, commit
 from benchmarks.logged import COMMIT, Logged, find
-from benchmarks.measure import RESULTS, commit
 from benchmarks.recipe_results import Results, label
 from benchmarks.workspace import copy_repository
 from src import artifacts, git

@@ -20,8 +20,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from benchmarks.epoch import EPOCHS, ours
-from benchmarks.measure import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
+from benchmarks.harness import PLAIN, Row, Settings, in_process, in_turn_cold, now, params_with, random_data
+from benchmarks.speed import EPOCHS, ours
 from src.artifacts import PARAMS
 from src.config.recipes import read_recipe
 from src.data.prepared import Split

@@ -26,13 +26,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import study_page
-from benchmarks.cpu import SMOKE_RESULTS
+from benchmarks.harness import RESULTS, SMOKE_RESULTS, commit
 from benchmarks.logged import Logged, find
-from benchmarks.measure import RESULTS, commit
 from benchmarks.recipes import SMOKE, Planned, experiment, own_images
-from benchmarks.soak import processes_in
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run, write_sample
-from benchmarks.workspace import copy_repository
+from benchmarks.workspace import copy_repository, processes_in
 from src import artifacts, git, tracking
 from src.comparison.groups import Group, group, notes_on, reached_targets, same_images
 from src.comparison.images import draw_sample

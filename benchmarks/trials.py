@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.images import prepare_once
-from benchmarks.measure import RESULTS, commit, machine
+from benchmarks.harness import RESULTS, commit, machine
 from benchmarks.recipe_results import TRIALS_FILE, write_document
+from benchmarks.workspace import prepare_once
 from src import artifacts
 from src.config.recipes import with_recipe
 from src.data import prepared

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import params_with
 from benchmarks.jpeg_copy import write
-from benchmarks.measure import params_with
 from src.data.prepare import prepare
 from src.data.prepared import Split
 from src.data.raw import RawData

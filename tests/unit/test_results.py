@@ -13,8 +13,8 @@ import pytest
 from mlflow.entities import Metric, Param, RunTag
 
 from benchmarks import logged, recipe_results, recipes
+from benchmarks.harness import RESULTS, params_with
 from benchmarks.logged import Logged, find, params_digest
-from benchmarks.measure import RESULTS, params_with
 from benchmarks.recipe_results import (
     DOCUMENT,
     README,
@@ -47,7 +47,7 @@ DATA = "some images"
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("benchmarks.measure.base", lambda: read_yaml(PARAMS_YAML))
+    monkeypatch.setattr("benchmarks.harness.base", lambda: read_yaml(PARAMS_YAML))
 
 
 def a_run(name: str, accuracy: float = 0.9, **changes: Any) -> Logged:

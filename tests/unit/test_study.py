@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import study, study_page
-from benchmarks.measure import RESULTS
+from benchmarks.harness import RESULTS
 from benchmarks.recipes import Planned
 from benchmarks.study import ARMS, COMPARISONS, NAME, RUNS, compare_all, file_of, planned, read_all, run_missing
 from benchmarks.study_runs import SAMPLE, Finished, read_run, read_sample, write_run
