@@ -26,18 +26,21 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from benchmarks.harness import Row, Settings, in_turn_cold, median_seconds, seconds_of
-from benchmarks.workspace import copy_repository, flags, python
+from benchmarks.workspace import copy_repository, python
 from commands.ui import listen
-from src import artifacts
+from src import artifacts, results
 from src.comparison.read import read_runs
+from src.config.overrides import flags
 from src.data.images import fit
 from src.errors import UserError
 from src.params import load_params
 from src.tracking import Mirror, open_store
 
 EPOCHS = 20
-RUN = {"train.epochs": EPOCHS, "data.shapes.train": 500, "data.shapes.test": 10_000, "model.width": 4,
-       "gradcam.count": 4, "train.batch_size": 100, "train.workers": 0, "lr": 0.01}  # fmt: skip
+RUN: dict[str, object] = {
+    "train.epochs": EPOCHS, "data.shapes.train": 500, "data.shapes.test": 10_000, "model.width": 4, "gradcam.count": 4,
+    "train.batch_size": 100, "train.workers": 0, "lr": 0.01,
+}  # fmt: skip
 FAR = 100_000  # runs that docs/scale/capacity.md extrapolates to
 COMPARED = 100  # runs that `compare` reads over a server: of a thousand it would be half of the whole set's time
 PREDICTIONS = "metrics/predictions.csv"
@@ -85,8 +88,8 @@ def server(settings: Settings) -> Iterator[Row]:
 
 def as_clients(count: int, settings: Settings, compared: bool = True) -> Quantities:
     """What a stage waits for with `count` runs in the store and, if `compared`, `compare`."""
-    params, key = load_params(), artifacts.read_json(artifacts.MODEL)["model_key"]
-    history = artifacts.read_csv(artifacts.METRICS / "history.csv")
+    params, key = load_params(), results.Model.read().model_key
+    history = artifacts.read_csv(results.Epoch.PATH)
     opening, epochs = [], []
     for number in range(settings.repeats):
         start = time.perf_counter()

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from src import artifacts, record
 from src.model.device import Precision
 from src.params import Params
+from src.results import DataSet, Training
 from src.tracking import LONGEST
 from src.training.key import model_key
 
@@ -76,10 +77,14 @@ def find(client: "MlflowClient", experiment: str, name: str, params: Params, dev
 
 
 def read(client: "MlflowClient", run: "Run", name: str, params: Params) -> Logged:
-    """All that the tables and figures need of a whole run, from its metrics, tags, data set and description."""
+    """All that the tables and figures need of a whole run, from its metrics, tags and result files."""
     run_id, metrics, tags = run.info.run_id, run.data.metrics, run.data.tags
-    paths = (artifacts.MODEL, artifacts.METRICS / "data.json", artifacts.METRICS / "train.json")
-    model, data, trained = (_file(client, run_id, path) for path in paths)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def download(path: Path) -> Path:
+            return Path(client.download_artifacts(run_id, path.as_posix(), folder))
+
+        data, trained = DataSet.read(download(DataSet.PATH)), Training.read(download(Training.PATH))
 
     def history(metric: str) -> list[float]:
         return [m.value for m in sorted(client.get_metric_history(run_id, metric), key=lambda m: m.step)]
@@ -89,27 +94,27 @@ def read(client: "MlflowClient", run: "Run", name: str, params: Params) -> Logge
         name=name,
         seed=params.seed,
         norm=params.norm,
-        epochs=model["epochs"],
+        epochs=trained.epochs,
         batch_size=params.train.batch_size,
-        lr=model["lr"],
+        lr=trained.lr,
         swept=params.lr == "auto",
         accuracy=metrics["test/accuracy"],
         low=metrics["test/accuracy_low"],
         high=metrics["test/accuracy_high"],
         flip=[value for value in flip if value is not None] or None,
         reference=params.reference.accuracy or None,
-        seconds=trained["seconds"],
-        images_per_second=trained["images_per_second"],
+        seconds=trained.seconds,
+        images_per_second=trained.images_per_second,
         val_accuracy=history("val/accuracy"),
         hardware=tags["hardware"],
         device=tags["device"],
-        precision=model["precision"],
+        precision=cast(Precision, tags["precision"]),
         versions=tags["versions"],
         date=f"{datetime.fromtimestamp(run.info.start_time / 1000, UTC):%Y-%m-%d}",
         commit=tags.get(COMMIT) or tags.get("mlflow.source.git.commit", "")[:7],
         run_id=run_id,
-        images={split: data[split] for split in ("train", "val", "test")},
-        data_digest=model["data_digest"],
+        images={"train": data.train, "val": data.val, "test": data.test},
+        data_digest=data.digest,
         params_digest=params_digest(params),
         settings_digest=params_digest(params.model_copy(update={"seed": 0})),
         model_key=tags["model_key"],
@@ -124,9 +129,3 @@ def comparable(flat: Mapping[str, str]) -> dict[str, str]:
 def params_digest(params: Params) -> str:
     """20 digits that are the same for the same parameters, but for ELSEWHERE."""
     return artifacts.sha256_json(comparable(record.flat_params(params)))[:20]
-
-
-def _file(client: "MlflowClient", run_id: str, path: Path) -> dict[str, Any]:
-    """The JSON file `path` that a stage uploaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        return artifacts.read_json(Path(client.download_artifacts(run_id, path.as_posix(), folder)))

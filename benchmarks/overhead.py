@@ -10,8 +10,9 @@ from pathlib import Path
 
 from benchmarks.harness import Row, Settings, in_new_process, in_turn
 from benchmarks.recipes import SMOKE
-from benchmarks.workspace import copy_repository, flags, python
+from benchmarks.workspace import copy_repository, python
 from src import artifacts
+from src.config.overrides import flags
 
 # What each stage imports of other libraries, without what these import in turn and what they load later (MLflow its
 # store, PyTorch its compiler). A test finds each name among the imports of the stage's code.

@@ -28,7 +28,7 @@ from src.figures import style
 from src.params import Params
 from src.runtime.run import run_command
 from src.statistics import Interval, mean_interval, wilson_interval
-from src.wording import duration, percent, shown
+from src.wording import duration, percent, percent_interval, shown
 
 DOCUMENT, README = Path("docs/results/README.md"), Path("README.md")
 
@@ -71,6 +71,12 @@ LAPTOP_SEEDS = (0, 1, 2)
 Result = dict[str, Any]
 Runs = Mapping[str, Sequence[Logged]]  # by variant, each of VARIANTS
 Verdict = tuple[str, str]  # whether a goal is reached, and by which numbers
+
+COLUMNS = (
+    "recipe", "norm", "epochs", "batch", "rate", "n", "test accuracy (95 % interval)", "with flip TTA",
+    "recorded by the source project", "training", "images/s", "hardware",
+)  # fmt: skip
+SHORT_COLUMNS = ("recipe", "n", "test accuracy (95 % interval)", "training")  # those in README
 
 REACHED, SHORT, UNKNOWN = "reached", "**falls short**", "not measured"
 
@@ -183,11 +189,7 @@ def section(result: Result) -> str:
     """Markdown: one row per variant, what is missing, and what the numbers rest on."""
     by_name = by_variant(result)
     found = {name: runs for name, runs in by_name.items() if runs}
-    head = (
-        "recipe", "norm", "epochs", "batch", "rate", "n", "test accuracy (95 % interval)", "with flip TTA",
-        "recorded by the source project", "training", "images/s", "hardware",
-    )  # fmt: skip
-    parts = [_table([head, *(_row(name, runs) for name, runs in found.items())])] if found else []
+    parts = [_table([COLUMNS, *(_row(name, runs) for name, runs in found.items())])] if found else []
     if missing := [name for name in by_name if name not in found]:
         parts.append(f"Not measured yet: {_listed(missing)}.")
     if found:
@@ -208,8 +210,8 @@ def trials(rows: Sequence[Mapping[str, Any]]) -> str:
     images = rows[0]["images"]
     text = f"All trials have seed 0, {images['train']:,} training and {images['val']:,} validation images."
     if best := ordered[0].get("accuracy"):
-        low, high = wilson_interval(round(best * images["val"]), images["val"])
-        text += f" The 95 % interval of the best accuracy is {percent(low)} to {percent(high)}."
+        bounds = wilson_interval(round(best * images["val"]), images["val"])
+        text += f" The 95 % interval of the best accuracy is {percent_interval(*bounds)}."
     machines = ", ".join(
         _distinct(
             f"{row['machine']['hardware']}, {row['precision']}, PyTorch {row['machine']['torch']}" for row in rows
@@ -234,8 +236,7 @@ def recorded() -> str:
 
 def fill(document: str, folder: Path) -> str:
     """`document` with each place filled from the files of `folder`. Raises UserError on a missing or unknown place."""
-    cpu, tried = folder / "recipes-cpu.json", folder / TRIALS_FILE
-    measured = read(cpu) if cpu.exists() else None
+    measured, tried = _on_cpu(folder), folder / TRIALS_FILE
     contents = {name: _file_section(folder, name, none) for name, none in FILES.items()} | {
         "claims": claims(measured),
         "goals": goals(measured),
@@ -247,8 +248,7 @@ def fill(document: str, folder: Path) -> str:
 
 def fill_readme(document: str, folder: Path) -> str:
     """README with the claim about `laptop` and a short table of all recipes measured on a CPU, from `folder`."""
-    cpu = folder / "recipes-cpu.json"
-    measured = read(cpu) if cpu.exists() else None
+    measured = _on_cpu(folder)
     return put(document, {"claim": claim(measured), "recipes": short_table(measured)})
 
 
@@ -265,15 +265,12 @@ def claim(result: Result | None) -> str:
 
 
 def short_table(result: Result | None) -> str:
-    """Markdown: accuracy and time of each recipe."""
-    found = {name: runs for name, runs in by_variant(result).items() if runs}
-    if not found:
+    """Markdown: SHORT_COLUMNS of the table of all recipes."""
+    rows = [_row(name, runs) for name, runs in by_variant(result).items() if runs]
+    if not rows:
         return "Not measured yet."
-    rows = [
-        (f"`{label(name)}`", str(len(runs)), _accuracy(runs), duration(statistics.fmean(run.seconds for run in runs)))
-        for name, runs in found.items()
-    ]
-    return _table([("recipe", "n", "test accuracy (95 % interval)", "training"), *rows])
+    places = [COLUMNS.index(column) for column in SHORT_COLUMNS]
+    return _table([[row[place] for place in places] for row in (COLUMNS, *rows)])
 
 
 def curves(runs: list[Logged]) -> style.Described:
@@ -313,6 +310,12 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.recipe_results", description=__doc__).parse_args()
     draw(RESULTS)
     write_document()
+
+
+def _on_cpu(folder: Path) -> Result | None:
+    """The results on a CPU, None before anything is measured."""
+    file = folder / "recipes-cpu.json"
+    return read(file) if file.exists() else None
 
 
 def _file_section(folder: Path, name: str, none: str) -> str:

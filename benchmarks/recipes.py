@@ -147,7 +147,7 @@ def common_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def own_images(path: Path) -> dict[str, Any]:
     """The settings, as dotted keys, for the images of a folder or an archive."""
-    digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, the prepared images alone count
+    digest = artifacts.sha256_file(path) if path.is_file() else ""  # of a folder, only the prepared images count
     return {"data.source": "folder", "data.path": str(path), "data.sha256": digest}
 
 

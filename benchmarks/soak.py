@@ -24,8 +24,9 @@ import torch
 
 from benchmarks.harness import RESULTS, SMOKE_RESULTS, commit, machine
 from benchmarks.recipes import SMOKE
-from benchmarks.workspace import copy_repository, flags, processes_in
+from benchmarks.workspace import copy_repository, processes_in
 from src import artifacts, record
+from src.config.overrides import flags
 from src.errors import UserError
 from src.processes import experiment_environment
 from src.runtime.run import run_command

@@ -242,7 +242,7 @@ def growth(settings: Settings) -> Iterator[Row]:
 def memory(settings: Settings) -> Iterator[Row]:
     """Peak memory of a process that trains with params.yaml, without and with a transform that needs workers."""
     images = 64 if settings.smoke else 45_000
-    note = "resident memory, with what its workers hold alone, in GB; against: the limit"
+    note = "resident memory, plus what only its workers hold, in GB; against: the limit"
     for name, augment in {"": {}, " with a rotation": {"augment": [{"name": "Rotate", "limit": 5}]}}.items():
         size = in_new_process(peak_memory, {"train.workers": 2} | augment | _small(settings), settings.device, images)
         gigabytes = size / 1e9, MEMORY_LIMIT / 1e9
@@ -250,7 +250,7 @@ def memory(settings: Settings) -> Iterator[Row]:
 
 
 def peak_memory(changes: dict[str, Any], device: torch.device, images: int) -> float:
-    """Bytes: the peak of this process, and what each worker holds alone.
+    """Bytes: the peak of this process, plus what only its workers hold.
 
     It has the libraries of the stage `train` and a loader of `images`, and trains an epoch of fewer images.
     """

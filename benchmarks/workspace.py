@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from src.data import prepared
 from src.data.prepare import prepare
 from src.data.sources import FETCHERS
 from src.errors import UserError
-from src.params import hydra_value
 
 FILES = (
     ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", "metrics/.gitignore", "metrics/README.md",
@@ -54,11 +52,6 @@ def python(folder: Path, *arguments: str, **environment: str) -> float:
     if done.returncode != 0:
         raise UserError(f"python {' '.join(arguments)} failed: {(done.stdout + done.stderr).strip()[-500:]}")
     return time.perf_counter() - start
-
-
-def flags(settings: Mapping[str, Any]) -> list[str]:
-    """Dotted settings as arguments of `dvc exp run`."""
-    return [part for key, value in settings.items() for part in ("-S", f"{key}={hydra_value(value)}")]
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:

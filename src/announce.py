@@ -6,7 +6,7 @@ from src.config.changes import uncommitted
 from src.data.sources.folder import source_name
 from src.model.device import resolve_device
 from src.params import Params
-from src.wording import norm_name
+from src.wording import SOURCES, norm_name
 from src.yaml_files import shown
 
 # While these are as committed, training takes as long as with the committed params.yaml.
@@ -17,10 +17,10 @@ def announce(params: Params) -> str:
     """Lines with data, network, epochs and device, and whether this training takes hours."""
     data = params.data
     device = resolve_device("auto") if params.device == "auto" else torch.device(params.device)
-    names = {"cifar10": "CIFAR-10", "shapes": "generated shapes", "folder": f"images in {shown(source_name(data))}"}
+    source = f"images in {shown(source_name(data))}" if data.source == "folder" else SOURCES[data.source]
     lines = [
         "This experiment:",
-        f"  data     {names[data.source]}, {data.size} x {data.size} pixels",
+        f"  data     {source}, {data.size} x {data.size} pixels",
         f"  network  ResNet-18 of width {params.model.width} with {norm_name(params.norm)}",
         f"  epochs   {params.train.epochs}",
         f"  device   {device}",

@@ -10,7 +10,7 @@ from src.comparison.result import Comparison
 from src.comparison.words import interval, p_value, plus_minus
 from src.errors import printable
 from src.statistics import Difference, Interval, mean_interval, wilson_interval
-from src.wording import percent, points
+from src.wording import percent, percent_interval, points
 
 
 def header(targets: Sequence[float]) -> list[str]:
@@ -42,8 +42,8 @@ def _accuracy(group: Group) -> str:
         return mean_percent(mean)
     predictions = group.runs[0].predictions
     right = int((predictions.true == predictions.predicted).sum())
-    low, high = wilson_interval(right, len(predictions.true))
-    return f"{percent(mean.mean)} ({percent(low)} to {percent(high)}, over images only)"
+    bounds = wilson_interval(right, len(predictions.true))
+    return f"{percent(mean.mean)} ({percent_interval(*bounds)}, over images only)"
 
 
 def mean_percent(mean: Interval) -> str:

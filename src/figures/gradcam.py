@@ -49,8 +49,8 @@ def file_name(layer: str) -> str:
 def figures(settings: GradCam, mistakes: Mistakes) -> Iterator[tuple[str, Described]]:
     """Yield the name and figure of each sheet, with the same images in the same places.
 
-    These are the images alone, the maps of the predicted class at each layer, those of the true class at the main
-    layer, and a matrix of all layers with one row per image.
+    These are the images without maps, the maps of the predicted class at each layer, those of the true class at the
+    main layer, and a matrix of all layers with one row per image.
     """
     rows, images, method = mistakes.rows, mistakes.images, settings.method
     titles = pair_titles([row.predicted for row in rows], [row.true for row in rows])

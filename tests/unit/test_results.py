@@ -37,6 +37,7 @@ from src import artifacts, git, record, tracking
 from src.artifacts import PARAMS
 from src.errors import UserError
 from src.params import Params
+from src.results import DataSet, Duplicates, Training
 from src.training.key import model_key
 from src.yaml_files import read_yaml
 from tests.conftest import PARAMS_YAML, REPOSITORY
@@ -341,14 +342,21 @@ class Store:
             metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()]
             + [Metric(name, v, 0, step) for name, both in history.items() for step, v in ((2, both[1]), (1, both[0]))],
         )
-        files: dict[str, dict[str, Any]] = {
-            "models/model.json": {"lr": 0.5, "epochs": 2, "precision": "fp32", "data_digest": "d"},
-            "metrics/data.json": {"train": 45, "val": 5, "test": 10},
-            "metrics/train.json": {"seconds": 30.0, "images_per_second": 200.0},
-        }
-        for name, content in files.items():
-            artifacts.write_json(self.folder / name, content)
-            self.client.log_artifact(run_id, str(self.folder / name), Path(name).parent.as_posix())
+        none = Duplicates(train_test=0, train_val=0, val_test=0, two_labels=0, examples=[])
+        files = (
+            DataSet(
+                source="shapes", digest="d", classes=10, size=32, share=1.0, train=45, val=5, test=10, unreadable=0,
+                layout="", counts=[], left_out=[], notes=[], duplicates=none,
+            ),
+            Training(
+                train_loss=1.0, train_accuracy=0.5, epochs=2, best_epoch=2, seconds=30.0, images_per_second=200.0,
+                parameters=1000, lr=0.5,
+            ),
+        )  # fmt: skip
+        for content in files:
+            file = self.folder / content.PATH
+            artifacts.write_json(file, content.model_dump())
+            self.client.log_artifact(run_id, str(file), content.PATH.parent.as_posix())
         self.client.set_terminated(run_id, status)
         return run_id
 
